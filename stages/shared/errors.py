@@ -1,0 +1,27 @@
+"""How a stage ends when its input is wrong: one line on standard error, exit code 1."""
+
+import sys
+from collections.abc import Callable
+
+
+class InputError(Exception):
+    """Input that a stage cannot use.
+
+    The message is one line that names the file, row or key, what was found and what was expected.
+    """
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a stage's `main()`; end the process with one line and code 1 if its input is wrong.
+
+    A full disk and a file that cannot be read or written end the same way. Ctrl-C ends with code 130.
+    """
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        sys.exit(f"error: {where}{error.strerror or error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,24 @@
+"""TensorFlow as the project runs it: deterministic, a fixed number of threads, a GPU where there is one.
+
+The settings that must precede TensorFlow's import are in `stages/__init__.py`.
+"""
+
+import keras
+import tensorflow as tf
+
+from stages.shared.params import Runtime
+
+
+def configure(runtime: Runtime, seed: int = 0) -> None:
+    """Set up this process, before it makes its first tensor.
+
+    Args:
+        runtime: the number of threads.
+        seed: of Python's, NumPy's and TensorFlow's global generators.
+    """
+    tf.config.threading.set_intra_op_parallelism_threads(runtime.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.experimental.enable_op_determinism()
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+    keras.utils.set_random_seed(seed)
