@@ -17,7 +17,7 @@ os.environ.update(
     OPENBLAS_NUM_THREADS="1",
     KERAS_BACKEND="tensorflow",
     # TensorFlow's greetings.
-    TF_CPP_MIN_LOG_LEVEL="2",
+    TF_CPP_MIN_LOG_LEVEL="3",
     # Draw without a screen or a sound card.
     MPLBACKEND="agg",
     SDL_VIDEODRIVER="dummy",

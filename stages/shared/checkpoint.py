@@ -112,3 +112,29 @@ class Checkpoints:
     def clear(self) -> None:
         """Remove the run's folder: its result is on disk."""
         files.remove(self.folder)
+
+
+def _finished(workload: str) -> Path:
+    return FOLDER / f"{workload}.json"
+
+
+def note_finished(workload: str, provenance: Mapping[str, Any]) -> None:
+    """Remember what the last finished run of a workload depended on."""
+    files.write_json(_finished(workload), provenance)
+
+
+def explain_start(workload: str, provenance: Mapping[str, Any]) -> None:
+    """Say why a run starts over that differs from the last finished one in its number of steps alone."""
+    try:
+        last = json.loads(_finished(workload).read_text())
+        last["parameters"][f"{workload}.train"]["steps"] = provenance["parameters"][f"{workload}.train"][
+            "steps"
+        ]
+    except (OSError, ValueError, KeyError):
+        return
+    if last == provenance:
+        print(
+            f"starting over: with {workload}.train.schedule one_cycle every step's rate depends on "
+            f"{workload}.train.steps (constant would go on)",
+            file=sys.stderr,
+        )

@@ -113,5 +113,5 @@ def digest(path: Path) -> str:
 
 
 def significant(value: float, digits: int = 6) -> float:
-    """Round to significant digits: what a metric needs, and no noise of the last bits."""
-    return float(f"{value:.{digits}g}")
+    """Round to significant digits: what a metric needs, and no noise of the last bits; an `int` stays."""
+    return value if isinstance(value, int) else float(f"{value:.{digits}g}")

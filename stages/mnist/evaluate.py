@@ -1,0 +1,80 @@
+"""Measure the exported digits' model on the test images."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stages.shared import runtime
+from stages.shared.errors import run
+from stages.shared.files import significant, whole_folder, write_json, write_table
+from stages.shared.params import EvaluateMnist
+from stages.shared.savedmodel import Predictor
+
+BATCH = 1000
+Floats = npt.NDArray[np.float64]
+
+
+def calibration(
+    confidence: Floats, hits: npt.NDArray[np.bool_], bins: int
+) -> tuple[float, list[dict[str, Any]]]:
+    """Expected calibration error, and accuracy and mean confidence by bin of confidence.
+
+    Source: Guo et al., "On Calibration of Modern Neural Networks" (2017), equal-width bins.
+
+    Args:
+        confidence: probabilities [n] of the predicted classes.
+        hits: whether each prediction was right [n].
+        bins: how many bins divide 0 to 1.
+    """
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    rows, error = [], 0.0
+    for index in range(bins):
+        inside = place == index
+        if inside.any():
+            accuracy, sure = float(hits[inside].mean()), float(confidence[inside].mean())
+            error += inside.mean() * abs(accuracy - sure)
+            numbers = {"confidence": significant(sure), "accuracy": significant(accuracy)}
+            rows.append({"bin": f"{index / bins:.2f}", **numbers, "images": int(inside.sum())})
+    return error, rows
+
+
+def main() -> None:
+    """Write the metrics, and the tables of the plots."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path, help="SavedModel to measure")
+    parser.add_argument("data", type=Path, help="prepared folder with the test images")
+    parser.add_argument("metrics", type=Path, help="file to write the metrics to")
+    parser.add_argument("plots", type=Path, help="folder to write the tables to")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    args = parser.parse_args()
+    params = EvaluateMnist.read(args.params)
+
+    runtime.configure(params.runtime)
+    predict = Predictor(args.model)
+    (name,) = predict.signature.inputs
+    images, labels = (np.load(args.data / f"test/{part}.npy") for part in ("images", "labels"))
+    outputs = predict.batched(BATCH, **{name: images.astype(np.float32) / 255})
+
+    classes, probabilities = outputs["classes"], outputs["probabilities"].astype(np.float64)
+    hits = classes == labels
+    losses = -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(np.float32).tiny))
+    error, bins = calibration(probabilities.max(axis=1), hits, params.evaluate.calibration_bins)
+    metrics = {
+        "accuracy": significant(hits.mean()),
+        "loss": significant(losses.mean()),
+        "expected_calibration_error": significant(error, 4),
+        "recall": {str(digit): significant(hits[labels == digit].mean()) for digit in range(10)},
+        "test_images": len(labels),
+    }
+    with whole_folder(args.plots) as folder:
+        pairs = [{"actual": int(a), "predicted": int(p)} for a, p in zip(labels, classes, strict=True)]
+        write_table(folder / "confusion.csv", pairs, ["actual", "predicted"])
+        write_table(folder / "calibration.csv", bins, ["bin", "confidence", "accuracy", "images"])
+    write_json(args.metrics, metrics)
+
+
+if __name__ == "__main__":
+    run(main)

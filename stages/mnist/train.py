@@ -1,0 +1,112 @@
+"""Train the digits' network on distorted images; write its weights and learning curve."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from stages.mnist.model import build
+from stages.shared import runtime
+from stages.shared.errors import run
+from stages.shared.params import MnistAugment, TrainMnist
+from stages.shared.trainer import train_and_write
+from stages.shared.weights import add_outputs
+
+
+def distort(images: tf.Tensor, augment: MnistAugment, seed: tf.Tensor) -> tf.Tensor:
+    """Rotate, scale, shear and shift each image by amounts drawn from `seed`.
+
+    Args:
+        images: float32 [n, 28, 28, 1].
+        augment: the largest amounts.
+        seed: int64 [2].
+
+    Returns:
+        float32 [n, 28, 28, 1], bilinear, black outside.
+    """
+    most = tf.constant(
+        [
+            np.radians(augment.rotation),
+            augment.shear,
+            augment.scale,
+            augment.scale,
+            augment.shift,
+            augment.shift,
+        ],
+        tf.float32,
+    )
+    draws = most * tf.random.stateless_uniform([tf.shape(images)[0], 6], seed, -1.0, 1.0)
+    angle, shear, wider, higher, right, down = tf.unstack(draws, axis=1)
+    cos, sin = tf.cos(angle), tf.sin(angle)
+    # Where each pixel of the result comes from: a linear map about the centre, then a shift.
+    a, b = cos / (1 + wider), (shear * cos - sin) / (1 + wider)
+    c, d = sin / (1 + higher), (shear * sin + cos) / (1 + higher)
+    centre = (images.shape[1] - 1) / 2
+    x0, y0 = centre - a * centre - b * centre + right, centre - c * centre - d * centre + down
+    zero = tf.zeros_like(a)
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=images,
+        transforms=tf.stack([a, b, x0, c, d, y0, zero, zero], axis=1),
+        output_shape=tf.shape(images)[1:3],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+    )
+
+
+class Learner:
+    """The network on the digits of a prepared folder, resident as tensors.
+
+    Args:
+        data: the prepared folder.
+        config: what `model.build` takes.
+        augment: the training images' distortions.
+        seed: of the distortions.
+    """
+
+    def __init__(self, data: Path, config: dict[str, Any], augment: MnistAugment, seed: int) -> None:
+        self.model = build(config)
+        self.augment, self.seed = augment, seed
+        self.images = tf.constant(np.load(data / "train/images.npy"))
+        self.labels = tf.constant(np.load(data / "train/labels.npy"))
+        self.held_out = (
+            tf.constant(np.load(data / "validation/images.npy")),
+            np.load(data / "validation/labels.npy"),
+        )
+        self._logits = tf.function(
+            lambda pixels: self.model(tf.cast(pixels, tf.float32) / 255, training=False)
+        )
+
+    def loss(self, indices: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        """Cross entropies float32 [batch] in nats."""
+        pixels = tf.cast(tf.gather(self.images, indices), tf.float32) / 255
+        distorted = distort(tf.reshape(pixels, [-1, 28, 28, 1]), self.augment, tf.stack([self.seed, step]))
+        logits = self.model(tf.reshape(distorted, [-1, pixels.shape[1]]), training=True)
+        labels = tf.cast(tf.gather(self.labels, indices), tf.int64)
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+
+    def evaluate(self) -> dict[str, float]:
+        """Accuracy and mean cross entropy on the validation images."""
+        pixels, labels = self.held_out
+        logits = self._logits(pixels)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels.astype(np.int64), logits)
+        hits = np.argmax(logits, axis=1) == labels
+        return {"validation_loss": float(tf.reduce_mean(losses)), "validation_accuracy": float(hits.mean())}
+
+
+def main() -> None:
+    """Train, and write weights, metrics and curve."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path, help="prepared folder to read")
+    add_outputs(parser)
+    args = parser.parse_args()
+    params = TrainMnist.read(args.params)
+
+    runtime.configure(params.runtime, params.seed)
+    learner = Learner(args.data, params.model.model_dump(), params.augment, params.seed)
+    train_and_write("mnist", learner, len(learner.labels), params, params.model.model_dump(), args)
+
+
+if __name__ == "__main__":
+    run(main)

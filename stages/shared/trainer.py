@@ -1,0 +1,228 @@
+"""The supervised training loop: compiled in chunks of steps, exact to resume.
+
+`keras.Model.fit` cannot resume inside an epoch. Here everything that a step depends on is either a variable
+that a checkpoint holds, or a pure function of the global step: the order of the examples is
+`default_rng([seed, epoch]).permutation`, and a learner draws its distortions from the step's number.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from stages.shared import runtime
+from stages.shared.checkpoint import Arrays, Checkpoints, explain_start, note_finished, run_digest
+from stages.shared.files import significant, write_json
+from stages.shared.params import Schedule
+from stages.shared.progress import Interrupt, bar
+from stages.shared.provenance import describe
+from stages.shared.weights import write_curve, write_weights
+
+LONGEST_CHUNK = 100
+"""Steps of one compiled call: between two calls the run looks for Ctrl-C and moves its progress bar."""
+
+History = list[dict[str, float]]
+
+
+class Learner(Protocol):
+    """What a workload gives to be trained."""
+
+    model: keras.Model
+
+    def loss(self, indices: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        """Losses float32 [batch] of the training examples at `indices` int64 [batch], at a global step."""
+
+    def evaluate(self) -> dict[str, float]:
+        """Metrics on held-out data, for the learning curve."""
+
+
+def optimizer(schedule: Schedule) -> keras.Optimizer:
+    """Adam (Kingma and Ba, 2015) at a constant rate or with one cycle: a linear rise over the first quarter
+    of the steps, then a cosine down to zero (after Smith, "Super-Convergence", 2017)."""
+    rate: Any = schedule.learning_rate
+    if schedule.schedule == "one_cycle":
+        rise = schedule.steps // 4
+        rate = keras.optimizers.schedules.CosineDecay(
+            initial_learning_rate=schedule.learning_rate / 25,
+            decay_steps=schedule.steps - rise,
+            warmup_target=schedule.learning_rate,
+            warmup_steps=rise,
+        )
+    return keras.optimizers.Adam(rate)
+
+
+def batches(first: int, last: int, examples: int, batch_size: int, seed: int) -> npt.NDArray[np.int64]:
+    """Indices [last - first, batch_size] of the examples of steps `first` to `last`, all of one epoch."""
+    per_epoch = steps_per_epoch(examples, batch_size)
+    epoch, start = divmod(first, per_epoch)
+    order = np.random.default_rng([seed, epoch]).permutation(examples)
+    chosen = order[start * batch_size : (start + last - first) * batch_size]
+    return chosen.reshape(last - first, batch_size)
+
+
+def steps_per_epoch(examples: int, batch_size: int) -> int:
+    """Whole batches in an epoch; a smaller rest is left out, another one each epoch."""
+    return max(examples // batch_size, 1)
+
+
+class Run:
+    """A training run: a learner, its optimiser and the state that a checkpoint holds.
+
+    Args:
+        learner: what is trained.
+        schedule: for how long and how fast.
+        seed: of the order of the examples.
+        examples: number of training examples.
+    """
+
+    def __init__(self, learner: Learner, schedule: Schedule, seed: int, examples: int) -> None:
+        self.learner, self.schedule, self.seed, self.examples = learner, schedule, seed, examples
+        self.batch_size = min(schedule.batch_size, examples)
+        self.optimizer = optimizer(schedule)
+        self.optimizer.build(learner.model.trainable_variables)
+        self.step = 0
+        self.history: History = []
+        self._chunk = tf.function(
+            self._run_chunk,
+            input_signature=[tf.TensorSpec([None, self.batch_size], tf.int64), tf.TensorSpec([], tf.int64)],
+        )
+
+    def _run_chunk(self, indices: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
+        """Make a step for each row of `indices`; return the mean loss of all."""
+        variables = self.learner.model.trainable_variables
+        total = tf.constant(0.0)
+        for i in tf.range(tf.shape(indices, out_type=tf.int64)[0]):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_sum(self.learner.loss(indices[i], first + i)) / self.batch_size
+            self.optimizer.apply(tape.gradient(loss, variables), variables)
+            total += loss
+        return total / tf.cast(tf.shape(indices)[0], tf.float32)
+
+    def _variables(self) -> dict[str, tf.Variable]:
+        """Everything that a step changes: weights, batch statistics, seed generators, optimiser."""
+        model = {f"model/{i}": v.value for i, v in enumerate(self.learner.model.variables)}
+        return model | {f"optimizer/{i}": v.value for i, v in enumerate(self.optimizer.variables)}
+
+    def save(self, checkpoints: Checkpoints) -> None:
+        """Write a checkpoint of the present step."""
+        arrays: Arrays = {name: variable.numpy() for name, variable in self._variables().items()}
+        checkpoints.save(self.step, arrays, self.history)
+
+    def restore(self, checkpoints: Checkpoints) -> None:
+        """Go on from the newest checkpoint, if there is one."""
+        found = checkpoints.latest(at_most=self.schedule.steps)
+        if found is None:
+            return
+        self.step, arrays, self.history = found
+        for name, variable in self._variables().items():
+            variable.assign(arrays[name])
+        print(f"resumed at step {self.step}", file=sys.stderr)
+
+    def next_stop(self) -> int:
+        """The step at which the present chunk ends: something is due there, or it is long enough."""
+        schedule, per_epoch = self.schedule, steps_per_epoch(self.examples, self.batch_size)
+        due = (schedule.evaluate_every, schedule.checkpoint_every, per_epoch)
+        return min(
+            *(self.step - self.step % every + every for every in due),
+            self.step + LONGEST_CHUNK,
+            schedule.steps,
+        )
+
+    def advance(self) -> float:
+        """Run one chunk; return its mean loss."""
+        last = self.next_stop()
+        indices = batches(self.step, last, self.examples, self.batch_size, self.seed)
+        loss = float(self._chunk(tf.constant(indices), tf.constant(self.step, tf.int64)))
+        self.step = last
+        if self.step % self.schedule.evaluate_every == 0:
+            self.history.append({"step": self.step, "loss": loss, **self.learner.evaluate()})
+        return loss
+
+    def checkpoint_due(self) -> bool:
+        """Whether the present step ends an epoch or an interval between checkpoints."""
+        per_epoch = steps_per_epoch(self.examples, self.batch_size)
+        return self.step % self.schedule.checkpoint_every == 0 or self.step % per_epoch == 0
+
+
+def train(
+    learner: Learner, schedule: Schedule, seed: int, examples: int, checkpoints: Checkpoints, description: str
+) -> History:
+    """Train to the schedule's last step, from the newest checkpoint if there is one.
+
+    Args:
+        learner: what is trained; its model holds the result.
+        schedule: steps, batch size, rate and intervals.
+        seed: of the order of the examples.
+        examples: number of training examples.
+        checkpoints: where the state is kept.
+        description: the progress bar's title.
+
+    Returns:
+        The learning curve: step, mean training loss since the last pause, and the learner's metrics.
+
+    Raises:
+        KeyboardInterrupt: after a checkpoint was written, if the run was interrupted.
+    """
+    run = Run(learner, schedule, seed, examples)
+    run.restore(checkpoints)
+    with Interrupt() as interrupt, bar(description, schedule.steps, run.step) as shown:
+        while run.step < schedule.steps:
+            before = run.step
+            loss = run.advance()
+            shown.set_postfix(loss=f"{loss:.4f}", refresh=False)
+            shown.update(run.step - before)
+            if run.checkpoint_due() or interrupt.noticed or run.step == schedule.steps:
+                run.save(checkpoints)
+            if interrupt.noticed and run.step < schedule.steps:
+                interrupt.leave(run.step)
+    if not run.history or run.history[-1]["step"] != run.step:
+        return [*run.history, {"step": run.step, **learner.evaluate()}]
+    return run.history
+
+
+def run_name(workload: str, provenance: Mapping[str, Any], schedule: Schedule) -> str:
+    """Digest of a run: two runs of one name pass through the same states.
+
+    With a constant rate the number of steps is no part of it, so a longer run goes on where a shorter one
+    ended; with one cycle the rate depends on it.
+    """
+    irrelevant = ["checkpoint_every", "keep"] + (["steps"] if schedule.schedule == "constant" else [])
+    return run_digest(provenance, tuple(f"{workload}.train.{key}" for key in irrelevant))
+
+
+def train_and_write(
+    workload: str,
+    learner: Learner,
+    examples: int,
+    params: Any,
+    config: Mapping[str, Any],
+    args: argparse.Namespace,
+) -> None:
+    """Train a supervised model, from its checkpoint if it has one, and write the stage's outputs.
+
+    Args:
+        workload: its name.
+        learner: what is trained.
+        examples: number of training examples.
+        params: the stage's reader, with `seed` and `train`.
+        config: what its `model.build` takes.
+        args: what `add_outputs` gave, and the input folder `data`.
+    """
+    schedule: Schedule = params.train
+    provenance = describe(params, [args.data], runtime.device())
+    with Checkpoints(workload, run_name(workload, provenance, schedule), schedule.keep) as checkpoints:
+        if checkpoints.latest(schedule.steps) is None and schedule.schedule == "one_cycle":
+            explain_start(workload, provenance)
+        history = train(learner, schedule, params.seed, examples, checkpoints, workload)
+        write_weights(args.weights, learner.model, config, provenance)
+        write_curve(args.curve, history)
+        last = {name: significant(value) for name, value in history[-1].items() if name != "loss"}
+        write_json(args.metrics, last | {"parameters": learner.model.count_params(), "examples": examples})
+        if schedule.schedule == "one_cycle":
+            checkpoints.clear()
+        note_finished(workload, provenance)

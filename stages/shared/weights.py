@@ -1,0 +1,41 @@
+"""The folder of a trained model: weights, the configuration to build the network again, provenance."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stages.shared.files import significant, whole_folder, write_json, write_table
+
+WEIGHTS = "model.weights.h5"
+CONFIG = "config.json"
+PROVENANCE = "provenance.json"
+
+
+def add_outputs(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that every training stage has."""
+    parser.add_argument("weights", type=Path, help="folder to write weights, configuration and provenance to")
+    parser.add_argument("metrics", type=Path, help="file to write the last metrics to")
+    parser.add_argument("curve", type=Path, help="file to write the learning curve to")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+
+
+def write_weights(folder: Path, model: Any, config: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
+    """Write a trained model's folder whole.
+
+    Args:
+        folder: where to.
+        model: the Keras model.
+        config: what its `model.build` takes.
+        provenance: what `provenance.describe` returned.
+    """
+    with whole_folder(folder) as temporary:
+        model.save_weights(temporary / WEIGHTS)
+        write_json(temporary / CONFIG, config)
+        write_json(temporary / PROVENANCE, provenance)
+
+
+def write_curve(path: Path, history: Sequence[Mapping[str, float]]) -> None:
+    """Write a learning curve as CSV: a line a point, numbers to six significant digits."""
+    rows = [{name: significant(value) for name, value in point.items()} for point in history]
+    write_table(path, rows, list(dict.fromkeys(name for point in history for name in point)))
