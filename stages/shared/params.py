@@ -6,12 +6,14 @@ Each stage has one reader here: a class whose fields name the keys. `dvc.yaml` l
 
 import dataclasses
 import functools
+import sys
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from stages.shared import files
 from stages.shared.errors import InputError
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -173,6 +175,132 @@ class Mnist(Section):
     export: MnistExport
 
 
+class CartpoleModel(Section):
+    """The Q-network."""
+
+    hidden_units: Layers
+    dueling: bool
+    observation_scale: Annotated[list[Positive], Field(min_length=1)]
+    head_scale: Positive
+
+
+class CartpoleTarget(Section):
+    """How the target network follows the online one."""
+
+    kind: Literal["hard", "soft"]
+    every: Count
+    rate: Annotated[float, Field(gt=0, le=1)]
+
+
+class CartpolePrioritised(Section):
+    """How transitions are drawn by their errors."""
+
+    enabled: bool
+    exponent: Share
+    correction: Share
+
+
+class CartpoleExploration(Section):
+    """Random actions while training."""
+
+    start: Share
+    end: Share
+    steps: Count
+    hold: Annotated[float, Field(ge=1)]
+
+
+class CartpoleReward(Section):
+    """The reward that is learned from."""
+
+    scale: float
+    shift: float
+    terminal: float
+
+
+class CartpoleStop(Section):
+    """When a run counts as solved."""
+
+    threshold: float | None
+    episodes: Annotated[int, Field(ge=2)]
+    every: Count
+    margin: NotNegative
+
+
+class CartpoleTrain(Section):
+    """A DQN's training run."""
+
+    max_steps: Count
+    envs: Count
+    learning_starts: Count
+    collect: Count
+    updates: Count
+    batch_size: Count
+    buffer: Count
+    learning_rate: Positive
+    gamma: Share
+    n_step: Count
+    double: bool
+    target: CartpoleTarget
+    prioritised: CartpolePrioritised
+    exploration: CartpoleExploration
+    reward: CartpoleReward
+    targets: Annotated[list[float], Field(min_length=2, max_length=2)] | None
+    stop: CartpoleStop
+    checkpoint_every: Count
+    keep: Count
+
+    @model_validator(mode="after")
+    def _numbers_fit(self) -> Self:
+        if self.buffer & (self.buffer - 1):
+            raise ValueError("buffer must be a power of two")
+        if self.targets and self.targets[0] >= self.targets[1]:
+            raise ValueError("targets must be the lower bound, then the upper")
+        return self
+
+
+class CartpolePlane(Section):
+    """The plane of two observations on which action values are drawn."""
+
+    x: Index
+    y: Index
+    x_limit: Positive
+    y_limit: Positive
+    x_label: Text
+    y_label: Text
+
+
+class CartpoleGif(Section):
+    """The animation of the trained agent."""
+
+    frames: Count
+    every: Count
+    width: Annotated[int, Field(ge=16, le=1200)]
+
+
+class CartpoleEvaluate(Section):
+    """What the evaluation plays and draws."""
+
+    episodes: Count
+    plane: CartpolePlane
+    gif: CartpoleGif
+
+
+class CartpoleExport(Section):
+    """The signature's names."""
+
+    input_name: Name
+
+
+class Cartpole(Section):
+    """The deep Q-network."""
+
+    env: Text
+    model: CartpoleModel
+    train: CartpoleTrain
+    evaluate: CartpoleEvaluate
+    export: CartpoleExport
+
+
 class Export(Section):
     """The form of every SavedModel."""
 
@@ -192,6 +320,7 @@ class Params(Section):
     runtime: Runtime
     babyweight: Babyweight
     mnist: Mnist
+    cartpole: Cartpole
     export: Export
     predict: Predict
 
@@ -341,6 +470,34 @@ class EvaluateMnist(Reader):
 
 
 @dataclasses.dataclass(frozen=True)
+class TrainCartpole(Reader):
+    """What `train@cartpole` reads."""
+
+    seed: int = key("seed")
+    runtime: Runtime = key("runtime")
+    env: str = key("cartpole.env")
+    model: CartpoleModel = key("cartpole.model")
+    train: CartpoleTrain = key("cartpole.train")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportCartpole(Reader):
+    """What `export@cartpole` reads."""
+
+    runtime: Runtime = key("runtime")
+    form: Export = key("export")
+    names: CartpoleExport = key("cartpole.export")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateCartpole(Reader):
+    """What `evaluate@cartpole` reads."""
+
+    runtime: Runtime = key("runtime")
+    evaluate: CartpoleEvaluate = key("cartpole.evaluate")
+
+
+@dataclasses.dataclass(frozen=True)
 class PredictModel(Reader):
     """What `predict@…` reads."""
 
@@ -353,11 +510,25 @@ READERS: dict[str, type[Reader]] = {
     "prepare@mnist": PrepareMnist,
     "train@babyweight": TrainBabyweight,
     "train@mnist": TrainMnist,
+    "train@cartpole": TrainCartpole,
     "export@babyweight": ExportBabyweight,
     "export@mnist": ExportMnist,
+    "export@cartpole": ExportCartpole,
     "evaluate@babyweight": EvaluateBabyweight,
     "evaluate@mnist": EvaluateMnist,
+    "evaluate@cartpole": EvaluateCartpole,
     "predict@babyweight": PredictModel,
     "predict@mnist": PredictModel,
+    "predict@cartpole": PredictModel,
 }
 """Each stage's reader; a stage that is not named here reads no parameter."""
+
+
+def main() -> None:
+    """Write the JSON Schema that editors complete and check `params.yaml` from."""
+    (path,) = sys.argv[1:]
+    files.write_json(Path(path), Params.model_json_schema())
+
+
+if __name__ == "__main__":
+    main()

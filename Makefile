@@ -1,0 +1,61 @@
+# Two targets do everything on a fresh machine: `make repro` and `make test`.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help repro test lint format schema lock clean
+
+VENV := .venv
+# The first Python that TensorFlow has wheels for; `make PYTHON=…` names another.
+FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
+PLATFORM := $(shell uname -sm)
+SUPPORTED := Linux-x86_64 Linux-aarch64 Darwin-arm64
+LOCK ?= requirements.lock
+INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+help: ## List the targets.
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+repro: $(VENV)/.installed ## Set up, fetch the data and run the pipeline. GPU: LOCK=requirements-cuda.lock
+	dvc repro
+
+test: $(VENV)/.installed-dev lint ## Set up, lint and run all tests.
+	pytest
+
+lint: $(VENV)/.installed-dev ## Check style, types, and that dvc.yaml and params.yaml agree with the code.
+	ruff check
+	ruff format --check
+	mypy
+	python -m tests.lint
+
+format: $(VENV)/.installed-dev ## Format the code.
+	ruff check --fix-only --quiet
+	ruff format
+
+schema: $(VENV)/.installed ## Write params.schema.json anew.
+	python -m stages.shared.params params.schema.json
+
+lock: $(VENV)/.installed-dev ## Resolve the dependencies anew.
+	uv pip compile pyproject.toml --extra cpu $(LOCK_OPTIONS) -o requirements.lock
+	uv pip compile pyproject.toml --extra cpu --extra dev -c requirements.lock $(LOCK_OPTIONS) -o requirements-dev.lock
+	uv pip compile pyproject.toml --extra cuda -c requirements.lock $(LOCK_OPTIONS) -o requirements-cuda.lock
+LOCK_OPTIONS := --quiet --generate-hashes --universal --no-emit-index-url
+
+clean: ## Remove what the pipeline made; the environment and DVC's cache stay.
+	rm -rf .checkpoints data/babyweight data/mnist data/samples data/requests/mnist.json models published weights
+
+$(VENV)/bin/python:
+	@test -n "$(filter $(subst $(eval ) ,-,$(PLATFORM)),$(SUPPORTED))" || { \
+		echo "error: $(PLATFORM): TensorFlow has no wheel for it; supported: $(SUPPORTED)" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "error: needs Python 3.11, 3.12 or 3.13 (make PYTHON=/path/to/python)" >&2; exit 1; }
+	@$(PYTHON) -c '$(FITS)' || { echo "error: $(PYTHON): needs Python 3.11, 3.12 or 3.13" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(LOCK) | $(VENV)/bin/python
+	$(INSTALL) -r $(LOCK)
+	touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock | $(VENV)/.installed
+	$(INSTALL) -r requirements-dev.lock
+	touch $@

@@ -1,0 +1,81 @@
+"""Fixtures that several tests share."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import stages  # noqa: F401 - its settings must precede TensorFlow's import
+
+ROOT = Path(__file__).parents[1]
+
+Params = dict[str, Any]
+
+
+def set_key(params: Params, key: str, value: Any) -> None:
+    """Set a key by its full path."""
+    *sections, last = key.split(".")
+    for section in sections:
+        params = params[section]
+    params[last] = value
+
+
+@pytest.fixture
+def params_file(tmp_path: Path) -> Callable[..., Path]:
+    """Write the project's parameters with some changed, each given as `{"full.path": value}`."""
+
+    def write(changes: dict[str, Any] | None = None) -> Path:
+        params = yaml.safe_load((ROOT / "params.yaml").read_text())
+        for key, value in (changes or {}).items():
+            set_key(params, key, value)
+        path = tmp_path / "params.yaml"
+        path.write_text(yaml.safe_dump(params))
+        return path
+
+    return write
+
+
+def run_stage(*command: str | Path, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m …` as DVC does, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", *map(str, command)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    """The process said one clear line with these words on standard error, and no traceback."""
+    assert done.returncode == 1, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+def clone(folder: Path, *, ignore: tuple[str, ...] = ()) -> Path:
+    """A scratch clone of the project's files as they are in the work tree."""
+    names = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split("\n")
+    for name in filter(None, names):
+        if (ROOT / name).is_file() and not name.startswith(ignore or ("\0",)):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    return folder
