@@ -41,9 +41,7 @@ def from_npz(path: Path) -> Digits:
         with np.load(path, allow_pickle=False) as arrays:
             return {key: parse(key, pack(arrays[name]), f"{path}: {name}") for key, name in names.items()}
     except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path}: expected an .npz with {', '.join(names.values())}, found: {error}"
-        ) from None
+        raise InputError(f"{path}: expected an .npz with {', '.join(names.values())}, found: {error}") from None
 
 
 def from_folder(folder: Path) -> Digits:

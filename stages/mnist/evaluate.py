@@ -17,9 +17,7 @@ BATCH = 1000
 Floats = npt.NDArray[np.float64]
 
 
-def calibration(
-    confidence: Floats, hits: npt.NDArray[np.bool_], bins: int
-) -> tuple[float, list[dict[str, Any]]]:
+def calibration(confidence: Floats, hits: npt.NDArray[np.bool_], bins: int) -> tuple[float, list[dict[str, Any]]]:
     """Expected calibration error, and accuracy and mean confidence by bin of confidence.
 
     Source: Guo et al., "On Calibration of Modern Neural Networks" (2017), equal-width bins.

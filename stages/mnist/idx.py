@@ -56,9 +56,7 @@ def parse(key: str, raw: bytes, where: str) -> Images:
     """
     expected = FILES[key]
     if len(raw) != expected.size:
-        raise InputError(
-            f"{where}: expected the {expected.size:,} bytes of {expected.name}, found {len(raw):,}"
-        )
+        raise InputError(f"{where}: expected the {expected.size:,} bytes of {expected.name}, found {len(raw):,}")
     md5 = hashlib.md5(raw, usedforsecurity=False).hexdigest()
     if md5 != expected.md5:
         raise InputError(f"{where}: expected MD5 {expected.md5} ({expected.name}), found {md5}")

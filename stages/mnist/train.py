@@ -74,9 +74,7 @@ class Learner:
             tf.constant(np.load(data / "validation/images.npy")),
             np.load(data / "validation/labels.npy"),
         )
-        self._logits = tf.function(
-            lambda pixels: self.model(tf.cast(pixels, tf.float32) / 255, training=False)
-        )
+        self._logits = tf.function(lambda pixels: self.model(tf.cast(pixels, tf.float32) / 255, training=False))
 
     def loss(self, indices: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """Cross entropies float32 [batch] in nats."""

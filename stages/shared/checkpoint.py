@@ -127,9 +127,7 @@ def explain_start(workload: str, provenance: Mapping[str, Any]) -> None:
     """Say why a run starts over that differs from the last finished one in its number of steps alone."""
     try:
         last = json.loads(_finished(workload).read_text())
-        last["parameters"][f"{workload}.train"]["steps"] = provenance["parameters"][f"{workload}.train"][
-            "steps"
-        ]
+        last["parameters"][f"{workload}.train"]["steps"] = provenance["parameters"][f"{workload}.train"]["steps"]
     except (OSError, ValueError, KeyError):
         return
     if last == provenance:

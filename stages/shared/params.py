@@ -383,9 +383,7 @@ class Reader:
             InputError: as `load` does.
         """
         params = load(path)
-        return cls(
-            **{name: functools.reduce(getattr, key.split("."), params) for name, key in cls.keys().items()}
-        )
+        return cls(**{name: functools.reduce(getattr, key.split("."), params) for name, key in cls.keys().items()})
 
     def as_dict(self) -> dict[str, Any]:
         """The keys and their values, for a record: sections as dicts."""

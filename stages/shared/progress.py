@@ -13,9 +13,7 @@ from tqdm import tqdm
 @contextmanager
 def bar(description: str, total: int, done: int, unit: str = "step") -> Iterator[Any]:
     """A progress bar on standard error with the time left; silent where that is no terminal."""
-    with tqdm(
-        desc=description, total=total, initial=done, unit=unit, disable=None, dynamic_ncols=True
-    ) as shown:
+    with tqdm(desc=description, total=total, initial=done, unit=unit, disable=None, dynamic_ncols=True) as shown:
         yield shown
 
 

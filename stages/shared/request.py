@@ -36,9 +36,7 @@ def _column(values: list[Any], tensor: Tensor, where: str) -> npt.NDArray[Any]:
             row = None
         text = row is not None and all(isinstance(item, str) for item in row.flat)
         if row is None or row.shape != tensor.shape[1:] or (tensor.dtype == "string") != text:
-            raise InputError(
-                f"{where}: instance {index}: {tensor.key}: expected {expected}, found {str(value)[:80]}"
-            )
+            raise InputError(f"{where}: instance {index}: {tensor.key}: expected {expected}, found {str(value)[:80]}")
         rows.append(np.char.encode(row.astype(str), "utf-8") if text else row)
     return np.stack(rows)
 
@@ -64,8 +62,7 @@ def columns(instances: list[Any], signature: Signature, where: str) -> Columns:
 def rows(outputs: Columns) -> list[Any]:
     """Predictions in row format: an object for each instance, all outputs by key, as JSON values."""
     return [
-        dict(zip(outputs, values, strict=True))
-        for values in zip(*(v.tolist() for v in outputs.values()), strict=True)
+        dict(zip(outputs, values, strict=True)) for values in zip(*(v.tolist() for v in outputs.values()), strict=True)
     ]
 
 

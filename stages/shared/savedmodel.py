@@ -145,9 +145,7 @@ def serving_signature(path: Path) -> Signature:
     """
     signatures = read_signatures(path)
     if SIGNATURE not in signatures:
-        raise InputError(
-            f"{path}: expected the signature {SIGNATURE}, found {', '.join(signatures) or 'none'}"
-        )
+        raise InputError(f"{path}: expected the signature {SIGNATURE}, found {', '.join(signatures) or 'none'}")
     return signatures[SIGNATURE]
 
 
