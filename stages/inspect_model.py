@@ -32,9 +32,7 @@ def variables(model: Path) -> dict[str, Any]:
     except (tf.errors.OpError, ValueError) as error:
         raise InputError(f"{model / 'variables'}: damaged: {' '.join(str(error).split())}") from None
     shapes = {
-        name.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE"): shape
-        for name, shape in stored
-        if "_CHECKPOINT" not in name
+        name.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE"): shape for name, shape in stored if "_CHECKPOINT" not in name
     }
     return {"parameters": sum(int(np.prod(shape)) for shape in shapes.values()), "shapes": shapes}
 
@@ -53,9 +51,7 @@ def describe(model: Path, request: Path) -> dict[str, Any]:
     """Files with sizes and digests, tags, signatures, variables and an example request."""
     files = sorted(path for path in model.rglob("*") if path.is_file())
     return {
-        "files": {
-            p.relative_to(model).as_posix(): {"bytes": p.stat().st_size, "sha256": digest(p)} for p in files
-        },
+        "files": {p.relative_to(model).as_posix(): {"bytes": p.stat().st_size, "sha256": digest(p)} for p in files},
         "tags": sorted({tag for graph in read_graph(model).meta_graphs for tag in graph.meta_info_def.tags}),
         "signatures": {
             name: {"method": s.method, "inputs": tensors(s.inputs), "outputs": tensors(s.outputs)}

@@ -53,9 +53,7 @@ def by_cli(model: Path, inputs: Columns) -> Columns:
         ]
         command += ["--tag_set", TAG, "--signature_def", SIGNATURE, "--outdir", str(folder / "answers")]
         command += ["--inputs", ";".join(f"{key}={folder / key}.npy" for key in inputs)]
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=CLI_TIMEOUT, check=False, env=os.environ
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=CLI_TIMEOUT, check=False, env=os.environ)
         if done.returncode:
             raise InputError(f"{model}: saved_model_cli failed: {done.stderr.strip().splitlines()[-1:]}")
         return {path.stem: np.load(path) for path in sorted((folder / "answers").glob("*.npy"))}
@@ -97,14 +95,10 @@ def mistakes(answers: Columns, expected: dict[str, Any]) -> Iterator[str]:
 
 def applies(expected: dict[str, Any], provenance: dict[str, Any]) -> bool:
     """Whether the request was made for a model of these parameters."""
-    return all(
-        provenance["parameters"][key] in allowed for key, allowed in expected.get("applies_to", {}).items()
-    )
+    return all(provenance["parameters"][key] in allowed for key, allowed in expected.get("applies_to", {}).items())
 
 
-def check(
-    model: Path, instances: list[Any], expected: dict[str, Any], tolerance: float, where: str
-) -> list[Any]:
+def check(model: Path, instances: list[Any], expected: dict[str, Any], tolerance: float, where: str) -> list[Any]:
     """Ask the model in three ways and compare.
 
     Returns:
