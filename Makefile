@@ -1,7 +1,7 @@
 # Two targets do everything on a fresh machine: `make repro` and `make test`.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help repro test lint format schema lock clean
+.PHONY: help repro test lint verify publish serve format schema lock clean
 
 VENV := .venv
 # The first Python that TensorFlow has wheels for; `make PYTHON=…` names another.
@@ -28,6 +28,15 @@ lint: $(VENV)/.installed-dev ## Check style, types, and that dvc.yaml and params
 	ruff format --check
 	mypy
 	python -m tests.lint
+
+verify: $(VENV)/.installed ## Run the committed pipeline in a scratch clone; compare every byte. ARGS=--tolerance=0.01
+	python -m tests.verify $(ARGS)
+
+publish: $(VENV)/.installed ## Publish the exported models under the next version.
+	python -m serving.publish
+
+serve: $(VENV)/.installed ## Serve the published models, and a page to try them, on http://127.0.0.1:8501
+	python -m serving $(ARGS)
 
 format: $(VENV)/.installed-dev ## Format the code.
 	ruff check --fix-only --quiet

@@ -11,12 +11,12 @@ PIXELS = 28 * 28
 
 
 def _strided(dropout: float) -> list[keras.Layer]:
-    """Three small convolutions, 80,000 parameters; the first one's stride makes it fast."""
+    """Three small convolutions, 55,000 parameters; the first one's stride makes it fast."""
 
     def convolution(filters: int, size: int, stride: int) -> list[keras.Layer]:
         return [
             keras.layers.Conv2D(filters, size, stride, "same", use_bias=False),
-            keras.layers.BatchNormalization(),
+            keras.layers.BatchNormalization(momentum=0.9),
             keras.layers.ReLU(),
         ]
 

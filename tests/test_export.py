@@ -1,0 +1,202 @@
+"""Export, inspection and the prediction check, of a digits' network with untrained weights."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages.shared.errors import InputError
+from stages.shared.files import digest, write_json
+from stages.shared.savedmodel import Predictor, read_signatures
+from tests.conftest import ROOT, assert_refused, run_stage
+
+CONFIG = {"network": "strided", "dropout": 0.1}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import keras
+
+    from stages.mnist.model import build
+    from stages.shared.weights import write_weights
+
+    keras.utils.set_random_seed(1)
+    folder = tmp_path_factory.mktemp("trained") / "weights"
+    write_weights(folder, build(CONFIG), CONFIG, {"parameters": {"seed": 1}})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("exported") / "model"
+    done = run_stage("stages.export", "mnist", weights, path)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+@pytest.fixture(scope="module")
+def text_model(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("text")
+    text = (ROOT / "params.yaml").read_text().replace("as_text: false", "as_text: true")
+    (folder / "params.yaml").write_text(text.replace("input_name: inputs", "input_name: pixels"))
+    done = run_stage("stages.export", "mnist", weights, folder / "model", "--params", folder / "params.yaml")
+    assert done.returncode == 0, done.stderr
+    return folder / "model"
+
+
+@pytest.fixture
+def request_file(tmp_path: Path) -> Path:
+    path = tmp_path / "request.json"
+    rng = np.random.default_rng(0)
+    write_json(path, {"instances": rng.random((3, 784)).round(4).tolist()})
+    return path
+
+
+def predict(model: Path, request: Path, expected: dict[str, Any]) -> list[Any]:
+    from stages.predict import check
+    from stages.shared.request import read_instances
+
+    return check(model, read_instances(request), expected, 1e-5, str(request))
+
+
+def test_two_exports_are_the_same_bytes(weights: Path, model: Path, tmp_path: Path) -> None:
+    run_stage(
+        "stages.export", "mnist", weights, tmp_path / "again", PYTHONHASHSEED="7", TZ="Asia/Tokyo", OMP_NUM_THREADS="3"
+    )
+    assert digest(tmp_path / "again") == digest(model)
+    names = {path.relative_to(model).as_posix() for path in model.rglob("*") if path.is_file()}
+    assert names == {
+        "assets.extra/provenance.json",
+        "fingerprint.pb",
+        "saved_model.pb",
+        "variables/variables.data-00000-of-00001",
+        "variables/variables.index",
+    }
+
+
+def test_the_signature_is_exact(model: Path) -> None:
+    signatures = read_signatures(model)
+    assert set(signatures) == {"serving_default"}
+    signature = signatures["serving_default"]
+    assert {t.key: (t.dtype.name, t.shape) for t in signature.inputs.values()} == {"inputs": ("float32", (None, 784))}
+    assert {t.key: (t.dtype.name, t.shape) for t in signature.outputs.values()} == {
+        "classes": ("int64", (None,)),
+        "probabilities": ("float32", (None, 10)),
+    }
+
+
+def test_the_text_form_has_the_name_from_the_parameters_and_the_same_answers(model: Path, text_model: Path) -> None:
+    assert (text_model / "saved_model.pbtxt").exists()
+    assert not (text_model / "saved_model.pb").exists()
+    assert list(read_signatures(text_model)["serving_default"].inputs) == ["pixels"]
+    pixels = np.random.default_rng(0).random((4, 784), np.float32)
+    one, other = Predictor(model)(inputs=pixels), Predictor(text_model)(pixels=pixels)
+    assert (one["probabilities"] == other["probabilities"]).all()
+    assert np.allclose(one["probabilities"].sum(axis=1), 1, atol=1e-6)
+    assert (one["classes"] == one["probabilities"].argmax(axis=1)).all()
+
+
+@pytest.mark.parametrize("form", ["model", "text_model"])
+def test_three_loaders_agree_in_both_forms(form: str, request_file: Path, request: pytest.FixtureRequest) -> None:
+    predictions = predict(request.getfixturevalue(form), request_file, {})
+    assert [set(row) for row in predictions] == [{"classes", "probabilities"}] * 3
+
+
+def test_the_stage_writes_answers_that_pass(model: Path, request_file: Path, tmp_path: Path) -> None:
+    write_json(tmp_path / "expected.json", {"classes": {"values": [4.5] * 3, "within": 4.5}})
+    outputs = tmp_path / "expected.json", tmp_path / "predictions.json"
+    done = run_stage("stages.predict", "mnist", model, request_file, *outputs)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads((tmp_path / "predictions.json").read_text())
+    assert len(answer["predictions"]) == 3
+    assert answer["model_digest"] == digest(model)
+
+
+def test_the_stage_fails_on_a_wrong_answer_and_names_it(model: Path, request_file: Path, tmp_path: Path) -> None:
+    write_json(tmp_path / "expected.json", {"classes": {"values": [11, 11, 11]}})
+    outputs = tmp_path / "expected.json", tmp_path / "predictions.json"
+    done = run_stage("stages.predict", "mnist", model, request_file, *outputs)
+    assert_refused(done, "instance 0: classes: expected 11 within 0, found", "instance 2")
+    assert not (tmp_path / "predictions.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("instances", "words"),
+    [
+        pytest.param([[0.0] * 783], "instance 0: inputs: expected float32 of shape [784]", id="short"),
+        pytest.param([[0.0] * 784, ["x"] * 784], "instance 1: inputs: expected float32", id="text"),
+        pytest.param([{"pixels": [0.0] * 784}], "instance 0: expected inputs; found pixels", id="name"),
+        pytest.param([], "with at least one instance", id="empty"),
+    ],
+)
+def test_an_instance_that_does_not_fit_is_named(model: Path, tmp_path: Path, instances: Any, words: str) -> None:
+    write_json(tmp_path / "request.json", {"instances": instances})
+    with pytest.raises(InputError) as error:
+        predict(model, tmp_path / "request.json", {})
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "file", ["saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001"]
+)
+def test_a_truncated_model_is_refused(model: Path, tmp_path: Path, file: str) -> None:
+    shutil.copytree(model, tmp_path / "model")
+    (tmp_path / "model" / file).write_bytes((model / file).read_bytes()[:-30])
+    with pytest.raises(InputError, match=r"model: damaged SavedModel: \S"):
+        Predictor(tmp_path / "model")
+
+
+def test_no_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected a SavedModel, found neither"):
+        Predictor(tmp_path / "none")
+
+
+def test_damaged_weights_are_refused(weights: Path, tmp_path: Path) -> None:
+    shutil.copytree(weights, tmp_path / "weights")
+    path = tmp_path / "weights" / "model.weights.h5"
+    path.write_bytes(path.read_bytes()[:5000])
+    assert_refused(run_stage("stages.export", "mnist", tmp_path / "weights", tmp_path / "model"), "model.weights.h5")
+    assert not (tmp_path / "model").exists()
+
+
+def test_inspection_tells_what_a_caller_needs(model: Path, request_file: Path, tmp_path: Path) -> None:
+    outputs = tmp_path / "s.json", tmp_path / "s.txt"
+    done = run_stage("stages.inspect_model", "mnist", model, request_file, *outputs)
+    assert done.returncode == 0, done.stderr
+    about = json.loads(outputs[0].read_text())
+    assert about["tags"] == ["serve"]
+    assert about["files"]["saved_model.pb"]["bytes"] == (model / "saved_model.pb").stat().st_size
+    inputs = about["signatures"]["serving_default"]["inputs"]
+    assert inputs == {"inputs": {"dtype": "float32", "shape": [-1, 784], "tensor": "serving_default_inputs:0"}}
+    from stages.mnist.model import build
+
+    assert about["variables"]["parameters"] == build(CONFIG).count_params()
+    assert "serving_default_inputs:0" in outputs[1].read_text()
+    write_json(tmp_path / "example.json", about["example_request"])
+    assert len(predict(model, tmp_path / "example.json", {})) == 1
+
+
+def test_a_signature_is_required(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    tf.saved_model.save(tf.Module(), str(tmp_path / "bare"))
+    with pytest.raises(InputError, match="expected the signature serving_default, found none"):
+        Predictor(tmp_path / "bare")
+
+
+def test_the_checks_rules() -> None:
+    from stages.predict import disagreement, mistakes
+
+    answers = {"outputs": np.array([7.0, 7.5, np.nan])}
+    rule: Callable[..., list[str]] = lambda **rule: list(mistakes(answers, {"outputs": rule}))  # noqa: E731
+    assert rule(values=[7.2, 7.2, 7.2], within=0.75) == ["instance 2: outputs: expected 7.2 within 0.75, found nan"]
+    assert rule(values=[7.2], within=9) == ["outputs: expected 1 answers, found 3"]
+    assert any("below the one before" in line for line in rule(values=[7, 7, 7], within=9, decreasing=True))
+    assert any("finite positive" in line for line in rule(values=[7, 7, 7], within=9, positive=True))
+    close, far = {"outputs": np.array([1.0, 2.0])}, {"outputs": np.array([1.0, 2.001])}
+    assert list(disagreement("x", close, close, 1e-5)) == []
+    assert list(disagreement("x", close, far, 1e-5)) == ["x: instance 1: outputs: expected 2.0, found 2.001"]
