@@ -313,6 +313,32 @@ class Predict(Section):
     tolerance: Positive
 
 
+class ServingLimits(Section):
+    """What the prediction server refuses to take on."""
+
+    body_bytes: Count
+    instances: Count
+    nesting: Annotated[int, Field(ge=1, le=254)]
+    concurrency: Count
+    seconds: Positive
+
+
+class ServingBatching(Section):
+    """How the prediction server joins concurrent requests into one call."""
+
+    rows: Count
+    wait_ms: NotNegative
+
+
+class ServingSection(Section):
+    """Published versions and the prediction server."""
+
+    keep: Count
+    poll_seconds: Positive
+    limits: ServingLimits
+    batching: ServingBatching
+
+
 class Params(Section):
     """All of `params.yaml`."""
 
@@ -323,6 +349,7 @@ class Params(Section):
     cartpole: Cartpole
     export: Export
     predict: Predict
+    serving: ServingSection
 
 
 @functools.cache
@@ -503,6 +530,14 @@ class PredictModel(Reader):
     predict: Predict = key("predict")
 
 
+@dataclasses.dataclass(frozen=True)
+class Serving(Reader):
+    """What `python -m serving` and `serving.publish` read."""
+
+    runtime: Runtime = key("runtime")
+    serving: ServingSection = key("serving")
+
+
 READERS: dict[str, type[Reader]] = {
     "prepare@babyweight": PrepareBabyweight,
     "prepare@mnist": PrepareMnist,
@@ -518,6 +553,7 @@ READERS: dict[str, type[Reader]] = {
     "predict@babyweight": PredictModel,
     "predict@mnist": PredictModel,
     "predict@cartpole": PredictModel,
+    "serving": Serving,
 }
 """Each stage's reader; a stage that is not named here reads no parameter."""
 

@@ -1,0 +1,92 @@
+"""Pictures of a trained agent: an animation of it and a plot of what it holds its actions worth."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+from matplotlib.colors import ListedColormap
+from PIL import Image
+
+from stages.shared.errors import InputError
+from stages.shared.params import CartpoleGif, CartpolePlane
+
+COLOURS = 32
+GRID = 101
+
+Answers = dict[str, npt.NDArray[Any]]
+
+
+def frames(env: gym.Env, act: Callable[[Any], int], seed: int, gif: CartpoleGif) -> list[Image.Image]:
+    """Pictures of one greedy episode, as the environment draws it."""
+    observation, _ = env.reset(seed=seed)
+    pictures: list[Image.Image] = []
+    ended, step = False, 0
+    while not ended and len(pictures) < gif.frames:
+        if step % gif.every == 0:
+            picture = Image.fromarray(env.render())
+            height = round(picture.height * gif.width / picture.width)
+            pictures.append(picture.resize((gif.width, height), Image.Resampling.BOX))
+        observation, _, terminated, truncated, _ = env.step(act(observation))
+        ended, step = terminated or truncated, step + 1
+    return pictures
+
+
+def write_gif(path: Path, pictures: list[Image.Image], milliseconds: int) -> None:
+    """Write an endless animation: all pictures in the colours of the first, so that only what moves is stored."""
+    palette = pictures[0].quantize(COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    drawn = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    drawn[0].save(path, "GIF", save_all=True, append_images=drawn[1:], duration=milliseconds, loop=0)
+
+
+def animate(path: Path, name: str, act: Callable[[Any], int], seed: int, gif: CartpoleGif) -> bool:
+    """Write a GIF of one greedy episode; False if the environment draws no pictures."""
+    if "rgb_array" not in gym.make(name).metadata.get("render_modes", []):
+        return False
+    env = gym.make(name, render_mode="rgb_array")
+    # GIF counts in hundredths of a second.
+    hundredths = max(2, round(100 * gif.every / env.metadata.get("render_fps", 30)))
+    write_gif(path, frames(env, act, seed, gif), 10 * hundredths)
+    env.close()
+    return True
+
+
+def plot_values(path: Path, predict: Callable[[Any], Answers], size: int, plane: CartpolePlane) -> None:
+    """Draw each action's value, and the best action, over the plane of two observations, the others zero.
+
+    Args:
+        path: the PNG to write.
+        predict: `q_values` [n, actions] and `actions` [n] for observations [n, size].
+        size: size of an observation.
+        plane: the two observations and how far the plot reaches.
+
+    Raises:
+        InputError: if there is no such observation.
+    """
+    for key, index in (("x", plane.x), ("y", plane.y)):
+        if index >= size:
+            raise InputError(f"cartpole.evaluate.plane.{key}: {index}: expected at most {size - 1}")
+    x, y = np.meshgrid(
+        np.linspace(-plane.x_limit, plane.x_limit, GRID), np.linspace(-plane.y_limit, plane.y_limit, GRID)
+    )
+    observations = np.zeros((x.size, size), np.float32)
+    observations[:, plane.x], observations[:, plane.y] = x.ravel(), y.ravel()
+    answers = predict(observations)
+    values, best = answers["q_values"], answers["actions"]
+    actions = values.shape[1]
+    figure, axes = plt.subplots(1, actions + 1, figsize=(3.6 * (actions + 1), 3.4), sharey=True, layout="constrained")
+    for action, axis in enumerate(axes[:-1]):
+        image = axis.pcolormesh(x, y, values[:, action].reshape(x.shape), vmin=values.min(), vmax=values.max())
+        axis.set(title=f"value of action {action}", xlabel=plane.x_label)
+    figure.colorbar(image, ax=axes[:-1])
+    shades = ListedColormap(plt.get_cmap("Pastel1").colors[:actions])  # type: ignore[attr-defined]
+    image = axes[-1].pcolormesh(x, y, best.reshape(x.shape), vmin=-0.5, vmax=actions - 0.5, cmap=shades)
+    axes[-1].set(title="best action", xlabel=plane.x_label)
+    figure.colorbar(image, ax=axes[-1], ticks=range(actions))
+    axes[0].set_ylabel(plane.y_label)
+    figure.savefig(os.fspath(path), dpi=80, metadata={"Software": None})
+    plt.close(figure)

@@ -1,0 +1,273 @@
+"""Train a DQN in a Gymnasium environment until it is solved; write its weights and learning curve."""
+
+import argparse
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# TensorFlow imports Keras, and with it pandas and Matplotlib, unless it is told to use the former Keras, which
+# is not installed. Nothing here needs either, and they take longer than the training.
+os.environ["TF_USE_LEGACY_KERAS"] = "1"
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from stages.cartpole import model
+from stages.cartpole.agent import Exploration, Learner, Policy, environments
+from stages.cartpole.replay import Replay, Steps
+from stages.shared import runtime
+from stages.shared.checkpoint import Arrays, Checkpoints, run_digest
+from stages.shared.errors import InputError, run
+from stages.shared.files import significant, whole_folder, write_json, write_table
+from stages.shared.params import CartpoleStop, TrainCartpole
+from stages.shared.progress import Interrupt, bar
+from stages.shared.provenance import describe
+
+IRRELEVANT = tuple(f"cartpole.train.{key}" for key in ("checkpoint_every", "keep", "max_steps"))
+COLUMNS = ("steps", "episode", "return", "exploration")
+# What the seed is for: each purpose has a stream of its own.
+ENVIRONMENT, ACTING, REPLAY, WEIGHTS, TRIAL = range(5)
+
+
+def stream(seed: int, *purpose: int) -> np.random.Generator:
+    """The random generator of one purpose."""
+    return np.random.default_rng([seed, *purpose])
+
+
+def environment_seed(seed: int, *purpose: int) -> int:
+    """A seed for environments, below 2**31; evaluation uses those from 2**32 on."""
+    return int(stream(seed, *purpose).integers(2**31))
+
+
+class Trial:
+    """Two independent sets of greedy episodes, played side by side.
+
+    Args:
+        name: the environment.
+        stop: sets, threshold and margin.
+        longest: steps after which an episode without a time limit of its own is cut.
+
+    Raises:
+        InputError: if neither the parameters nor the environment say what solves it.
+    """
+
+    def __init__(self, name: str, stop: CartpoleStop, longest: int) -> None:
+        self.envs = environments(name, 2 * stop.episodes)
+        spec = gym.spec(name)
+        self.stop, self.longest = stop, spec.max_episode_steps or longest
+        threshold = spec.reward_threshold if stop.threshold is None else stop.threshold
+        if threshold is None:
+            raise InputError(f"cartpole.train.stop.threshold: null: {name} has none of its own, expected a number")
+        self.threshold = float(threshold)
+
+    def passed(self, act: Callable[[Any], Any], seed: int, best: float) -> list[float] | None:
+        """Play; the two mean returns if both sets pass, else None.
+
+        Args:
+            act: greedy actions for observations.
+            seed: of the episodes.
+            best: the highest reward of a step known, with which a trial that cannot pass any more is given up.
+        """
+        observation, _ = self.envs.reset(seed=seed)
+        returns, running = np.zeros(len(observation)), np.ones(len(observation), np.bool_)
+        for step in range(self.longest):
+            observation, reward, terminated, truncated, _ = self.envs.step(act(observation))
+            returns += np.where(running, reward, 0.0)
+            running &= ~(terminated | truncated)
+            if not running.any():
+                break
+            if step % 8 == 0:
+                most = returns + running * max(best, 0.0) * (self.longest - step - 1)
+                if most.reshape(2, -1).mean(axis=1).min() < self.threshold:
+                    return None
+        sets = returns.reshape(2, -1)
+        error = sets.std(axis=1, ddof=1) / math.sqrt(self.stop.episodes)
+        surely = sets.mean(axis=1) - self.stop.margin * error >= self.threshold
+        return [float(mean) for mean in sets.mean(axis=1)] if surely.all() else None
+
+
+class Training:
+    """A run: all that changes while training, and one round of it.
+
+    Args:
+        params: the stage's parameters.
+    """
+
+    def __init__(self, params: TrainCartpole) -> None:
+        train, seed = params.train, params.seed
+        self.seed, self.train = seed, train
+        self.envs = environments(params.env, train.envs)
+        self.trial = Trial(params.env, train.stop, train.max_steps)
+        size = int(self.envs.single_observation_space.shape[0])
+        actions = int(self.envs.single_action_space.n)
+        if len(params.model.observation_scale) not in {1, size}:
+            raise InputError(f"cartpole.model.observation_scale: expected 1 number or {size} for {params.env}")
+        self.config = model.configuration(params.model, size, actions)
+        self.first_action = int(self.envs.single_action_space.start)
+        self.policy = Policy(self.config)
+        self.learner = Learner(self.config, train, stream(seed, WEIGHTS))
+        self.exploration = Exploration(train.exploration, train.envs, actions)
+        self.transitions = Steps(train.n_step, train.gamma, train.envs, size)
+        exponent = train.prioritised.exponent if train.prioritised.enabled else None
+        self.replay = Replay(train.buffer, size, exponent)
+        self.random = {"acting": stream(seed, ACTING), "replay": stream(seed, REPLAY)}
+        self.policy.set(self.learner.arrays["online"])
+        self.observation = self._reset()
+        self.ended = np.zeros(train.envs, np.bool_)
+        self.returns = np.zeros(train.envs)
+        self.taken: list[npt.NDArray[np.unsignedinteger[Any]]] = []
+        self.steps, self.best, self.loss = 0, -math.inf, math.nan
+        self.history: list[dict[str, float]] = []
+
+    def _reset(self) -> npt.NDArray[np.float32]:
+        return self._scaled(self.envs.reset(seed=environment_seed(self.seed, ENVIRONMENT))[0])
+
+    def _scaled(self, observation: Any) -> npt.NDArray[np.float32]:
+        return np.asarray(observation / self.policy.scale, np.float32)
+
+    def act(self, observation: Any) -> Any:
+        """Greedy actions of the environment for its observations."""
+        return self.policy(self._scaled(observation)) + self.first_action
+
+    def _step(self) -> None:
+        """Step every environment once; remember the transitions, note the episodes that ended."""
+        share = self.exploration.share(self.steps)
+        action = self.exploration.replace(self.policy(self.observation), self.steps, self.random["acting"])
+        self.taken.append(action.astype(np.min_scalar_type(self.config["actions"])))
+        observation, reward, terminated, truncated, _ = self.envs.step(action + self.first_action)
+        after, counts, ended = self._scaled(observation), ~self.ended, terminated | truncated
+        form = self.train.reward
+        learned = form.scale * reward + form.shift + form.terminal * terminated
+        complete = self.transitions.add(self.observation, action, learned, terminated, ended, counts)
+        self.replay.add(*complete[:-1], after[complete[-1]])
+        self.returns += reward
+        self.observation, self.ended = after, ended
+        self.steps += int(np.count_nonzero(counts))
+        self.best = max(self.best, float(reward[counts].max(initial=-math.inf)))
+        for value in self.returns[ended]:
+            row = (self.steps, len(self.history) + 1, float(value), share)
+            self.history.append(dict(zip(COLUMNS, map(significant, row), strict=True)))
+        self.returns[ended] = 0.0
+
+    def _learn(self) -> None:
+        """Make the updates of one call."""
+        train = self.train
+        shape = (train.updates, train.batch_size)
+        places, weights = self.replay.sample(shape, self.random["replay"], train.prioritised.correction)
+        batches = (*(array[places] for array in self.replay.arrays.values()), weights)
+        errors = self.learner.learn(batches)
+        self.replay.prioritise(places, errors)
+        self.policy.set(self.learner.arrays["online"])
+        self.loss = float(np.mean(errors**2))
+
+    def round(self) -> list[float] | None:
+        """Collect, learn, and try where it is due; the mean returns of a passed trial."""
+        before = self.steps
+        for _ in range(self.train.collect):
+            self._step()
+        if self.steps < self.train.learning_starts or not len(self.replay):
+            return None
+        self._learn()
+        if self.steps // self.train.stop.every == before // self.train.stop.every:
+            return None
+        return self.trial.passed(self.act, environment_seed(self.seed, TRIAL, self.steps), self.best)
+
+    def _parts(self) -> dict[str, Arrays]:
+        tree = self.replay.tree
+        return {
+            "learner": self.learner.arrays,
+            "exploration": self.exploration.arrays,
+            "transitions": self.transitions.arrays,
+            "replay": {name: array[: len(self.replay)] for name, array in self.replay.arrays.items()},
+            "run": {"returns": self.returns, "ended": self.ended},
+            "tree": {} if tree is None else {"nodes": tree.nodes},
+        }
+
+    def state(self) -> tuple[Arrays, dict[str, Any]]:
+        """All that the rest of the run depends on, as arrays and as JSON.
+
+        The environments are in it as the actions that they took: that holds for any environment, where only
+        some can be copied.
+        """
+        arrays = {f"{part}.{name}": a for part, found in self._parts().items() for name, a in found.items()}
+        arrays["taken"] = np.stack(self.taken)
+        counts = {"steps": self.steps, "best": self.best, "history": self.history}
+        memory = {"added": self.replay.added, "highest": self.replay.highest, "rows": self.transitions.taken}
+        random = {name: generator.bit_generator.state for name, generator in self.random.items()}
+        return arrays, {**counts, **memory, "random": random}
+
+    def restore(self, arrays: Arrays, notes: dict[str, Any]) -> None:
+        """Continue from what `state` gave."""
+        self.taken = list(arrays["taken"])
+        self._reset()
+        for action in self.taken:
+            observation, *_ = self.envs.step(action.astype(np.int64) + self.first_action)
+        self.observation = self._scaled(observation)
+        self.replay.added, self.replay.highest = notes["added"], notes["highest"]
+        self.transitions.taken = notes["rows"]
+        self.steps, self.best = notes["steps"], notes["best"]
+        self.history = notes["history"]
+        for name, generator in self.random.items():
+            generator.bit_generator.state = notes["random"][name]
+        for part, found in self._parts().items():
+            for name, array in found.items():
+                if array.shape:
+                    array[...] = arrays[f"{part}.{name}"]
+                else:
+                    found[name] = arrays[f"{part}.{name}"]
+        self.policy.set(self.learner.arrays["online"])
+
+
+def fit(training: Training, checkpoints: Checkpoints) -> list[float] | None:
+    """Train until solved or out of steps, from the newest checkpoint on; the mean returns of the passed trial."""
+    train = training.train
+    if found := checkpoints.latest(train.max_steps):
+        training.restore(*found[1:])
+    with bar("cartpole", train.max_steps, training.steps) as progress, Interrupt() as interrupt:
+        while training.steps < train.max_steps:
+            before = training.steps
+            if solved := training.round():
+                return solved
+            progress.update(training.steps - before)
+            progress.set_postfix(loss=training.loss, episodes=len(training.history), refresh=False)
+            due = training.steps // train.checkpoint_every != before // train.checkpoint_every
+            if due or interrupt.noticed or training.steps >= train.max_steps:
+                checkpoints.save(training.steps, *training.state())
+            if interrupt.noticed:
+                interrupt.leave(training.steps)
+    return None
+
+
+def main() -> None:
+    """Train, and write weights, metrics and curve."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("weights", type=Path, help="folder to write weights, configuration and provenance to")
+    parser.add_argument("metrics", type=Path, help="file to write the metrics to")
+    parser.add_argument("curve", type=Path, help="file to write the learning curve to")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    args = parser.parse_args()
+    params = TrainCartpole.read(args.params)
+
+    runtime.configure(params.runtime, params.seed)
+    provenance = describe(params)
+    name = run_digest(provenance, IRRELEVANT)
+    with Checkpoints("cartpole", name, params.train.keep) as checkpoints:
+        training = Training(params)
+        solved = fit(training, checkpoints)
+        with whole_folder(args.weights) as folder:
+            model.save(folder / "model.weights.h5", training.learner.arrays["online"], training.config)
+            write_json(folder / "config.json", training.config)
+            write_json(folder / "provenance.json", provenance)
+        write_table(args.curve, training.history, COLUMNS)
+        counts = {"steps": training.steps, "updates": training.learner.updates, "episodes": len(training.history)}
+        sets = {f"trial_{number}_return": significant(mean) for number, mean in enumerate(solved or [], 1)}
+        write_json(args.metrics, counts | sets | {"stopped_by": "solved" if solved else "max_steps"})
+        if solved:
+            checkpoints.clear()
+
+
+if __name__ == "__main__":
+    run(main)
