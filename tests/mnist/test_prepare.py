@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from stages.mnist import download
-from stages.mnist.download import Digits, fetch
+from stages.mnist.download import fetch
 from stages.mnist.idx import FILES, pack
+from stages.mnist.local import Digits
 from stages.shared.errors import InputError
 from stages.shared.files import digest
 from tests.conftest import ROOT, assert_refused, run_stage

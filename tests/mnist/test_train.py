@@ -1,0 +1,107 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from stages.mnist.model import PIXELS, build
+from stages.mnist.train import distort
+from stages.shared.files import digest
+from stages.shared.params import MnistAugment
+from tests.conftest import ROOT
+
+STILL = {"rotation": 0.0, "shift": 0.0, "scale": 0.0, "shear": 0.0}
+
+
+def distorted(images: np.ndarray, **amounts: float) -> np.ndarray:
+    augment = MnistAugment(**{**STILL, **amounts})
+    return np.asarray(distort(tf.constant(images), augment, tf.constant([1, 2], tf.int64)))
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    image = np.zeros((64, 28, 28, 1), np.float32)
+    image[:, 10:18, 12:16] = 1
+    return image
+
+
+def test_no_distortion_is_the_image(images: np.ndarray) -> None:
+    assert np.allclose(distorted(images), images, atol=1e-5)
+
+
+def test_a_shift_moves_the_centre_by_at_most_its_amount(images: np.ndarray) -> None:
+    moved = distorted(images, shift=3.0)
+    rows = (moved[..., 0].sum(axis=2) * np.arange(28)).sum(axis=1) / moved.sum(axis=(1, 2, 3))
+    assert np.abs(rows - 13.5).max() <= 3.01
+    assert rows.std() > 1
+    assert np.allclose(moved.sum(axis=(1, 2, 3)), 32, rtol=0.01)
+
+
+def test_rotation_turns_about_the_centre(images: np.ndarray) -> None:
+    turned = distorted(images, rotation=90.0)
+    across = (turned[..., 0].sum(axis=2) * np.arange(28)).sum(axis=1) / turned.sum(axis=(1, 2, 3))
+    assert np.allclose(across, 13.5, atol=0.1)
+    assert (turned[:, 13:15, 9:11, 0].max(axis=(1, 2)) > 0.9).any()  # some lie on their side
+
+
+def test_the_same_seed_draws_the_same(images: np.ndarray) -> None:
+    assert (distorted(images, rotation=20.0, shift=2.0) == distorted(images, rotation=20.0, shift=2.0)).all()
+
+
+@pytest.mark.parametrize(("network", "parameters"), [("strided", 55258), ("original", 3274634)])
+def test_networks_have_their_size(network: str, parameters: int) -> None:
+    model = build({"network": network, "dropout": 0.5})
+    assert model.count_params() == parameters
+    assert model(np.zeros((2, PIXELS), np.float32)).shape == (2, 10)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A prepared folder of 640 images that a network can learn: each class lights a row."""
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 640), ("validation", 64)):
+        labels = rng.integers(0, 10, count).astype(np.uint8)
+        images = rng.integers(0, 60, (count, 28, 28)).astype(np.uint8)
+        images[np.arange(count), 4 + 2 * labels] = 255
+        (tmp_path / "data" / part).mkdir(parents=True)
+        np.save(tmp_path / "data" / part / "labels.npy", labels)
+        np.save(tmp_path / "data" / part / "images.npy", images.reshape(count, -1))
+    return tmp_path / "data"
+
+
+def start(folder: Path, params: Path) -> "subprocess.Popen[bytes]":
+    folder.mkdir(exist_ok=True)
+    outputs = (folder / "weights", folder / "train.json", folder / "curve.csv")
+    command = [sys.executable, "-m", "stages.mnist.train", "../data", *map(str, outputs), "--params", str(params)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE)
+
+
+def test_a_killed_run_ends_in_the_same_bytes(small: Path, tmp_path: Path, params_file: Callable[..., Path]) -> None:
+    changes = {"steps": 160, "batch_size": 32, "evaluate_every": 50, "checkpoint_every": 10}
+    params = params_file({f"mnist.train.{key}": value for key, value in changes.items()})
+    whole = start(tmp_path / "whole", params)
+    assert whole.wait(timeout=300) == 0, whole.communicate()[1]
+
+    for at_least in (1, 9):  # in the middle, twice in a row
+        process = start(tmp_path / "killed", params)
+        checkpoints = tmp_path / "killed" / ".checkpoints"
+        while process.poll() is None and not any(
+            int(path.stem.split("-")[1]) >= 10 * at_least for path in checkpoints.rglob("step-*.npz")
+        ):
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, "the run was over before it could be killed"
+    last = start(tmp_path / "killed", params)
+    _, errors = last.communicate(timeout=300)
+    assert last.returncode == 0, errors
+    assert b"resumed at step" in errors
+    for name in ("weights", "train.json", "curve.csv"):
+        assert digest(tmp_path / "killed" / name) == digest(tmp_path / "whole" / name)
+    assert not list((tmp_path / "killed" / ".checkpoints").rglob("*.npz")), "a finished run cleans up"

@@ -1,0 +1,128 @@
+"""The loop on a linear model that it can solve."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from stages.shared.checkpoint import Checkpoints
+from stages.shared.params import Schedule
+from stages.shared.progress import Interrupt
+from stages.shared.trainer import History, Run, batches, optimizer, run_name, train
+
+EXAMPLES, SLOPES = 50, np.array([2.0, -1.0, 0.5], np.float32)
+
+
+class Linear:
+    """Fit `SLOPES` from noiseless examples; a dropout layer draws from a seed generator."""
+
+    def __init__(self, dropout: float = 0.0) -> None:
+        keras.utils.set_random_seed(3)
+        layers = [keras.layers.Dropout(dropout)] if dropout else []
+        self.model = keras.Sequential([keras.Input([3]), *layers, keras.layers.Dense(1)])
+        inputs = np.random.default_rng(0).normal(size=(EXAMPLES, 3)).astype(np.float32)
+        self.inputs, self.targets = tf.constant(inputs), tf.constant(inputs @ SLOPES)
+
+    def loss(self, indices: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        predicted = self.model(tf.gather(self.inputs, indices), training=True)[:, 0]
+        return (predicted - tf.gather(self.targets, indices)) ** 2
+
+    def evaluate(self) -> dict[str, float]:
+        return {"error": float(np.abs(self.model.layers[-1].kernel.numpy()[:, 0] - SLOPES).max())}
+
+
+def schedule(**changes: object) -> Schedule:
+    values = {"steps": 40, "batch_size": 8, "learning_rate": 0.1, "schedule": "one_cycle"}
+    intervals = {"evaluate_every": 15, "checkpoint_every": 10, "keep": 2}
+    return Schedule.model_validate(values | intervals | changes)
+
+
+def trained(folder: Path, learner: Linear, to: Schedule) -> tuple[History, bytes]:
+    with Checkpoints("linear", "run", to.keep, folder) as checkpoints:
+        history = train(learner, to, 1, EXAMPLES, checkpoints, "linear")
+    return history, b"".join(v.numpy().tobytes() for v in learner.model.variables)
+
+
+def test_it_solves_what_can_be_solved(tmp_path: Path) -> None:
+    history, _ = trained(tmp_path, Linear(), schedule(steps=300))
+    assert history[-1]["error"] < 0.01
+    assert [point["step"] for point in history[:3]] == [15, 30, 45]
+
+
+@pytest.mark.parametrize("stop", [7, 10, 23, 39])
+def test_a_run_cut_short_goes_on_to_the_same_bytes(tmp_path: Path, stop: int) -> None:
+    whole = trained(tmp_path / "whole", Linear(dropout=0.3), schedule())
+    run = Run(Linear(dropout=0.3), schedule(), 1, EXAMPLES)
+    checkpoints = Checkpoints("linear", "run", 2, tmp_path / "cut")
+    while run.step < stop:
+        run.advance()
+    run.save(checkpoints)
+    assert trained(tmp_path / "cut", Linear(dropout=0.3), schedule()) == whole
+
+
+def test_where_checkpoints_fall_does_not_change_the_bytes(tmp_path: Path) -> None:
+    often = trained(tmp_path / "often", Linear(dropout=0.3), schedule(checkpoint_every=3, keep=1))
+    assert often[1] == trained(tmp_path / "seldom", Linear(dropout=0.3), schedule(checkpoint_every=1000))[1]
+
+
+def test_a_longer_run_at_a_constant_rate_goes_on_from_a_finished_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = trained(tmp_path / "whole", Linear(dropout=0.3), schedule(schedule="constant", steps=60))
+    trained(tmp_path / "two", Linear(dropout=0.3), schedule(schedule="constant"))
+    assert trained(tmp_path / "two", Linear(dropout=0.3), schedule(schedule="constant", steps=60)) == whole
+    assert "resumed at step 40" in capsys.readouterr().err
+
+
+def test_the_name_of_a_run_has_its_steps_only_where_they_matter() -> None:
+    def name(kind: str, steps: int, keep: int = 2) -> str:
+        values = {"steps": steps, "keep": keep, "checkpoint_every": 5, "learning_rate": 0.1}
+        return run_name("mnist", {"parameters": {"mnist.train": values}}, schedule(schedule=kind))
+
+    assert name("constant", 40) == name("constant", 60) == name("constant", 40, keep=9)
+    assert name("one_cycle", 40) != name("one_cycle", 60)
+
+
+def test_an_interrupted_run_saves_and_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import signal
+
+    whole = trained(tmp_path / "whole", Linear(), schedule())
+
+    class Stopped(Linear):
+        def evaluate(self) -> dict[str, float]:
+            signal.raise_signal(signal.SIGINT)
+            return super().evaluate()
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "cut", Stopped(), schedule())
+    assert "interrupted at step 15, saved; `dvc repro` goes on from there" in capsys.readouterr().err
+    assert trained(tmp_path / "cut", Linear(), schedule()) == whole
+
+
+def test_the_handler_gives_way_to_a_second_signal() -> None:
+    import signal
+
+    with Interrupt() as interrupt:
+        signal.raise_signal(signal.SIGINT)
+        assert interrupt.noticed
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_an_epoch_is_a_permutation_and_each_another_one() -> None:
+    first = batches(0, 6, 50, 8, seed=1)
+    assert len(set(first.ravel())) == 48
+    assert (batches(2, 6, 50, 8, seed=1) == first[2:]).all()
+    assert (batches(6, 12, 50, 8, seed=1) != first).any()
+    assert (batches(0, 6, 50, 8, seed=2) != first).any()
+
+
+def test_one_cycle_rises_to_the_rate_and_falls_to_nothing() -> None:
+    rate = optimizer(schedule(steps=100))._learning_rate
+    rates = [float(rate(step)) for step in range(101)]
+    assert max(rates) == pytest.approx(0.1)
+    assert rates.index(max(rates)) == 25
+    assert rates[0] == pytest.approx(0.1 / 25)
+    assert rates[100] == pytest.approx(0, abs=1e-6)
