@@ -4,7 +4,13 @@ This file holds the settings of the process that bytes depend on. They must be i
 and TensorFlow are imported, so they are set here, whatever the caller's environment says.
 """
 
+import importlib.abc
+import importlib.machinery
 import os
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from types import ModuleType
 
 os.environ.update(
     # oneDNN is on for Intel and off for AMD unless told; its kernels sum in another order than Eigen's.
@@ -24,3 +30,42 @@ os.environ.update(
     SDL_AUDIODRIVER="dummy",
     PYGAME_HIDE_SUPPORT_PROMPT="1",
 )
+
+
+class _QuietLoader(importlib.abc.Loader):
+    """Loads a module with standard error closed: TensorFlow greets there before it reads its log level."""
+
+    def __init__(self, loader: importlib.abc.Loader) -> None:
+        self._loader = loader
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        sys.stderr.flush()
+        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        try:
+            self._loader.exec_module(module)
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(nowhere)
+
+
+class _QuietFinder(importlib.abc.MetaPathFinder):
+    """Has TensorFlow loaded quietly."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if name != "tensorflow":
+            return None
+        sys.meta_path.remove(self)
+        spec = find_spec(name)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _QuietLoader(spec.loader)
+        return spec
+
+
+sys.meta_path.insert(0, _QuietFinder())

@@ -1,0 +1,1 @@
+"""A baby's weight at birth, from what is known before it."""

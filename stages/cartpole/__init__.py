@@ -1,0 +1,1 @@
+"""An agent that learns to balance a pole."""

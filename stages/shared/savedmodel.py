@@ -172,7 +172,7 @@ class Predictor:
         self.signature = serving_signature(path)
         try:
             self._model = tf.saved_model.load(str(path), tags=[TAG])  # kept: the function holds it weakly
-        except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+        except (OSError, ValueError, LookupError, tf.errors.OpError) as error:
             raise InputError(f"{path}: damaged SavedModel: {' '.join(str(error).split())}") from None
         self._function = self._model.signatures[SIGNATURE]
 
