@@ -1,0 +1,69 @@
+"""A scratch clone in which the real pipeline ran, on little data."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, clone
+
+SMALL = {
+    "babyweight.source.rows": 20000,
+    "babyweight.train.steps": 600,
+    "mnist.train.steps": 700,
+    "cartpole.evaluate.gif.frames": 5,
+}
+
+
+def dvc(folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run `dvc` as a person in a clone does, with this environment's Python first in the path."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["dvc", *arguments], cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 or not check, f"{done.stdout}\n{done.stderr}"
+    return done
+
+
+def ran(done: subprocess.CompletedProcess[str]) -> set[str]:
+    """Names of the stages that a `dvc repro` ran."""
+    lines = done.stdout.splitlines()
+    return {line.split("'")[1] for line in lines if line.startswith("Running stage ")}
+
+
+def change(folder: Path, key: str, value: object) -> None:
+    """Set a key of a clone's `params.yaml` where it stands, comments and all."""
+    sections = key.split(".")
+    lines, depth = (folder / "params.yaml").read_text().split("\n"), 0
+    for number, line in enumerate(lines):
+        name = line.strip().split(":")[0]
+        if line.startswith("  " * depth + sections[depth] + ":") and name == sections[depth]:
+            depth += 1
+            if depth == len(sections):
+                lines[number] = f"{'  ' * (depth - 1)}{name}: {value}"
+                (folder / "params.yaml").write_text("\n".join(lines))
+                return
+    raise AssertionError(f"no key {key} in params.yaml")
+
+
+def commit(folder: Path, message: str) -> None:
+    """Commit all that changed."""
+    subprocess.run(["git", "add", "--all"], cwd=folder, check=True)
+    command = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", message]
+    subprocess.run(command, cwd=folder, check=True)
+
+
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the clone, committed after the run."""
+    folder = clone(tmp_path_factory.mktemp("pipeline"))
+    if (ROOT / ".cache" / "mnist").is_dir():  # what a person has fetched is not fetched again
+        (folder / ".cache").mkdir()
+        (folder / ".cache" / "mnist").symlink_to(ROOT / ".cache" / "mnist")
+    for key, value in SMALL.items():
+        change(folder, key, value)
+    dvc(folder, "repro")
+    commit(folder, "Run the pipeline")
+    return folder

