@@ -133,7 +133,7 @@ class Learner:
         first = initial(config, random)
         self.arrays: Arrays = {
             "online": first,
-            "target": first,
+            "target": first.copy(),  # a restored run writes into each
             "mean": np.zeros_like(first),
             "square": np.zeros_like(first),
             "updates": np.zeros((), np.int32),
