@@ -1,0 +1,145 @@
+"""Requests that arrive while a model is busy share its next call.
+
+A lone request never waits. While a call runs, others queue; when it ends they go through together, at most
+`rows` instances at once. One that has waited `wait_ms` goes through beside the running call.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+from prometheus_client import Histogram
+
+from serving.codec import Arrays
+from stages.shared.params import ServingBatching
+
+
+@dataclass(frozen=True)
+class _Job:
+    inputs: Arrays
+    rows: int
+    answer: asyncio.Future[Arrays]
+
+    @property
+    def form(self) -> list[tuple[int, ...]]:
+        """Jobs of the same form can be joined: the same shape of an instance of each input."""
+        return [value.shape[1:] for value in self.inputs.values()]
+
+
+class Batcher:
+    """Runs a function of arrays in threads, for one event loop.
+
+    Args:
+        function: outputs by name, for inputs by name.
+        joinable: whether rows of several requests may go through it at once.
+        settings: rows a call, and how long a request may wait for a running one.
+        pool: threads that run it.
+        sizes: counts each call's rows.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Arrays], Arrays],
+        joinable: bool,
+        settings: ServingBatching,
+        pool: ThreadPoolExecutor,
+        sizes: Histogram,
+    ) -> None:
+        self._function = function
+        self._joinable = joinable
+        self._settings = settings
+        self._pool = pool
+        self._sizes = sizes
+        self._waiting: deque[_Job] = deque()
+        self._running = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def run(self, inputs: Arrays) -> Arrays:
+        """Outputs for one request's inputs, in order.
+
+        Raises:
+            RequestError: as the function; another request's never.
+        """
+        loop = asyncio.get_running_loop()
+        counts = {value.shape[0] if value.shape else 0 for value in inputs.values()}
+        rows = max(counts)
+        if not self._joinable or len(counts) > 1 or not 0 < rows < self._settings.rows:
+            self._sizes.observe(rows)
+            return await loop.run_in_executor(self._pool, self._function, inputs)
+        job = _Job(inputs, rows, loop.create_future())
+        self._waiting.append(job)
+        if not self._running:
+            self._start(loop)
+        elif self._timer is None:
+            self._timer = loop.call_later(self._settings.wait_ms / 1000, self._start, loop)
+        return await job.answer
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin a call with the requests that wait."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        if jobs := self._take():
+            self._running += 1
+            self._sizes.observe(sum(job.rows for job in jobs))
+            self._pool.submit(self._work, jobs, loop)
+        if self._waiting:
+            self._timer = loop.call_later(self._settings.wait_ms / 1000, self._start, loop)
+
+    def _take(self) -> list[_Job]:
+        """The longest waiting request and those that fit its call; requests that were given up are dropped."""
+        jobs: list[_Job] = []
+        rows = 0
+        while self._waiting:
+            job = self._waiting[0]
+            if job.answer.cancelled():
+                self._waiting.popleft()
+                continue
+            if jobs and (job.form != jobs[0].form or rows + job.rows > self._settings.rows):
+                break
+            jobs.append(self._waiting.popleft())
+            rows += job.rows
+        return jobs
+
+    def _work(self, jobs: list[_Job], loop: asyncio.AbstractEventLoop) -> None:
+        """In a thread: one call for all, or, if that fails, one for each, so that no one fails for another."""
+        answers: list[Arrays | Exception]
+        try:
+            answers = list(self._together(jobs))
+        except Exception as error:
+            answers = [error] if len(jobs) == 1 else [self._alone(job) for job in jobs]
+        loop.call_soon_threadsafe(self._done, jobs, answers, loop)
+
+    def _together(self, jobs: list[_Job]) -> list[Arrays]:
+        if len(jobs) == 1:
+            return [self._function(jobs[0].inputs)]
+        outputs = self._function({n: np.concatenate([job.inputs[n] for job in jobs]) for n in jobs[0].inputs})
+        ends = list(accumulate(job.rows for job in jobs))
+        if any(len(value) != ends[-1] for value in outputs.values()):
+            raise ValueError("an output has not one row for each instance")
+        return [
+            {name: value[end - job.rows : end] for name, value in outputs.items()}
+            for job, end in zip(jobs, ends, strict=True)
+        ]
+
+    def _alone(self, job: _Job) -> Arrays | Exception:
+        try:
+            return self._function(job.inputs)
+        except Exception as error:
+            return error
+
+    def _done(self, jobs: list[_Job], answers: list[Arrays | Exception], loop: asyncio.AbstractEventLoop) -> None:
+        self._running -= 1
+        for job, answer in zip(jobs, answers, strict=True):
+            if job.answer.done():
+                continue
+            if isinstance(answer, Exception):
+                job.answer.set_exception(answer)
+            else:
+                job.answer.set_result(answer)
+        if not self._running:
+            self._start(loop)

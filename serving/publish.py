@@ -1,0 +1,91 @@
+"""Publish exported models: copy each under its next version, if its prediction check passed on these bytes."""
+
+import argparse
+import shutil
+from pathlib import Path
+
+from serving import published
+from stages.shared import files
+from stages.shared.errors import InputError, run
+from stages.shared.params import Serving
+
+
+def checked_digest(predictions: Path) -> str:
+    """Digest of the model that a prediction check passed for.
+
+    Raises:
+        InputError: if there was no check, or it did not pass.
+    """
+    answers = files.read_json(predictions)
+    if not isinstance(answers, dict) or answers.get("checks_passed") is not True:
+        raise InputError(f"{predictions}: expected a prediction check that passed; run `dvc repro`")
+    return str(answers.get("model_digest"))
+
+
+def publish(model: Path, predictions: Path, folder: Path, keep: int) -> tuple[int, bool]:
+    """Publish a SavedModel as a model's next version, then remove versions older than the newest `keep`.
+
+    Versions with a label stay. The same bytes as the newest version's make no new one.
+
+    Args:
+        model: the SavedModel, its provenance included.
+        predictions: record of its prediction check.
+        folder: where the model's versions lie; its name is the model's.
+        keep: versions kept.
+
+    Returns:
+        The newest version's number, and whether it is new.
+
+    Raises:
+        InputError: if the model is missing, or its check has not passed on these very bytes.
+    """
+    if not model.is_dir():
+        raise InputError(f"{model}: no such exported model; run `dvc repro`")
+    digest = checked_digest(predictions)
+    with published.locked(folder):
+        existing = published.versions(folder)
+        if existing and files.digest(folder / str(existing[-1])) == digest == files.digest(model):
+            return existing[-1], False
+        with files.whole_folder(folder / ".incoming") as incoming:
+            shutil.copytree(model, incoming, dirs_exist_ok=True)
+            if files.digest(incoming) != digest:
+                raise InputError(f"{model}: expected the bytes that {predictions} checked; run `dvc repro`")
+        number = published.next_number(folder)
+        (folder / ".incoming").rename(folder / str(number))
+        files.fsync(folder)
+        labelled = published.labels(folder).values()
+        for old in published.versions(folder)[:-keep]:
+            if old not in labelled:
+                published.withdraw(folder, old)
+    return number, True
+
+
+def publish_all(names: list[str], models: Path, results: Path, folder: Path, keep: int) -> None:
+    """Publish models by name (all exported ones if none is named) and say what became of each.
+
+    Raises:
+        InputError: as `publish`, or if nothing was exported.
+    """
+    found = names or published.models(models)
+    if not found:
+        raise InputError(f"{models}: no exported model; run `dvc repro`")
+    for name in map(published.check_name, found):
+        number, new = publish(models / name, results / name / "predictions.json", folder / name, keep)
+        print(f"{name}: version {number}" + ("" if new else ", unchanged"))
+
+
+def main() -> None:
+    """Publish the models named, or all."""
+    parser = argparse.ArgumentParser(prog="python -m serving.publish", description=__doc__)
+    parser.add_argument("workload", nargs="*", help="models to publish; all if none is named")
+    parser.add_argument("--models", type=Path, default=Path("models"), help="exported models")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="their prediction checks")
+    parser.add_argument("--published", type=Path, default=published.PUBLISHED)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    args = parser.parse_args()
+    keep = Serving.read(args.params).serving.keep
+    publish_all(args.workload, args.models, args.results, args.published, keep)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,90 @@
+"""The layout of published models, which is TensorFlow Serving's: `published/<model>/<version>/`.
+
+Beside a model's versions lie `labels.json` (a version's number by label), `.number` (the highest number
+ever given, so that a withdrawn version's is not given again) and `.lock`. TensorFlow Serving looks only at
+folders whose name is a number.
+"""
+
+import fcntl
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stages.shared import files
+from stages.shared.errors import InputError
+
+PUBLISHED = Path("published")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+_LABELS = "labels.json"
+_NUMBER = ".number"
+
+
+def check_name(name: str, what: str = "model") -> str:
+    """Return a name that is fit to be a folder's and part of a URL.
+
+    Raises:
+        InputError: if it is not.
+    """
+    if not _NAME.fullmatch(name):
+        raise InputError(f"{name!r}: expected a {what}'s name of letters, digits, _ and -")
+    return name
+
+
+def models(published: Path) -> list[str]:
+    """Names of the published models."""
+    if not published.is_dir():
+        return []
+    return sorted(path.name for path in published.iterdir() if path.is_dir() and _NAME.fullmatch(path.name))
+
+
+def versions(model: Path) -> list[int]:
+    """Numbers of a model's versions, oldest first."""
+    names = (path.name for path in model.iterdir() if path.is_dir()) if model.is_dir() else ()
+    return sorted(int(name) for name in names if re.fullmatch(r"[1-9][0-9]{0,17}", name))
+
+
+def labels(model: Path) -> dict[str, int]:
+    """A model's labels, each with the number of the version that it stands for.
+
+    Raises:
+        InputError: if the file is damaged.
+    """
+    path = model / _LABELS
+    if not path.exists():
+        return {}
+    found = files.read_json(path)
+    if not isinstance(found, dict) or not all(type(number) is int for number in found.values()):
+        raise InputError(f"{path}: expected a version's number by label, found {found!r}")
+    return found
+
+
+def write_labels(model: Path, numbers: dict[str, int]) -> None:
+    """Replace a model's labels."""
+    files.write_json(model / _LABELS, numbers)
+
+
+def next_number(model: Path) -> int:
+    """Take the number after the highest that was ever given to a version of a model."""
+    path = model / _NUMBER
+    given = int(path.read_text(encoding="utf-8")) if path.exists() else 0
+    number = max([given, *versions(model)]) + 1
+    files.write_text(path, f"{number}\n")
+    return number
+
+
+def withdraw(model: Path, number: int) -> None:
+    """Remove a version: at once for whoever looks, its files after."""
+    hidden = model / f".{number}.withdrawn"
+    files.remove(hidden)
+    (model / str(number)).rename(hidden)
+    files.remove(hidden)
+
+
+@contextmanager
+def locked(model: Path) -> Iterator[None]:
+    """Let one process at a time change a model's versions."""
+    model.mkdir(parents=True, exist_ok=True)
+    with (model / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,134 @@
+"""One loaded version of a model."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf.json_format import MessageToDict
+
+from serving.batching import Batcher
+from serving.codec import Arrays
+from serving.errors import RequestError, invalid, shown
+from serving.metrics import Metrics
+from serving.tensors import SUPPORTED, Tensor
+from stages.shared.params import ServingBatching
+from stages.shared.savedmodel import TAG, read_graph
+
+
+class Signature:
+    """A signature of a loaded model, as a function of arrays.
+
+    Args:
+        function: TensorFlow's.
+    """
+
+    def __init__(self, function: Any) -> None:
+        self._function = function
+        specs = function.structured_input_signature[1]
+        self.inputs = {name: Tensor.of(name, specs[name]) for name in sorted(specs)}
+        self.outputs = {name: Tensor.of(name, spec) for name, spec in function.structured_outputs.items()}
+
+    @property
+    def joinable(self) -> bool:
+        """Whether several requests' instances can go through in one call: all shapes begin with a free dimension."""
+        tensors = [*self.inputs.values(), *self.outputs.values()]
+        return bool(self.inputs) and all(t.shape and t.shape[0] is None for t in tensors)
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        """Outputs by name, for inputs by name.
+
+        Raises:
+            RequestError: 400 if TensorFlow finds the values unfit; 501 if an output's type has no JSON.
+        """
+        for tensor in self.outputs.values():
+            if tensor.dtype not in SUPPORTED:
+                raise RequestError(
+                    501, f"output {tensor.name!r}: the type {tensor.dtype.name} cannot be turned into JSON"
+                )
+        try:
+            tensors = {name: tf.constant(value, self.inputs[name].dtype) for name, value in inputs.items()}
+            return {
+                name: np.asarray(value.numpy(), value.dtype.as_numpy_dtype)  # of one value, no array comes
+                for name, value in self._function(**tensors).items()
+            }
+        except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError) as error:
+            raise invalid(f"the model refused the inputs: {error.message.splitlines()[0]}") from None
+
+    def warm_up(self) -> None:
+        """Call once with zeros, so that the first request is as fast as the next."""
+        sizes = {name: [size or 1 for size in tensor.shape or ()] for name, tensor in self.inputs.items()}
+        dtypes = {name: tensor.dtype.as_numpy_dtype for name, tensor in self.inputs.items()}
+        empty = {name: b"" if dtype is object else 0 for name, dtype in dtypes.items()}
+        with suppress(RequestError, tf.errors.OpError):  # zeros need not be a valid input
+            self({name: np.full(sizes[name], empty[name], dtypes[name]) for name in self.inputs})
+
+
+class Servable:
+    """A loaded version: its signatures, and the metadata that the contract shows.
+
+    Args:
+        path: the SavedModel.
+        name: the model's name.
+        version: its number.
+        batching: how concurrent requests are joined.
+        pool: threads that run it.
+        metrics: where calls are counted.
+
+    Raises:
+        InputError: if the SavedModel is damaged.
+        Exception: whatever TensorFlow raises for one that it cannot load.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        version: int,
+        batching: ServingBatching,
+        pool: ThreadPoolExecutor,
+        metrics: Metrics,
+    ) -> None:
+        self.name = name
+        self.version = version
+        self.metadata = _metadata(path, name, version)
+        self._model = tf.saved_model.load(str(path), tags=[TAG])  # kept: its functions hold it weakly
+        self.signatures = {key: Signature(function) for key, function in self._model.signatures.items()}
+        for signature in self.signatures.values():
+            signature.warm_up()
+        self._batchers = {
+            key: Batcher(found, found.joinable, batching, pool, metrics.calls(name))
+            for key, found in self.signatures.items()
+        }
+
+    def signature(self, name: str) -> Signature:
+        """A signature by name.
+
+        Raises:
+            RequestError: 400 if there is none.
+        """
+        if name not in self.signatures:
+            known = ", ".join(sorted(self.signatures)) or "none"
+            raise invalid(f"model {self.name}, version {self.version}: no signature {shown(name)}; it has {known}")
+        return self.signatures[name]
+
+    async def run(self, signature: str, inputs: Arrays) -> Arrays:
+        """Outputs of a signature, possibly computed in one call with other requests'."""
+        return await self._batchers[signature].run(inputs)
+
+
+def _metadata(path: Path, name: str, version: int) -> dict[str, Any]:
+    """The contract's GetModelMetadataResponse: fields named as in the protocol, numbers of 64 bits as strings."""
+    graph = next(graph for graph in read_graph(path).meta_graphs if TAG in graph.meta_info_def.tags)
+    signatures = {
+        key: MessageToDict(
+            graph.signature_def[key], preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        )
+        for key in sorted(graph.signature_def)
+    }
+    return {
+        "model_spec": {"name": name, "signature_name": "", "version": str(version)},
+        "metadata": {"signature_def": {"signature_def": signatures}},
+    }
