@@ -79,14 +79,15 @@ class Trial:
             running &= ~(terminated | truncated)
             if not running.any():
                 break
-            if step % 8 == 0:
-                most = returns + running * max(best, 0.0) * (self.longest - step - 1)
-                if most.reshape(2, -1).mean(axis=1).min() < self.threshold:
-                    return None
+            rest = max(best, 0.0) * (self.longest - step - 1)
+            if step % 8 == 0 and not self._pass(returns + running * rest):
+                return None
+        return [float(mean) for mean in returns.reshape(2, -1).mean(axis=1)] if self._pass(returns) else None
+
+    def _pass(self, returns: npt.NDArray[np.float64]) -> bool:
         sets = returns.reshape(2, -1)
         error = sets.std(axis=1, ddof=1) / math.sqrt(self.stop.episodes)
-        surely = sets.mean(axis=1) - self.stop.margin * error >= self.threshold
-        return [float(mean) for mean in sets.mean(axis=1)] if surely.all() else None
+        return bool((sets.mean(axis=1) - self.stop.margin * error >= self.threshold).all())
 
 
 class Training:
@@ -251,7 +252,7 @@ def main() -> None:
     args = parser.parse_args()
     params = TrainCartpole.read(args.params)
 
-    runtime.configure(params.runtime, params.seed)
+    runtime.configure(params.runtime, seed=None)
     provenance = describe(params)
     name = run_digest(provenance, IRRELEVANT)
     with Checkpoints("cartpole", name, params.train.keep) as checkpoints:

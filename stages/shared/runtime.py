@@ -3,18 +3,18 @@
 The settings that must precede TensorFlow's import are in `stages/__init__.py`.
 """
 
-import keras
 import tensorflow as tf
 
 from stages.shared.params import Runtime
 
 
-def configure(runtime: Runtime, seed: int = 0) -> None:
+def configure(runtime: Runtime, seed: int | None = 0) -> None:
     """Set up this process, before it makes its first tensor.
 
     Args:
         runtime: the number of threads.
-        seed: of Python's, NumPy's and TensorFlow's global generators.
+        seed: of Python's, NumPy's and TensorFlow's global generators; None leaves them alone, and Keras
+            unimported, which takes a second.
     """
     tf.get_logger().setLevel("ERROR")
     tf.config.threading.set_intra_op_parallelism_threads(runtime.threads)
@@ -22,7 +22,10 @@ def configure(runtime: Runtime, seed: int = 0) -> None:
     tf.config.experimental.enable_op_determinism()
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)
-    keras.utils.set_random_seed(seed)
+    if seed is not None:
+        import keras
+
+        keras.utils.set_random_seed(seed)
 
 
 def device() -> str:
