@@ -55,7 +55,7 @@ class Signature:
                 for name, value in self._function(**tensors).items()
             }
         except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError) as error:
-            raise invalid(f"the model refused the inputs: {error.message.splitlines()[0]}") from None
+            raise invalid(f"the model refused the inputs: {_reason(error.message)}") from None
 
     def warm_up(self) -> None:
         """Call once with zeros, so that the first request is as fast as the next."""
@@ -117,6 +117,12 @@ class Servable:
     async def run(self, signature: str, inputs: Arrays) -> Arrays:
         """Outputs of a signature, possibly computed in one call with other requests'."""
         return await self._batchers[signature].run(inputs)
+
+
+def _reason(message: str) -> str:
+    """The line of TensorFlow's message that says what was wrong, rather than where in the graph."""
+    where = ("Graph execution error", "Detected at", "<stack", " ", "\t")
+    return next((line for line in message.splitlines() if line and not line.startswith(where)), "no reason given")
 
 
 def _metadata(path: Path, name: str, version: int) -> dict[str, Any]:

@@ -1,0 +1,114 @@
+"""Fixtures of the server's tests."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+
+from serving import app
+from serving.metrics import Metrics
+from serving.publish import publish
+from serving.registry import Registry
+from serving.servable import Servable
+from stages.shared.params import Serving, ServingSection
+from tests.conftest import ROOT
+from tests.serving import models
+
+
+@pytest.fixture(scope="session")
+def settings() -> ServingSection:
+    return Serving.read(ROOT / "params.yaml").serving
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Exported models, and the records of their checks beside them."""
+    folder = tmp_path_factory.mktemp("exported")
+    for make in (models.babyweight, models.mnist, models.cartpole, models.contract):
+        models.checked(make(folder / make.__name__), folder / f"{make.__name__}.json")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def published_models(tmp_path_factory: pytest.TempPathFactory, exported: Path) -> Path:
+    folder = tmp_path_factory.mktemp("published")
+    for name in ("babyweight", "mnist", "cartpole", "contract"):
+        publish(exported / name, exported / f"{name}.json", folder / name, keep=5)
+    return folder
+
+
+Connect = Callable[..., AbstractContextManager[TestClient]]
+
+
+@pytest.fixture(scope="session")
+def connect(settings: ServingSection) -> Iterator[Connect]:
+    """Serve a published folder within this process: `with connect(folder) as client`."""
+    with ThreadPoolExecutor(4) as pool:
+
+        @contextmanager
+        def serve(folder: Path, limits: dict[str, Any] | None = None, **options: Any) -> Iterator[TestClient]:
+            metrics = Metrics()
+            load = partial(Servable, batching=settings.batching, pool=pool, metrics=metrics)
+            registry = Registry(folder, load, metrics)
+            registry.scan()
+            changed = settings.limits.model_copy(update=limits or {})
+            application = app.create(registry, metrics, changed, **options)
+            application.state.registry = registry
+            with TestClient(application, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
+                yield client
+
+        yield serve
+
+
+@pytest.fixture(scope="session")
+def client(connect: Connect, published_models: Path) -> Iterator[TestClient]:
+    with connect(published_models) as found:
+        yield found
+
+
+class Process:
+    """A server in a process of its own."""
+
+    def __init__(self, published: Path, *options: str, **environment: str) -> None:
+        self.running = subprocess.Popen(
+            [sys.executable, "-m", "serving", "--port", "0", "--published", str(published), *options],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self.running.stdout
+        line = self.running.stdout.readline()
+        match = re.search(r"http://\S+", line)
+        assert match, line + self.running.communicate()[1]
+        self.url = match[0]
+
+    def wait_ready(self) -> None:
+        for _ in range(600):
+            if httpx.get(f"{self.url}/readyz").status_code == 200:
+                return
+            time.sleep(0.1)
+        raise AssertionError("the server did not become ready within a minute")
+
+
+def error(response: httpx.Response, status: int) -> str:
+    """The message of a refusal with this status."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    body = json.loads(response.text)
+    assert list(body) == ["error"]
+    message: str = body["error"]
+    return message

@@ -1,0 +1,140 @@
+"""Small SavedModels for the server's tests: the three workloads' signatures, and one for each rule of the contract."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from stages.shared.files import digest, write_json
+
+CATEGORIES = {
+    "is_male": ["True", "False"],
+    "mother_race": ["White", "Asian Indian"],
+    "mother_married": ["True", "False"],
+    "cigarette_use": ["True", "False"],
+    "alcohol_use": ["True", "False"],
+}
+NUMBERS = ("mother_age", "plurality", "gestation_weeks")
+
+
+class Weights(tf.Module):  # type: ignore[misc]
+    """Variables and nothing else, as the pipeline exports them."""
+
+    def __init__(self, *shapes: tuple[int, ...], seed: int = 0) -> None:
+        super().__init__()
+        rng = np.random.default_rng(seed)
+        self.weights = [tf.Variable(rng.normal(0, 0.1, shape), dtype=tf.float32) for shape in shapes]
+
+
+def _save(folder: Path, module: tf.Module, signatures: dict[str, Any]) -> Path:
+    tf.saved_model.save(module, str(folder), signatures=signatures)
+    (folder / "assets.extra").mkdir()
+    write_json(folder / "assets.extra/provenance.json", {"made_by": "tests"})
+    return folder
+
+
+def babyweight(folder: Path, seed: int = 0) -> Path:
+    """Five strings and three numbers to pounds."""
+    module = Weights((len(CATEGORIES) * 2 + len(NUMBERS), 1), seed=seed)
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def serve(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        columns = [tf.cast(inputs[k][:, None] == tf.constant(v)[None], tf.float32) for k, v in CATEGORIES.items()]
+        columns += [inputs[key][:, None] / 40 for key in NUMBERS]
+        return {"outputs": tf.squeeze(tf.concat(columns, 1) @ module.weights[0], 1) + 7.0}
+
+    specs = {key: tf.TensorSpec([None], tf.string, key) for key in CATEGORIES}
+    specs |= {key: tf.TensorSpec([None], tf.float32, key) for key in NUMBERS}
+    return _save(folder, module, {"serving_default": serve.get_concrete_function(**specs)})
+
+
+def mnist(folder: Path) -> Path:
+    """784 pixels to a class and probabilities."""
+    module = Weights((784, 10))
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def serve(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        scores = inputs @ module.weights[0]
+        return {"classes": tf.argmax(scores, 1), "probabilities": tf.nn.softmax(scores)}
+
+    spec = tf.TensorSpec([None, 784], tf.float32, "inputs")
+    return _save(folder, module, {"serving_default": serve.get_concrete_function(inputs=spec)})
+
+
+def cartpole(folder: Path) -> Path:
+    """Observations to an action and its values."""
+    module = Weights((4, 2))
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def serve(observations: tf.Tensor) -> dict[str, tf.Tensor]:
+        values = observations @ module.weights[0]
+        return {"actions": tf.argmax(values, 1), "q_values": values}
+
+    spec = tf.TensorSpec([None, 4], tf.float32, "observations")
+    return _save(folder, module, {"serving_default": serve.get_concrete_function(observations=spec)})
+
+
+def _echo(**specs: tf.TensorSpec) -> Any:
+    """A signature whose outputs are its inputs, each named after it with `out_` before."""
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def serve(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {f"out_{key}": tf.identity(value) for key, value in inputs.items()}
+
+    return serve.get_concrete_function(**specs)
+
+
+DTYPES = (
+    tf.bool, tf.string, tf.float32, tf.float64, tf.int8, tf.uint8, tf.int16, tf.int32, tf.uint32, tf.int64, tf.uint64,
+    tf.float16,
+)  # fmt: skip
+
+
+def contract(folder: Path) -> Path:
+    """A signature for each rule of the contract; `serving_default` halves and adds three."""
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def half_plus_three(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": x / 2 + 3}
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def lengths(a: tf.Tensor, b: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"of_a": tf.size(a), "of_b": tf.size(b)}
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def positive(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        with tf.control_dependencies([tf.debugging.assert_positive(x, "x must be positive")]):
+            return {"y": tf.identity(x)}
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def half(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": tf.cast(x, tf.float16)}
+
+    free = tf.TensorSpec([None], tf.float32, "x")
+    signatures = {
+        "serving_default": half_plus_three.get_concrete_function(x=free),
+        "named": _echo(
+            tag=tf.TensorSpec([None], tf.string, "tag"),
+            signal=tf.TensorSpec([None, 5], tf.int32, "signal"),
+            sensor=tf.TensorSpec([None, 2, 2], tf.float32, "sensor"),
+        ),
+        "lengths": lengths.get_concrete_function(
+            a=tf.TensorSpec([None], tf.float32, "a"), b=tf.TensorSpec([None], tf.float32, "b")
+        ),
+        "binary": _echo(image_bytes=tf.TensorSpec([None], tf.string, "image_bytes")),
+        "any_shape": _echo(x=tf.TensorSpec(None, tf.float32, "x")),
+        "scalar": _echo(x=tf.TensorSpec([], tf.float32, "x")),
+        "scalar_text": _echo(x=tf.TensorSpec([], tf.string, "x")),
+        "matrix": _echo(x=tf.TensorSpec([None, 1, 2], tf.float32, "x")),
+        "positive": positive.get_concrete_function(x=free),
+        "half": half.get_concrete_function(x=free),
+        **{dtype.name: _echo(x=tf.TensorSpec([None], dtype, "x")) for dtype in DTYPES},
+    }
+    return _save(folder, Weights((1,)), signatures)
+
+
+def checked(model: Path, predictions: Path) -> Path:
+    """Write the record of a prediction check that passed for a model."""
+    write_json(predictions, {"predictions": [], "checks_passed": True, "model_digest": digest(model)})
+    return predictions
