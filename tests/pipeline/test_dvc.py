@@ -1,7 +1,9 @@
 """The declared pipeline, asked and run through DVC itself."""
 
 import json
+import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -119,9 +121,15 @@ predict = model.signatures["serving_default"]
 print(predict(inputs=tf.zeros([2, 784]))["probabilities"].shape)
 assert not any(name.startswith("stages") for name in sys.modules)
 """
-    import sys
-
     done = subprocess.run(
         [sys.executable, "-c", script, str(pipeline)], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "(2, 10)"
+
+
+def test_the_readmes_example_predicts_a_birth(pipeline: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", code], cwd=pipeline, capture_output=True, text=True, check=True)
+    number, unit = done.stdout.split()
+    assert unit == "lb"
+    assert abs(float(number) - 7.265) < 0.75
