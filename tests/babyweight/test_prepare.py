@@ -1,0 +1,196 @@
+import gzip
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from stages.babyweight import csvfiles
+from stages.babyweight.births import COLUMNS, FEATURES, SPLITS
+from stages.babyweight.prepare import SAMPLE_ROWS, GrowingArray, write_splits
+from stages.babyweight.synthetic import FACTS, Generator, read_facts
+from stages.shared.files import digest
+from stages.shared.params import PrepareBabyweight
+from tests.conftest import ROOT, assert_refused, run_stage
+
+Write = Callable[..., Path]
+ROWS = 3000
+
+
+@pytest.fixture(scope="module")
+def births() -> pd.DataFrame:
+    return next(Generator(read_facts(ROOT / FACTS), 2017).blocks(ROWS))
+
+
+def prepare(tmp_path: Path, params: Path) -> subprocess.CompletedProcess[str]:
+    out = (tmp_path / "out", tmp_path / "sample.csv", tmp_path / "prepare.json")
+    return run_stage("stages.babyweight.prepare", *out, "--params", params)
+
+
+def csv_params(params_file: Write, path: Path, **more: Any) -> Path:
+    return params_file({"babyweight.source.kind": "csv", "babyweight.source.path": str(path), **more})
+
+
+def test_synthetic_births(tmp_path: Path, params_file: Write, births: pd.DataFrame) -> None:
+    done = prepare(tmp_path, params_file({"babyweight.source.rows": ROWS}))
+    assert (done.returncode, done.stderr) == (0, "")
+    counts = json.loads((tmp_path / "prepare.json").read_text())
+    assert counts["source"] == "synthetic"
+    assert counts["rows"] == {"read": ROWS, "kept": ROWS, "dropped": 0, "bad": 0}
+    weights = []
+    for split in SPLITS:
+        features = np.load(tmp_path / f"out/{split}/features.npy", mmap_mode="r")
+        pounds = np.load(tmp_path / f"out/{split}/weight_pounds.npy", mmap_mode="r")
+        assert features.dtype == np.uint8 and pounds.dtype == np.float32
+        assert features.shape == (counts["kept"][split], len(FEATURES)) and pounds.shape == features.shape[:1]
+        weights.append(np.asarray(pounds))
+    assert sum(counts["kept"].values()) == ROWS
+    assert np.sort(np.concatenate(weights)).tolist() == np.sort(births.weight_pounds.astype(np.float32)).tolist()
+    schema = json.loads((tmp_path / "out/schema.json").read_text())
+    assert schema["source"] == "synthetic" and schema["features"] == list(FEATURES)
+    sample = pd.read_csv(tmp_path / "sample.csv", keep_default_na=False, dtype=str)
+    assert sample.columns.tolist() == list(COLUMNS) and len(sample) == SAMPLE_ROWS
+    expected = births.head(SAMPLE_ROWS).drop(columns="weight_pounds").astype(str)
+    pd.testing.assert_frame_equal(sample.drop(columns="weight_pounds"), expected, check_dtype=False)
+
+
+def test_csv_files_give_the_same_arrays(tmp_path: Path, params_file: Write, births: pd.DataFrame) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    assert prepare(tmp_path, params_file({"babyweight.source.rows": ROWS})).returncode == 0
+    wanted = {split: digest(tmp_path / "out" / split) for split in SPLITS}
+    births.head(1000).to_csv(raw / "shard-0.csv", index=False)
+    packed = gzip.compress(births.iloc[1000:].to_csv(index=False, header=False).encode())
+    (raw / "shard-1.csv.gz").write_bytes(packed)
+    done = prepare(tmp_path, csv_params(params_file, raw))
+    assert done.returncode == 0, done.stderr
+    assert {split: digest(tmp_path / "out" / split) for split in SPLITS} == wanted
+    assert json.loads((tmp_path / "out/schema.json").read_text())["source"] == "csv"
+
+
+def test_the_same_bytes_whatever_the_block_size(
+    tmp_path: Path, params_file: Write, births: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    births.to_csv(tmp_path / "births.csv", index=False)
+    params = PrepareBabyweight.read(csv_params(params_file, tmp_path / "births.csv"))
+    results = []
+    for size in (1000, 50_000, 1 << 24):
+        whole = csvfiles.read
+        monkeypatch.setattr(csvfiles, "read", lambda path, size=size, whole=whole: whole(path, size))
+        (tmp_path / str(size)).mkdir()
+        tally, sample = write_splits(tmp_path / str(size), params, ROOT / FACTS)
+        monkeypatch.undo()
+        results.append((digest(tmp_path / str(size)), tally, sample.to_csv(index=False)))
+    assert results[0] == results[1] == results[2]
+
+
+def test_rows_are_dropped_and_counted_by_reason(tmp_path: Path, params_file: Write, births: pd.DataFrame) -> None:
+    changed = births.astype(object)
+    changed.loc[:1, "weight_pounds"] = ""
+    changed.loc[2:4, "plurality"] = 0
+    changed.loc[5, "gestation_weeks"] = "long"
+    changed.to_csv(tmp_path / "births.csv", index=False)
+    done = prepare(tmp_path, csv_params(params_file, tmp_path / "births.csv"))
+    assert done.returncode == 0, done.stderr
+    counts = json.loads((tmp_path / "prepare.json").read_text())
+    assert counts["rows"] == {"read": ROWS, "kept": ROWS - 6, "dropped": 5, "bad": 1}
+    assert {k: n for k, n in counts["dropped"].items() if n} == {
+        "plurality_not_positive": 3,
+        "weight_pounds_missing": 2,
+    }
+    assert counts["bad"] == {"gestation_weeks_no_number": 1}
+    assert counts["first_bad"] == ["births.csv:7: gestation_weeks_no_number: 'long'"]
+
+
+def spoil_column(text: bytes) -> bytes:
+    return text.replace(b"gestation_weeks", b"weeks", 1)
+
+
+def spoil_numbers(text: bytes) -> bytes:
+    lines = text.splitlines(keepends=True)
+    return b"".join([lines[0], *(b"heavy," + line.split(b",", 1)[1] for line in lines[1:])])
+
+
+def spoil_with_digits(text: bytes) -> bytes:
+    lines = text.splitlines(keepends=True)
+    return b"".join([lines[0], *(b"9" * 400 + b"," + line.split(b",", 1)[1] for line in lines[1:])])
+
+
+POISONS: list[tuple[str, Callable[[bytes], bytes], tuple[str, ...]]] = [
+    ("missing column", spoil_column, ("births.csv:1: no column 'gestation_weeks'",)),
+    (
+        "text for a number",
+        spoil_numbers,
+        (
+            f"{ROWS} of {ROWS} rows cannot be read, more than babyweight.max_bad_share (0.01) allows",
+            "births.csv:2: weight_pounds_no_number: 'heavy'; births.csv:3",
+        ),
+    ),
+    ("400 digits", spoil_with_digits, ("weight_pounds_no_number: '" + "9" * 60 + "…'",)),
+    ("empty", lambda text: b"", ("births.csv: empty; expected births as CSV",)),
+    ("truncated gzip", lambda text: gzip.compress(text)[:-100], ("births.csv: damaged gzip after line",)),
+    ("NUL bytes", lambda text: text.replace(b"White", b"\0"), ("births.csv:2: nul_bytes: ",)),
+    ("10 MB line", lambda text: text + b"x" * 10_000_000, (f"births.csv:{ROWS + 2}: a line of more than",)),
+    ("UTF-16", lambda text: text.decode().encode("utf-16"), ("births.csv:1: NUL bytes; expected UTF-8",)),
+    ("Latin-1", lambda text: text.replace(b"White", b"\xe9"), ("no_utf8: ",)),
+    ("open quotes", lambda text: text.replace(b"White", b'"White'), ("stray_quote: ",)),
+    (
+        "column twice",
+        lambda text: text.replace(b"is_male", b"plurality", 1),
+        ("births.csv:1: column 'plurality' 2 times",),
+    ),
+    ("header only", lambda text: text.splitlines(keepends=True)[0], ("no birth for train among 0 rows",)),
+]
+
+
+@pytest.mark.parametrize(("poison", "words"), [p[1:] for p in POISONS], ids=[p[0] for p in POISONS])
+def test_poisoned_files_are_refused_in_one_line_and_leave_nothing(
+    tmp_path: Path,
+    params_file: Write,
+    births: pd.DataFrame,
+    poison: Callable[[bytes], bytes],
+    words: tuple[str, ...],
+) -> None:
+    text = io.StringIO()
+    births.to_csv(text, index=False)
+    path = tmp_path / "births.csv"
+    path.write_bytes(poison(text.getvalue().encode()))
+    assert_refused(prepare(tmp_path, csv_params(params_file, path)), *words)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["births.csv", "params.yaml"]
+
+
+def test_one_bad_line_in_a_hundred_is_survived(tmp_path: Path, params_file: Write, births: pd.DataFrame) -> None:
+    lines = births.to_csv(index=False).splitlines()
+    lines[1::100] = ['7.5,True,"26,White,1,39'] * len(lines[1::100])
+    (tmp_path / "births.csv").write_text("\n".join(lines))
+    done = prepare(tmp_path, csv_params(params_file, tmp_path / "births.csv"))
+    assert done.returncode == 0, done.stderr
+    counts = json.loads((tmp_path / "prepare.json").read_text())
+    assert counts["bad"] == {"stray_quote": 30} and counts["rows"]["kept"] == ROWS - 30
+    assert counts["first_bad"][1] == "births.csv:102: stray_quote: '7.5,True,\"26,White,1,39'"
+
+
+def test_no_file(tmp_path: Path, params_file: Write) -> None:
+    done = prepare(tmp_path, csv_params(params_file, tmp_path / "none.csv"))
+    assert_refused(done, "babyweight.source.path", "none.csv: no such file")
+
+
+def test_a_growing_array_is_what_numpy_saves(tmp_path: Path) -> None:
+    array = GrowingArray(tmp_path / "grown.npy", "<f4", 3)
+    for rows in (4, 0, 123):
+        array.append(np.arange(rows * 3, dtype=np.float32).reshape(rows, 3))
+    array.close()
+    np.save(tmp_path / "saved.npy", np.load(tmp_path / "grown.npy"))
+    assert (tmp_path / "grown.npy").read_bytes() == (tmp_path / "saved.npy").read_bytes()
+    assert np.load(tmp_path / "grown.npy").shape == (127, 3)
+
+
+def test_the_module_needs_no_tensorflow() -> None:
+    code = "import sys, stages.babyweight.prepare; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
