@@ -253,7 +253,7 @@ def main() -> None:
     params = TrainCartpole.read(args.params)
 
     runtime.configure(params.runtime, seed=None)
-    provenance = describe(params)
+    provenance = describe(params, device=runtime.device())
     name = run_digest(provenance, IRRELEVANT)
     with Checkpoints("cartpole", name, params.train.keep) as checkpoints:
         training = Training(params)
