@@ -4,7 +4,6 @@ import argparse
 import math
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 # TensorFlow imports Keras, and with it pandas and Matplotlib, unless it is told to use the former Keras, which
@@ -18,7 +17,7 @@ import numpy.typing as npt
 from stages.cartpole import model
 from stages.cartpole.agent import Exploration, Learner, Policy, environments
 from stages.cartpole.replay import Replay, Steps
-from stages.shared import runtime
+from stages.shared import runtime, weights
 from stages.shared.checkpoint import Arrays, Checkpoints, run_digest
 from stages.shared.errors import InputError, run
 from stages.shared.files import significant, whole_folder, write_json, write_table
@@ -245,10 +244,7 @@ def fit(training: Training, checkpoints: Checkpoints) -> list[float] | None:
 def main() -> None:
     """Train, and write weights, metrics and curve."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("weights", type=Path, help="folder to write weights, configuration and provenance to")
-    parser.add_argument("metrics", type=Path, help="file to write the metrics to")
-    parser.add_argument("curve", type=Path, help="file to write the learning curve to")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    weights.add_outputs(parser)
     args = parser.parse_args()
     params = TrainCartpole.read(args.params)
 
@@ -259,9 +255,9 @@ def main() -> None:
         training = Training(params)
         solved = fit(training, checkpoints)
         with whole_folder(args.weights) as folder:
-            model.save(folder / "model.weights.h5", training.learner.arrays["online"], training.config)
-            write_json(folder / "config.json", training.config)
-            write_json(folder / "provenance.json", provenance)
+            model.save(folder / weights.WEIGHTS, training.learner.arrays["online"], training.config)
+            write_json(folder / weights.CONFIG, training.config)
+            write_json(folder / weights.PROVENANCE, provenance)
         write_table(args.curve, training.history, COLUMNS)
         counts = {"steps": training.steps, "updates": training.learner.updates, "episodes": len(training.history)}
         sets = {f"trial_{number}_return": significant(mean) for number, mean in enumerate(solved or [], 1)}
