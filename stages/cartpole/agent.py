@@ -36,7 +36,7 @@ def environments(name: str, count: int) -> gym.vector.VectorEnv:
     gym.logger.min_level = gym.logger.ERROR  # it says that CartPole-v0 is out of date
     try:
         envs = gym.make_vec(name, count)
-    except gym.error.Error as error:
+    except (gym.error.Error, ImportError) as error:
         raise InputError(f"cartpole.env: {name!r}: {' '.join(str(error).split())}") from None
     observation, action = envs.single_observation_space, envs.single_action_space
     if not isinstance(observation, gym.spaces.Box) or len(observation.shape) != 1:

@@ -3,6 +3,7 @@
 import argparse
 import math
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -226,6 +227,7 @@ def fit(training: Training, checkpoints: Checkpoints) -> list[float] | None:
     train = training.train
     if found := checkpoints.latest(train.max_steps):
         training.restore(*found[1:])
+        print(f"resumed at step {training.steps}", file=sys.stderr)
     with bar("cartpole", train.max_steps, training.steps) as progress, Interrupt() as interrupt:
         while training.steps < train.max_steps:
             before = training.steps

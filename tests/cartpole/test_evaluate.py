@@ -1,0 +1,119 @@
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages.cartpole.evaluate import Agent, play
+from stages.cartpole.render import animate, write_gif
+from stages.shared.files import digest
+from stages.shared.params import load
+from tests.conftest import ROOT, assert_refused, run_stage
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The exported agent of the project's own parameters."""
+    folder = tmp_path_factory.mktemp("agent")
+    weights, model = folder / "weights", folder / "model"
+    for stage in (
+        ("stages.cartpole.train", weights, folder / "train.json", folder / "curve.csv"),
+        ("stages.export", "cartpole", weights, model),
+    ):
+        done = run_stage(*stage, "--params", ROOT / "params.yaml", cwd=folder)
+        assert done.returncode == 0, done.stderr
+    return model
+
+
+def evaluate(model: Path, folder: Path, params: Path = ROOT / "params.yaml", **environment: str) -> Any:
+    outputs = (folder / "evaluate.json", folder / "evaluation")
+    return run_stage("stages.cartpole.evaluate", model, *outputs, "--params", params, cwd=model.parent, **environment)
+
+
+def test_the_exported_agent_solves_the_official_environment(exported: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        done = evaluate(exported, tmp_path / name, TZ="Asia/Kolkata" if name == "two" else "UTC")
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+    assert digest(tmp_path / "one") == digest(tmp_path / "two")
+
+    metrics = json.loads((tmp_path / "one/evaluate.json").read_text())
+    with (tmp_path / "one/evaluation/returns.csv").open() as file:
+        returns = np.array([float(row["return"]) for row in csv.DictReader(file)])
+    assert metrics["solved"] is True
+    assert metrics["threshold"] == 195
+    assert metrics["episodes"] == len(returns) == 100
+    assert metrics["mean_return"] == pytest.approx(returns.mean(), rel=1e-5)
+    assert metrics["min_return"] == returns.min()
+    assert returns.mean() >= 195
+    assert returns.max() == 200
+    with Image.open(tmp_path / "one/evaluation/agent.gif") as animation:
+        assert animation.size == (240, 160)
+        assert 2 < animation.n_frames <= 100  # type: ignore[attr-defined]
+    assert (tmp_path / "one/evaluation/agent.gif").stat().st_size < 100_000
+    with Image.open(tmp_path / "one/evaluation/q_values.png") as plot:
+        assert plot.width > 600
+
+
+def test_plain_states_have_their_plain_action(exported: Path) -> None:
+    instances = json.loads((ROOT / "data/requests/cartpole.json").read_text())["instances"]
+    expected = json.loads((ROOT / "data/requests/expected/cartpole.json").read_text())
+    answers = Agent(exported).predict(instances)
+    assert answers["actions"].tolist() == expected["actions"]["values"]
+    assert (np.argmax(answers["q_values"], axis=1) == answers["actions"]).all()
+
+
+def test_returns_are_those_of_each_episode(exported: Path) -> None:
+    agent = Agent(exported)
+    assert (play(agent, 3) == play(agent, 5)[:3]).all()
+    agent.predict = lambda observations: {"actions": np.zeros(len(observations), np.int64)}  # type: ignore[method-assign, assignment, arg-type]
+    always_left = play(agent, 5)
+    assert always_left.max() <= 11
+    assert always_left.min() >= 8
+
+
+def test_a_plane_beyond_the_observation_is_refused(exported: Path, tmp_path: Path, params_file: Any) -> None:
+    load.cache_clear()
+    done = evaluate(exported, tmp_path, params_file({"cartpole.evaluate.plane.y": 4}))
+    assert_refused(done, "cartpole.evaluate.plane.y: 4: expected at most 3")
+    assert not (tmp_path / "evaluation").exists()
+
+
+def test_a_model_of_unknown_origin_is_refused(exported: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(exported, model)
+    path = model / "assets.extra/provenance.json"
+    provenance = json.loads(path.read_text())
+    del provenance["parameters"]["cartpole.env"]
+    path.write_text(json.dumps(provenance))
+    assert_refused(evaluate(model, tmp_path), "provenance.json", "expected parameters.cartpole.env")
+
+
+def test_an_animation_has_one_set_of_colours(tmp_path: Path) -> None:
+    pictures = [Image.new("RGB", (40, 20), "white") for _ in range(3)]
+    for index, picture in enumerate(pictures):
+        picture.paste((200, 0, 0), (index * 10, 0, index * 10 + 5, 20))
+    write_gif(tmp_path / "a.gif", pictures, 40)
+    with Image.open(tmp_path / "a.gif") as animation:
+        assert animation.n_frames == 3  # type: ignore[attr-defined]
+        animation.seek(2)
+        assert animation.info["duration"] == 40
+        assert animation.convert("RGB").getpixel((22, 5)) == (200, 0, 0)
+
+
+def test_an_environment_without_pictures_is_skipped(tmp_path: Path) -> None:
+    import gymnasium as gym
+
+    class Unseen(gym.Env[Any, Any]):
+        metadata = {"render_modes": ["human"]}  # noqa: RUF012 - as Gymnasium declares it
+        observation_space = gym.spaces.Box(-1, 1, (1,))
+        action_space = gym.spaces.Discrete(2)
+
+    gym.register("Unseen-v0", Unseen)
+    gif = load(ROOT / "params.yaml").cartpole.evaluate.gif
+    assert not animate(tmp_path / "a.gif", "Unseen-v0", lambda _: 0, 0, gif)
+    assert not (tmp_path / "a.gif").exists()

@@ -1,0 +1,226 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from stages.cartpole.train import Training, Trial, fit
+from stages.shared.checkpoint import Checkpoints
+from stages.shared.errors import InputError
+from stages.shared.files import digest
+from stages.shared.params import CartpoleStop, TrainCartpole, load
+from tests.conftest import ROOT, assert_refused, run_stage
+
+WriteParams = Callable[..., Path]
+STOP = CartpoleStop(threshold=None, episodes=20, every=256, margin=2.0)
+# A run that nothing stops before its last step.
+ENDLESS = {"cartpole.train.stop.threshold": 1e9, "cartpole.train.max_steps": 3000}
+VARIANTS = {
+    "default": {},
+    "prioritised": {"cartpole.train.prioritised.enabled": True, "cartpole.train.buffer": 1024},
+    "dueling, soft target, long steps": {
+        "cartpole.model.dueling": True,
+        "cartpole.train.target.kind": "soft",
+        "cartpole.train.n_step": 7,
+        "cartpole.train.envs": 5,
+    },
+    "environments without vectorised code": {
+        "cartpole.env": "MountainCar-v0",
+        "cartpole.model.observation_scale": [1.2, 0.07],
+    },
+}
+
+
+def training(path: Path) -> Training:
+    load.cache_clear()  # a test writes several to one path
+    return Training(TrainCartpole.read(path))
+
+
+def end(path: Path, checkpoints: Path) -> tuple[Any, ...]:
+    """Train to the end; all that came of it, as plain values."""
+    run = training(path)
+    with Checkpoints("cartpole", "run", 100, checkpoints) as saved:
+        solved = fit(run, saved)
+    arrays, notes = run.state()
+    return solved, {name: array.tobytes() for name, array in arrays.items()}, notes
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_run_continues_from_any_checkpoint_to_the_same_bytes(
+    variant: str, params_file: WriteParams, tmp_path: Path
+) -> None:
+    path = params_file({**ENDLESS, "cartpole.train.checkpoint_every": 1000, **VARIANTS[variant]})
+    whole = end(path, tmp_path / "whole")
+    steps = sorted(int(file.stem.split("-")[1]) for file in (tmp_path / "whole").rglob("step-*.npz"))
+    assert len(steps) >= 3
+    for step in steps[:-1]:
+        folder = tmp_path / f"from-{step}" / "cartpole-run"
+        folder.mkdir(parents=True)
+        name = f"step-{step}.npz"
+        (folder / name).hardlink_to(tmp_path / "whole" / "cartpole-run" / name)
+        assert end(path, folder.parent) == whole
+
+
+def test_more_steps_continue_a_finished_run_as_if_it_had_been_longer(params_file: WriteParams, tmp_path: Path) -> None:
+    short = end(params_file(ENDLESS), tmp_path / "short")
+    longer = params_file({**ENDLESS, "cartpole.train.max_steps": 4000})
+    again = training(longer)
+    with Checkpoints("cartpole", "run", 1, tmp_path / "short") as saved:
+        found = saved.latest(4000)
+        assert found is not None
+        assert found[0] >= 3000
+        fit(again, saved)
+    assert again.steps >= 4000 > short[2]["steps"]
+    whole = training(longer)
+    with Checkpoints("cartpole", "run", 1, tmp_path / "long") as saved:
+        fit(whole, saved)
+    assert again.learner.arrays["online"].tobytes() == whole.learner.arrays["online"].tobytes()
+    assert again.history == whole.history
+
+
+def test_seeds_differ(params_file: WriteParams) -> None:
+    runs = [training(params_file({"seed": seed})) for seed in (0, 1)]
+    assert (runs[0].observation != runs[1].observation).all()
+    assert (runs[0].learner.arrays["online"] != runs[1].learner.arrays["online"]).any()
+
+
+def test_what_is_learned_from_is_the_transformed_reward(params_file: WriteParams) -> None:
+    run = training(params_file({"cartpole.train.n_step": 1, "cartpole.train.learning_starts": 10**6}))
+    run.round()
+    replay, count = run.replay.arrays, len(run.replay)
+    ends = replay["discount"][:count] == 0
+    assert 0 < ends.sum() < count
+    assert set(replay["reward"][:count][ends]) == {-1.0}
+    assert set(replay["reward"][:count][~ends]) == {0.0}
+    # Both neighbours in time are in the memory, and no step that only reset: the pole has fallen there.
+    assert np.abs(replay["observation"][:count, 2]).max() <= 12 / 180 * np.pi / 0.21
+
+
+def play(act: Callable[[Any], Any], stop: CartpoleStop = STOP) -> list[float] | None:
+    return Trial("CartPole-v0", stop, 1).passed(act, 7, 1.0)
+
+
+def balance(observation: Any) -> Any:
+    """A rule that keeps the pole up: push to where it falls, and back from the edge."""
+    return (observation @ np.array([0.05, 0.2, 1.0, 0.5]) > 0).astype(np.int64)
+
+
+def test_a_trial_passes_a_good_policy_with_the_means_of_two_sets() -> None:
+    assert play(balance) == [200.0, 200.0]
+
+
+def test_a_trial_fails_a_bad_policy() -> None:
+    assert play(lambda observation: np.zeros(len(observation), np.int64)) is None
+
+
+def mixed(share: float) -> Callable[[Any], Any]:
+    """The rule in most episodes of each set, always left in the others."""
+    bad = np.arange(40) % 20 < share * 20
+    return lambda observation: np.where(bad, 0, balance(observation))
+
+
+def test_a_trial_asks_for_a_margin_where_episodes_differ() -> None:
+    # One episode in twenty ends at about ten steps: a mean of 190.5, a standard error of 9.5.
+    easy = {**STOP.model_dump(), "threshold": 185.0}
+    found = play(mixed(0.05), CartpoleStop(**{**easy, "margin": 0.0}))
+    assert found is not None
+    assert min(found) > 185
+    assert play(mixed(0.05), CartpoleStop(**easy)) is None
+
+
+def test_a_trial_asks_both_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    half = np.arange(40) < 20
+    assert play(lambda observation: np.where(half, 0, balance(observation))) is None
+    assert play(lambda observation: np.where(half, balance(observation), 0)) is None
+
+
+def test_an_environment_without_a_threshold_needs_one(params_file: WriteParams) -> None:
+    gym.register("Unmeasured-v0", "gymnasium.envs.classic_control.cartpole:CartPoleEnv", max_episode_steps=50)
+    with pytest.raises(InputError, match=r"cartpole\.train\.stop\.threshold: null: Unmeasured-v0 has none"):
+        training(params_file({"cartpole.env": "Unmeasured-v0"}))
+
+
+def test_scales_must_fit_the_observation(params_file: WriteParams) -> None:
+    with pytest.raises(InputError, match=r"observation_scale: expected 1 number or 6 for Acrobot-v1"):
+        training(params_file({"cartpole.env": "Acrobot-v1"}))
+
+
+def command(folder: Path, params: Path) -> list[str]:
+    outputs = (folder / "weights", folder / "train.json", folder / "curve.csv")
+    return ["stages.cartpole.train", *map(str, outputs), "--params", str(params)]
+
+
+def start(folder: Path, params: Path) -> "subprocess.Popen[bytes]":
+    folder.mkdir(exist_ok=True)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    line = [sys.executable, "-m", *command(folder, params)]
+    return subprocess.Popen(line, cwd=folder, env=environment, stderr=subprocess.PIPE)
+
+
+def stop(process: "subprocess.Popen[bytes]", folder: Path, at_least: int, number: signal.Signals) -> bytes:
+    """Send a signal once a checkpoint of that step lies there; what the process said."""
+    while process.poll() is None and not any(
+        int(path.stem.split("-")[1]) >= at_least for path in (folder / ".checkpoints").rglob("step-*.npz")
+    ):
+        time.sleep(0.001)
+    assert process.poll() is None, "the run was over before it could be stopped"
+    process.send_signal(number)
+    return process.communicate(timeout=60)[1]
+
+
+def digests(folder: Path) -> list[str]:
+    return [digest(folder / name) for name in ("weights", "train.json", "curve.csv")]
+
+
+def test_a_stopped_run_ends_in_the_same_bytes(tmp_path: Path, params_file: WriteParams) -> None:
+    every = {"cartpole.train.checkpoint_every": 1, "cartpole.train.max_steps": 10_000}
+    params = params_file({**ENDLESS, **every})
+    whole = start(tmp_path / "whole", params)
+    assert whole.wait(timeout=300) == 0, whole.communicate()[1]
+
+    folder = tmp_path / "stopped"
+    process = start(folder, params)
+    stop(process, folder, 500, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    process = start(folder, params)
+    said = stop(process, folder, 3000, signal.SIGINT)
+    assert process.returncode == 130
+    assert b"resumed at step" in said
+    assert b"saved; `dvc repro` goes on from there" in said
+    assert b"Traceback" not in said
+    assert not (folder / "weights").exists()
+    last = start(folder, params)
+    _, errors = last.communicate(timeout=300)
+    assert last.returncode == 0, errors
+    assert b"resumed at step" in errors
+    assert digests(folder) == digests(tmp_path / "whole")
+    assert json.loads((folder / "train.json").read_text())["stopped_by"] == "max_steps"
+
+
+def test_a_solved_run_says_so_and_cleans_up(tmp_path: Path, params_file: WriteParams) -> None:
+    params = params_file({"cartpole.train.checkpoint_every": 1})
+    done = run_stage(*command(tmp_path, params), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "train.json").read_text())
+    assert metrics["stopped_by"] == "solved"
+    assert metrics["trial_1_return"] >= 195
+    assert metrics["trial_2_return"] >= 195
+    assert not list((tmp_path / ".checkpoints").rglob("*.npz"))
+    rows = (tmp_path / "curve.csv").read_text().splitlines()
+    assert rows[0] == "steps,episode,return,exploration"
+    assert len(rows) == 1 + metrics["episodes"]
+
+
+def test_a_wrong_environment_ends_in_one_line(tmp_path: Path, params_file: WriteParams) -> None:
+    params = params_file({"cartpole.env": "Pendulum-v1"})
+    done = run_stage(*command(tmp_path, params), cwd=tmp_path)
+    assert_refused(done, "cartpole.env: Pendulum-v1: expected Discrete actions")
+    assert not (tmp_path / "weights").exists()
