@@ -10,7 +10,6 @@ export function makeBars(list, names) {
     });
     label.textContent = name;
     track.append(fill);
-    for (const part of [track, fill]) part.style.display = "block";
     row.append(label, track, number);
     list.append(row);
     return { row, fill, number };

@@ -46,7 +46,7 @@ function draw(values, week, now) {
     svg("text", { x: x(w), y: PLOT.bottom + 16, "text-anchor": "middle" }, w);
   }
   svg("text", { x: PLOT.left + 4, y: PLOT.top + 10 }, "lb");
-  svg("text", { x: PLOT.right, y: 188, "text-anchor": "end" }, "gestation weeks");
+  svg("text", { x: PLOT.right, y: 198, "text-anchor": "end" }, "gestation weeks");
   svg("polyline", { class: "path", points: values.map((lb, i) => `${x(WEEKS[i])},${y(lb)}`).join(" ") });
   svg("circle", { class: "here", cx: x(week), cy: y(now), r: 6 });
 }
@@ -54,7 +54,7 @@ function draw(values, week, now) {
 export function start() {
   const change = () => {
     for (const slider of form.querySelectorAll("input")) {
-      slider.parentElement.querySelector("output").textContent = slider.value + slider.dataset.unit;
+      slider.parentElement.querySelector(".value").textContent = slider.value + slider.dataset.unit;
     }
     update(instance());
   };

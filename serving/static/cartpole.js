@@ -4,6 +4,7 @@ import { predict } from "./api.js";
 import { makeBars } from "./bars.js";
 import { EDGE, STEP, TIPPED, fallen, step } from "./physics.js";
 
+const PACE = 2 * STEP; // seconds of the clock for a step: half speed, for people to follow
 const PUSH = 12; // newtons
 const PUSH_STEPS = 4; // steps that a push lasts
 const PAUSE = 1500; // milliseconds between a fall and the next try
@@ -35,7 +36,7 @@ async function run() {
     if (!running) break;
     state = step(state, actions, push.steps > 0 ? push.force : 0);
     push.steps -= 1;
-    seconds += STEP;
+    seconds += PACE;
     longest = Math.max(longest, seconds);
     show(values);
     if (fallen(state)) {
@@ -43,7 +44,7 @@ async function run() {
       state = upright();
       seconds = 0;
     }
-    due = Math.max(due + 1000 * STEP, performance.now() - 1000 * STEP); // a slow answer slows time, and is not made up for
+    due = Math.max(due + 1000 * PACE, performance.now() - 1000 * PACE); // a slow answer slows time, and is not made up for
     await sleep(due - performance.now());
   }
 }
@@ -74,7 +75,7 @@ function draw() {
   paint.beginPath();
   paint.roundRect(x - 42, ground - 38, 84, 32, 7);
   paint.fill();
-  const long = 1.25 * metre;
+  const long = 1.9 * metre;
   const tip = [x + long * Math.sin(state[2]), ground - 38 - long * Math.cos(state[2])];
   line(colour(Math.abs(state[2]) > TIPPED ? "--problem" : "--accent"), 13, [x, ground - 38], tip);
   if (running && push.steps > 0) {

@@ -1,0 +1,161 @@
+"""The page, as a person uses it."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+from playwright.sync_api import FloatRect, Page, expect
+
+NOTHING = "\u2013"
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+DARK = {"color_scheme": "dark"}
+
+SEVEN = [(0.25, 0.2), (0.75, 0.22), (0.45, 0.85)]
+ZERO = [(0.5, 0.15), (0.28, 0.3), (0.25, 0.6), (0.4, 0.85), (0.62, 0.84), (0.76, 0.6), (0.73, 0.3), (0.5, 0.15)]
+ONE = [(0.5, 0.15), (0.48, 0.85)]
+
+
+def paper(page: Page) -> FloatRect:
+    found = page.locator("#paper")
+    found.scroll_into_view_if_needed()
+    box = found.bounding_box()
+    assert box
+    return box
+
+
+def draw(page: Page, corners: list[tuple[float, float]], scale: float = 1.0) -> None:
+    """Draw a line through corners, given as shares of the paper."""
+    box = paper(page)
+    points = [(box["x"] + x * scale * box["width"], box["y"] + y * scale * box["height"]) for x, y in corners]
+    page.mouse.move(*points[0])
+    page.mouse.down()
+    for point in points[1:]:
+        page.mouse.move(*point, steps=8)
+    page.mouse.up()
+
+
+def number(page: Page, selector: str) -> float:
+    return float(page.locator(selector).inner_text())
+
+
+def until(page: Page, selector: str, holds: Callable[[float], bool], seconds: float) -> None:
+    """Wait for a number on the page; the page's security policy forbids the browser tool's own way."""
+    for _ in range(int(seconds * 50)):
+        if holds(number(page, selector)):
+            return
+        page.wait_for_timeout(20)
+    raise AssertionError(f"{selector} is {number(page, selector)} after {seconds} seconds")
+
+
+@pytest.mark.parametrize(("corners", "digit"), [(SEVEN, "7"), (ZERO, "0"), (ONE, "1")], ids=["seven", "zero", "one"])
+@pytest.mark.parametrize("scale", [1.0, 0.5], ids=["large", "small"])
+def test_a_drawn_digit_is_read(page: Page, corners: list[tuple[float, float]], digit: str, scale: float) -> None:
+    draw(page, corners, scale)
+    expect(page.locator("#digit")).to_have_text(digit)
+    expect(page.locator("#bars .best .name")).to_have_text(digit)
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator("#digit")).to_have_text(NOTHING)
+
+
+@pytest.mark.parametrize("page", [PHONE], indirect=True, ids=["phone"])
+def test_a_finger_draws(page: Page) -> None:
+    """Touches, through the protocol that the browser's own tests use; the page must not scroll meanwhile."""
+    box = paper(page)
+    before = page.evaluate("window.scrollY")
+    session = page.context.new_cdp_session(page)
+
+    def touch(kind: str, *points: tuple[float, float]) -> None:
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y} for x, y in points]})
+
+    at: Callable[[float, float], tuple[float, float]] = lambda x, y: (  # noqa: E731
+        box["x"] + x * box["width"],
+        box["y"] + y * box["height"],
+    )
+    touch("touchStart", at(*SEVEN[0]))
+    for (x0, y0), (x1, y1) in pairwise(SEVEN):
+        for step in range(1, 9):
+            touch("touchMove", at(x0 + (x1 - x0) * step / 8, y0 + (y1 - y0) * step / 8))
+    touch("touchEnd")
+    expect(page.locator("#digit")).to_have_text("7")
+    assert page.evaluate("window.scrollY") == before
+
+
+def test_keys_draw(page: Page) -> None:
+    page.locator("#paper").focus()
+    for key in ["ArrowUp"] * 7 + ["Space"] + ["ArrowDown"] * 14:
+        page.keyboard.press(key)
+    expect(page.locator("#digit")).to_have_text("1")
+    page.keyboard.press("Delete")
+    expect(page.locator("#digit")).to_have_text(NOTHING)
+
+
+def test_a_slider_changes_the_weight(page: Page) -> None:
+    expect(page.locator("#pounds")).not_to_have_text(NOTHING)
+    at_39 = number(page, "#pounds")
+    assert number(page, "#kilograms") == pytest.approx(at_39 * 0.45359237, abs=0.01)
+    slider = page.get_by_role("slider", name="Gestation")
+    slider.focus()
+    for _ in range(9):
+        page.keyboard.press("ArrowLeft")
+    expect(page.locator("#birth .value").first).to_have_text("30 weeks")
+    expect(page.locator("#pounds")).not_to_have_text(f"{at_39:.2f}")
+    page.wait_for_load_state("networkidle")
+    assert 1 < number(page, "#pounds") < at_39 - 1
+    assert page.locator("#curve .path").get_attribute("points")
+
+
+def test_every_choice_is_known_to_the_model(page: Page) -> None:
+    """Each option's word is one of the model's, or the option would silently mean unknown."""
+    from stages.babyweight.births import VOCABULARIES
+
+    for name, words in VOCABULARIES.items():
+        options = page.locator(f"select[name={name}] option").evaluate_all("all => all.map(option => option.value)")
+        assert sorted(options) == sorted(words)
+
+
+@pytest.mark.timeout(200)
+def test_the_pole_stays_up_for_ten_seconds(page: Page) -> None:
+    page.get_by_role("button", name="Start").click()
+    until(page, "#longest", lambda seconds: seconds >= 10, 150)
+    page.get_by_role("button", name="Pause").click()
+    stopped = number(page, "#upright")
+    page.wait_for_timeout(300)
+    assert number(page, "#upright") == stopped
+
+
+@pytest.mark.timeout(120)
+def test_a_push_moves_the_cart_and_the_agent_answers(page: Page) -> None:
+    page.get_by_role("button", name="Start").click()
+    expect(page.locator("#values .number").first).not_to_be_empty()
+    page.wait_for_timeout(1000)
+    page.keyboard.press("ArrowRight")
+    until(page, "#angle", lambda degrees: degrees < -1, 5)
+    until(page, "#angle", lambda degrees: degrees > -0.5, 5)
+
+
+@pytest.mark.parametrize("page", [PHONE], indirect=True, ids=["phone"])
+def test_nothing_sticks_out_on_a_phone(page: Page) -> None:
+    expect(page.locator("#pounds")).not_to_have_text(NOTHING)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    small = page.locator("button, select").evaluate_all(
+        "all => all.filter(e => e.offsetParent && e.offsetHeight < 40).map(e => e.outerHTML)"
+    )
+    assert not small
+
+
+@pytest.mark.parametrize("page", [{}, DARK], indirect=True, ids=["light", "dark"])
+def test_text_stands_out(page: Page) -> None:
+    """A contrast of at least 4.5 between text and its card (WCAG 2.2, 1.4.3), in both colour schemes."""
+    found = page.evaluate(
+        """() => {
+          const light = (colour) => colour.match(/[\\d.]+/g).slice(0, 3).map((v) => v / 255)
+            .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+            .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+          const card = light(getComputedStyle(document.querySelector("section")).backgroundColor);
+          return ["h2", ".about", "#pounds", "label", ".problem", ".number", "dt"].map((selector) => {
+            const text = light(getComputedStyle(document.querySelector("section " + selector)).color);
+            return [selector, (Math.max(text, card) + 0.05) / (Math.min(text, card) + 0.05)];
+          });
+        }"""
+    )
+    assert [(selector, ratio) for selector, ratio in found if ratio < 4.5] == []
