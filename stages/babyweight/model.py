@@ -1,87 +1,79 @@
-"""The wide-and-deep regressor of birth weight, and its serving function.
+"""The wide-and-deep network of birth weight, and its serving function.
 
-Source: Cheng et al., "Wide & Deep Learning for Recommender Systems" (2016). The wide part is linear in one-hot
-categories, buckets and the buckets' cross; the deep part is a network on numbers and embedded categories.
+Source: Cheng et al., "Wide & Deep Learning for Recommender Systems" (2016). Here both parts are trained together
+by one optimiser, and an embedding is a dense layer over a one-hot code.
 """
 
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
-from keras import layers, ops
+from keras import ops
 
 from stages.shared.params import BabyweightExport
 
-MOST = 255
-"""The largest code of a number."""
+_CROSSED = ("mother_age", "gestation_weeks")
 
 
-def _buckets(codes: Any, boundaries: list[int]) -> Any:
-    """Index [n] of each number's bucket: how many boundaries it has reached."""
-    return ops.sum(ops.cast(codes[:, None] >= np.array(boundaries, np.int32), "int32"), axis=1)
+def _bucket(values: Any, boundaries: list[int]) -> Any:
+    """The number of boundaries that a value [n] has reached, as one-hot [n, boundaries + 1]."""
+    reached = ops.expand_dims(values, 1) >= ops.convert_to_tensor([boundaries], "float32")
+    return ops.one_hot(ops.sum(ops.cast(reached, "int32"), axis=1), len(boundaries) + 1)
 
 
 def build(config: dict[str, Any]) -> keras.Model:
-    """The network: codes int32 [n, features] to pounds float32 [n].
+    """The network: features float32 [n, 8], categories as codes, to weights float32 [n] in pounds.
+
+    Wide: categories, buckets of age and of weeks, and these two crossed, as one-hot codes into a linear
+    layer. Deep: numbers and embeddings through hidden layers. The weight is the sum of both.
 
     Args:
-        config: `features`, `numbers` and `vocabularies` as in the data's schema; `buckets`, boundaries by number;
-            `hidden_units` and `embedding_dim`; `center` and `scale`, the mean and deviation of the weights and
-            of each number.
+        config: `features` (the columns in order), `numbers` (for each: `low` and `high` to clip to, `mean` and
+            `deviation` to standardise by), `spellings` (for each category: code by word), `buckets`
+            (boundaries), `hidden_units`, `embedding_dim`, `mean_weight` (where the output starts).
     """
-    codes = keras.Input([len(config["features"])], dtype="int32", name="codes")
-    columns = {name: codes[:, i] for i, name in enumerate(config["features"])}
-    words = {name: len(config["vocabularies"][name]) for name in config["features"] if name in config["vocabularies"]}
-
-    buckets = {name: _buckets(columns[name], bounds) for name, bounds in config["buckets"].items()}
-    sizes = {name: len(bounds) + 1 for name, bounds in config["buckets"].items()}
-    cross, cross_size = ops.zeros_like(codes[:, 0]), 1
-    for name, bucket in buckets.items():
-        cross, cross_size = cross * sizes[name] + bucket, cross_size * sizes[name]
-    # A weight for each value of each one-hot feature: together one table, in which every feature has its rows.
-    places = [*(columns[name] for name in words), *buckets.values(), cross]
-    counts = [*words.values(), *sizes.values(), cross_size]
-    first = np.cumsum([0, *counts[:-1]]).astype(np.int32)
-    wide = layers.Embedding(sum(counts), 1, embeddings_initializer="zeros", name="wide")(ops.stack(places, 1) + first)
-
-    numbers = [
-        ops.expand_dims((ops.cast(columns[name], "float32") - config["center"][name]) / config["scale"][name], 1)
-        for name in config["numbers"]
+    features = keras.Input([len(config["features"])])
+    column = {name: features[:, i] for i, name in enumerate(config["features"])}
+    scaled = [
+        (ops.clip(column[name], of["low"], of["high"]) - of["mean"]) / of["deviation"]
+        for name, of in sorted(config["numbers"].items())
     ]
-    size = config["embedding_dim"]
-    deep = ops.concatenate([*numbers, *(layers.Embedding(n, size, name=k)(columns[k]) for k, n in words.items())], 1)
+    codes = [
+        ops.one_hot(ops.cast(column[name], "int32"), 1 + max(words.values()))
+        for name, words in sorted(config["spellings"].items())
+    ]
+    age, weeks = (_bucket(column[name], config["buckets"][name]) for name in _CROSSED)
+    crossed = ops.expand_dims(age, 2) * ops.expand_dims(weeks, 1)
+    crossed = ops.reshape(crossed, [-1, age.shape[1] * weeks.shape[1]])
+    start = keras.initializers.Constant(config["mean_weight"])
+    one_hot = keras.layers.Concatenate()([*codes, age, weeks, crossed])
+    wide = keras.layers.Dense(1, kernel_initializer="zeros", bias_initializer=start, name="wide")(one_hot)
+
+    embeddings = [keras.layers.Dense(config["embedding_dim"], use_bias=False)(x) for x in (*codes, age, weeks)]
+    hidden = keras.layers.Concatenate()([ops.stack(scaled, axis=1), *embeddings])
     for units in config["hidden_units"]:
-        deep = layers.Dense(units, activation="relu")(deep)
-    deep = layers.Dense(1, name="deep")(deep)[:, 0]
-    pounds = config["center"]["weight_pounds"] + config["scale"]["weight_pounds"] * (ops.sum(wide, (1, 2)) + deep)
-    return keras.Model(codes, pounds)
+        hidden = keras.layers.Dense(units, "relu")(hidden)
+    deep = keras.layers.Dense(1, use_bias=False, name="deep")(hidden)
+    return keras.Model(features, ops.squeeze(wide + deep, axis=1))
 
 
-def _word_codes(words: tf.Tensor, spellings: dict[str, int]) -> tf.Tensor:
-    """Codes int32 [n] of words [n, 1]: that of the spelling which it equals, 0 if none."""
-    hits = tf.cast(tf.equal(words, tf.constant(list(spellings))), tf.int32)
-    return tf.reduce_sum(hits * tf.constant(list(spellings.values())), axis=1)
-
-
-def _number_codes(numbers: tf.Tensor) -> tf.Tensor:
-    """Codes int32 [n] of numbers [n, 1]: completed units, 0 to 255."""
-    return tf.cast(tf.clip_by_value(tf.floor(numbers[:, 0]), 0, MOST), tf.int32)
+def _codes(words: tf.Tensor, spellings: dict[str, int]) -> tf.Tensor:
+    """Codes float32 [n] of words string [n]; 0 for a word that is not known."""
+    known = tf.equal(tf.expand_dims(words, 1), tf.constant([list(spellings)]))
+    return tf.linalg.matvec(tf.cast(known, tf.float32), tf.constant(list(spellings.values()), tf.float32))
 
 
 def serve(model: keras.Model, config: dict[str, Any], names: BabyweightExport) -> Any:
-    """The serving function: a vector for each feature, words or numbers, to pounds."""
+    """The serving function: each feature [n], categories as words, to pounds float32 [n]."""
+    columns: list[str] = config["features"]
 
-    def predict(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        columns = {name: tf.expand_dims(values, 1) for name, values in inputs.items()}
-        codes = [
-            _word_codes(columns[name], config["spellings"][name])
-            if name in config["spellings"]
-            else _number_codes(columns[name])
-            for name in config["features"]
+    def predict(*values: tf.Tensor) -> dict[str, tf.Tensor]:
+        features = [
+            _codes(value, config["spellings"][name]) if name in config["spellings"] else value
+            for name, value in zip(columns, values, strict=True)
         ]
-        return {names.output_name: model(tf.stack(codes, axis=1), training=False)}
+        return {names.output_name: model(tf.stack(features, axis=1), training=False)}
 
-    dtypes = {name: tf.string if name in config["spellings"] else tf.float32 for name in config["features"]}
-    specs = {name: tf.TensorSpec([None], dtype, name) for name, dtype in dtypes.items()}
-    return tf.function(predict).get_concrete_function(**specs)
+    dtypes = [tf.string if name in config["spellings"] else tf.float32 for name in columns]
+    specs = [tf.TensorSpec([None], dtype, name) for name, dtype in zip(columns, dtypes, strict=True)]
+    return tf.function(predict).get_concrete_function(*specs)

@@ -1,4 +1,4 @@
-"""Train the birth-weight regressor; write its weights and learning curve."""
+"""Train the network of birth weight on encoded births; write its weights and learning curve."""
 
 import argparse
 from pathlib import Path
@@ -11,31 +11,55 @@ import tensorflow as tf
 from stages.babyweight.model import build
 from stages.shared import runtime
 from stages.shared.errors import run
-from stages.shared.files import read_json, significant
+from stages.shared.files import read_json
 from stages.shared.params import TrainBabyweight
 from stages.shared.trainer import train_and_write
 from stages.shared.weights import add_outputs
 
 EVALUATION_BATCH = 16384
 
+PLAUSIBLE = {"mother_age": (10, 60), "plurality": (1, 5), "gestation_weeks": (15, 48)}
+"""Where the deep part's numbers are clipped to, so that a code for unknown weeks stays in sight."""
 
-def load(data: Path, split: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-    """Codes uint8 [n, features] and pounds float32 [n] of a split."""
-    return np.load(data / split / "features.npy"), np.load(data / split / "weight_pounds.npy")
+_STEP, *_COLUMNS = (float(x) for x in np.sqrt([2, 3, 5, 7, 11, 13]))
 
 
-def configuration(data: Path, params: TrainBabyweight) -> dict[str, Any]:
-    """What `model.build` takes: the data's schema, the parameters, and the training births' moments."""
-    schema = read_json(data / "schema.json")
-    features, pounds = load(data, "train")
-    columns = {"weight_pounds": pounds} | {n: features[:, schema["features"].index(n)] for n in schema["numbers"]}
+def configure(
+    schema: dict[str, Any],
+    features: npt.NDArray[np.uint8],
+    weights: npt.NDArray[np.float32],
+    params: TrainBabyweight,
+) -> dict[str, Any]:
+    """What `model.build` takes, for these births [n, 8] and their weights [n]."""
+    numbers = {}
+    for name, (low, high) in PLAUSIBLE.items():
+        values = np.clip(features[:, schema["features"].index(name)], low, high)
+        mean, deviation = float(values.mean()), max(float(values.std()), 1e-3)
+        numbers[name] = {"low": low, "high": high, "mean": round(mean, 3), "deviation": round(deviation, 3)}
     return {
-        **{key: schema[key] for key in ("features", "numbers", "vocabularies", "spellings")},
+        "features": schema["features"],
+        "spellings": schema["spellings"],
+        "numbers": numbers,
         "buckets": params.buckets.model_dump(),
-        **params.model.model_dump(),
-        "center": {name: significant(values.mean(dtype=np.float64)) for name, values in columns.items()},
-        "scale": {name: significant(values.std(dtype=np.float64)) or 1.0 for name, values in columns.items()},
+        "hidden_units": params.model.hidden_units,
+        "embedding_dim": params.model.embedding_dim,
+        "mean_weight": round(float(weights.mean(dtype=np.float64)), 3),
     }
+
+
+def hidden(indices: tf.Tensor, step: tf.Tensor, share: float) -> tf.Tensor:
+    """Which categories bool [batch, 5] are hidden from a step: a share of each column, evenly spread.
+
+    An additive recurrence (Weyl, 1916) in the birth's index and the step, so a birth's part does not depend
+    on the batch that it is in.
+
+    Args:
+        indices: int64 [batch].
+        step: int64 scalar.
+        share: of 1.
+    """
+    place = tf.cast(indices, tf.float64)[:, None] * _COLUMNS + tf.cast(step, tf.float64) * _STEP
+    return tf.math.floormod(place, 1.0) < share
 
 
 class Learner:
@@ -43,31 +67,48 @@ class Learner:
 
     Args:
         data: the prepared folder.
-        config: what `model.build` takes.
+        params: the stage's parameters.
     """
 
-    def __init__(self, data: Path, config: dict[str, Any]) -> None:
-        self.model = build(config)
-        self.variance = config["scale"]["weight_pounds"] ** 2
-        self.features, self.pounds = (tf.constant(array) for array in load(data, "train"))
-        self.held_out = load(data, "validation")
-        spec = tf.TensorSpec([None, len(config["features"])], tf.int32)
-        self._predict = tf.function(lambda codes: self.model(codes, training=False), input_signature=[spec])
+    def __init__(self, data: Path, params: TrainBabyweight) -> None:
+        schema = read_json(data / "schema.json")
+        features, weights = self._load(data / "train")
+        self.config = configure(schema, features, weights, params)
+        self.model = build(self.config)
+        self.features, self.weights = tf.constant(features), tf.constant(weights)
+        self.held_out = self._load(data / "validation")
+        self._hidden_share = params.model.hidden_share
+        is_category = [name in schema["vocabularies"] for name in schema["features"]]
+        self._spread = tf.constant(np.eye(len(is_category), dtype=np.float32)[is_category])  # [5, 8]
+        self._predict = tf.function(
+            lambda rows: self.model(tf.cast(rows, tf.float32), training=False),
+            input_signature=[tf.TensorSpec([None, len(is_category)], tf.uint8)],
+        )
+
+    @staticmethod
+    def _load(folder: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+        return np.load(folder / "features.npy"), np.load(folder / "weight_pounds.npy")
 
     def loss(self, indices: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """Squared errors float32 [batch], as shares of the weights' variance."""
-        predicted = self.model(tf.cast(tf.gather(self.features, indices), tf.int32), training=True)
-        return (predicted - tf.gather(self.pounds, indices)) ** 2 / self.variance
+        """Squared errors float32 [batch] in square pounds.
+
+        Some known categories are hidden, as unknown ones are at serving: so code 0 gets a meaning of its own
+        even where the births at hand leave nothing unknown.
+        """
+        rows = tf.cast(tf.gather(self.features, indices), tf.float32)
+        away = tf.cast(hidden(indices, step, self._hidden_share), tf.float32)
+        predicted = self.model(rows * (1 - away @ self._spread), training=True)
+        return tf.square(predicted - tf.gather(self.weights, indices))
 
     def evaluate(self) -> dict[str, float]:
-        """Root of the mean squared error on the validation births, pounds."""
-        features, pounds = self.held_out
+        """Root mean squared error on the validation births, in pounds."""
+        features, weights = self.held_out
         squares = 0.0
-        for start in range(0, len(pounds), EVALUATION_BATCH):
-            rows = slice(start, start + EVALUATION_BATCH)
-            predicted = self._predict(tf.constant(features[rows].astype(np.int32))).numpy()
-            squares += float(((predicted - pounds[rows]).astype(np.float64) ** 2).sum())
-        return {"validation_rmse": (squares / len(pounds)) ** 0.5}
+        for first in range(0, len(weights), EVALUATION_BATCH):
+            rows = slice(first, first + EVALUATION_BATCH)
+            errors = self._predict(features[rows]).numpy().astype(np.float64) - weights[rows]
+            squares += float(np.sum(errors**2))
+        return {"validation_rmse": (squares / len(weights)) ** 0.5}
 
 
 def main() -> None:
@@ -79,9 +120,8 @@ def main() -> None:
     params = TrainBabyweight.read(args.params)
 
     runtime.configure(params.runtime, params.seed)
-    config = configuration(args.data, params)
-    learner = Learner(args.data, config)
-    train_and_write("babyweight", learner, len(learner.pounds), params, config, args)
+    learner = Learner(args.data, params)
+    train_and_write("babyweight", learner, len(learner.weights), params, learner.config, args)
 
 
 if __name__ == "__main__":

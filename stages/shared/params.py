@@ -94,6 +94,7 @@ class BabyweightModel(Section):
 
     hidden_units: Layers
     embedding_dim: Count
+    hidden_share: Annotated[float, Field(ge=0, lt=1)]
 
 
 class BabyweightEvaluate(Section):

@@ -1,0 +1,155 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from stages.babyweight.births import FEATURES, VOCABULARIES, spellings
+from stages.babyweight.model import build, serve
+from stages.babyweight.train import Learner, hidden
+from stages.shared.params import BabyweightExport, TrainBabyweight
+from tests.conftest import ROOT
+
+CONFIG = {
+    "features": list(FEATURES),
+    "spellings": {column: spellings(column) for column in VOCABULARIES},
+    "numbers": {
+        name: {"low": low, "high": high, "mean": mean, "deviation": 2.0}
+        for name, low, high, mean in (
+            ("mother_age", 10, 60, 27.0),
+            ("plurality", 1, 5, 1.0),
+            ("gestation_weeks", 15, 48, 38.0),
+        )
+    },
+    "buckets": {"mother_age": [20, 30], "gestation_weeks": [34, 37, 39]},
+    "hidden_units": [8],
+    "embedding_dim": 2,
+    "mean_weight": 7.25,
+}
+NAMES = BabyweightExport(output_name="pounds")
+BIRTH: dict[str, Any] = {
+    "is_male": "True",
+    "mother_age": 26.0,
+    "mother_race": "Asian Indian",
+    "plurality": 1.0,
+    "gestation_weeks": 39.0,
+    "mother_married": "True",
+    "cigarette_use": "False",
+    "alcohol_use": "None",
+}
+
+
+def served(model: Any, *births: dict[str, Any]) -> list[float]:
+    inputs = {name: tf.constant([birth[name] for birth in births]) for name in FEATURES}
+    outputs = serve(model, CONFIG, NAMES)(**inputs)
+    assert list(outputs) == ["pounds"] and outputs["pounds"].dtype == tf.float32
+    return [float(value) for value in outputs["pounds"]]
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    tf.keras.utils.set_random_seed(0)
+    model = build(CONFIG)
+    for variable in model.weights:
+        variable.assign(np.random.default_rng(len(variable.path)).normal(size=variable.shape))
+    return model
+
+
+def test_the_wide_part_alone_is_a_table() -> None:
+    model = build(CONFIG)
+    model.get_layer("deep").kernel.assign(tf.zeros_like(model.get_layer("deep").kernel))
+    wide = model.get_layer("wide").kernel
+    assert wide.shape == (4 * 3 + 12 + 3 + 4 + 3 * 4, 1)
+    wide.assign(np.arange(43, dtype=np.float32)[:, None])
+    # Categories by name: alcohol, cigarettes, sex, marriage, race; then age, weeks, and the two crossed.
+    row = [2, 26, 8, 1, 39, 2, 1, 0]
+    places = [0, 3 + 1, 6 + 2, 9 + 2, 12 + 8, 24 + 1, 27 + 3, 31 + 1 * 4 + 3]
+    assert float(model(np.array([row], np.float32))[0]) == pytest.approx(7.25 + sum(places))
+
+
+def test_an_untrained_wide_part_starts_at_the_mean() -> None:
+    model = build(CONFIG)
+    model.get_layer("deep").kernel.assign(tf.zeros_like(model.get_layer("deep").kernel))
+    assert float(model(np.zeros([1, 8], np.float32))[0]) == pytest.approx(7.25)
+
+
+@pytest.mark.parametrize("value", ["18.9", "19", "20", "29", "30", "31"])
+def test_a_bucket_begins_at_its_boundary(value: str) -> None:
+    model = build(CONFIG)
+    model.get_layer("deep").kernel.assign(tf.zeros_like(model.get_layer("deep").kernel))
+    wide = model.get_layer("wide").kernel
+    wide.assign(np.eye(1, 43, 25, dtype=np.float32).T)  # the bucket of 20 to 29 years weighs a pound
+    (pounds,) = served(model, {**BIRTH, "mother_age": float(value)})
+    assert pounds - 7.25 == pytest.approx(float(20 <= float(value) < 30))
+
+
+def test_serving_is_the_network_on_the_codes(model: Any) -> None:
+    codes = np.array([[2, 26, 8, 1, 39, 2, 1, 0]], np.float32)
+    assert served(model, BIRTH) == [pytest.approx(float(model(codes)[0]), rel=1e-6)]
+
+
+@pytest.mark.parametrize(
+    ("column", "word", "same_as"),
+    [
+        ("mother_race", "Samaon", "Samoan"),
+        ("mother_race", "18", "Asian Indian"),
+        ("mother_race", "Martian", "Unknown"),
+        ("is_male", "", "Unknown"),
+        ("is_male", "true", "True"),
+        ("cigarette_use", "Unknown", "None"),
+    ],
+)
+def test_spellings_are_served_as_they_are_read(model: Any, column: str, word: str, same_as: str) -> None:
+    first, second, *others = served(model, *({**BIRTH, column: w} for w in (word, same_as, "False", "White")))
+    assert first == second and {first} != set(others)
+
+
+def test_numbers_out_of_sight_are_clipped(model: Any) -> None:
+    unknown, far = served(model, {**BIRTH, "gestation_weeks": 99.0}, {**BIRTH, "gestation_weeks": 1e6})
+    assert unknown == far and np.isfinite(far)
+
+
+def test_hidden_categories_are_a_share_and_do_not_depend_on_the_batch() -> None:
+    indices = tf.range(20000, dtype=tf.int64)
+    whole = hidden(indices, tf.constant(7, tf.int64), 0.05).numpy()
+    assert whole.shape == (20000, 5)
+    assert whole.mean(axis=0) == pytest.approx([0.05] * 5, abs=0.002)
+    assert np.corrcoef(whole.T) - np.eye(5) == pytest.approx(0, abs=0.02)
+    part = hidden(indices[300:500], tf.constant(7, tf.int64), 0.05).numpy()
+    assert (part == whole[300:500]).all()
+    assert (hidden(indices, tf.constant(8, tf.int64), 0.05).numpy() != whole).any()
+    assert not hidden(indices, tf.constant(7, tf.int64), 0.0).numpy().any()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_the_loss_is_the_squared_error_and_hides_categories_only(
+    tmp_path: Path, params_file: Callable[..., Path], share: float
+) -> None:
+    rng = np.random.default_rng(0)
+    features = rng.integers([1, 14, 1, 1, 22, 1, 1, 1], [3, 45, 12, 3, 44, 3, 3, 3], [50, 8]).astype(np.uint8)
+    pounds = rng.normal(7, 1, 50).astype(np.float32)
+    for split in ("train", "validation"):
+        (tmp_path / split).mkdir()
+        np.save(tmp_path / split / "features.npy", features)
+        np.save(tmp_path / split / "weight_pounds.npy", pounds)
+    schema = {"features": CONFIG["features"], "spellings": CONFIG["spellings"], "vocabularies": VOCABULARIES}
+    (tmp_path / "schema.json").write_text(json.dumps(schema))
+
+    params = TrainBabyweight.read(params_file({"babyweight.model.hidden_share": share}))
+    learner = Learner(tmp_path, params)
+    indices, step = tf.constant([3, 8, 49], tf.int64), tf.constant(5, tf.int64)
+    seen = features[[3, 8, 49]].copy()
+    categories = [i for i, name in enumerate(FEATURES) if name in VOCABULARIES]
+    seen[:, categories] *= ~hidden(indices, step, share).numpy()
+    errors = learner.model(seen.astype(np.float32)).numpy() - pounds[[3, 8, 49]]
+    assert learner.loss(indices, step).numpy() == pytest.approx(errors**2, rel=1e-4)
+    everything = learner.model(features.astype(np.float32)).numpy() - pounds
+    assert learner.evaluate() == {"validation_rmse": pytest.approx(np.sqrt((everything**2).mean()), rel=1e-5)}
+
+
+def test_the_request_has_the_signatures_inputs() -> None:
+    request = json.loads((ROOT / "data/requests/babyweight.json").read_text())
+    assert all(set(instance) == set(FEATURES) for instance in request["instances"])
