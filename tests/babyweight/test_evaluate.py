@@ -1,0 +1,125 @@
+"""The three commands after preparing, on few births; and the figures of the evaluation."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from stages.babyweight.births import FEATURES, VOCABULARIES, decode
+from stages.babyweight.evaluate import by_week, calibration, design, errors_of, instances, linear, residuals
+from tests.conftest import ROOT, assert_refused, run_stage, set_key
+
+SCHEMA = {"features": list(FEATURES), "vocabularies": {k: list(v) for k, v in VOCABULARIES.items()}}
+
+
+def codes(count: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.integers([0, 14, 0, 1, 22, 0, 0, 0], [3, 45, 12, 3, 44, 3, 3, 3], [count, 8]).astype(np.uint8)
+
+
+def test_instances_are_the_decoded_births() -> None:
+    rows = codes(30)
+    sent, expected = instances(rows, SCHEMA), decode(rows)
+    assert {name: list(values) for name, values in sent.items()} == {k: list(v) for k, v in expected.items()}
+
+
+def test_the_linear_baseline_finds_a_linear_weight() -> None:
+    train, test = codes(2000), codes(100, seed=1)
+    width = 1 + 3 + 2 + 11 + 2 + 2 + 2
+    assert design(test, SCHEMA).shape == (100, width)
+    weights = np.random.default_rng(2).normal(size=width)
+    predicted = linear((train, design(train, SCHEMA) @ weights), test, SCHEMA)
+    assert predicted == pytest.approx(design(test, SCHEMA) @ weights, abs=1e-6)
+
+
+def test_the_linear_baseline_survives_categories_that_never_occur() -> None:
+    train = codes(500)
+    train[:, FEATURES.index("mother_race")] = 0
+    pounds = 0.2 * train[:, FEATURES.index("gestation_weeks")].astype(float)
+    assert linear((train, pounds), train, SCHEMA) == pytest.approx(pounds, abs=1e-6)
+
+
+def test_errors_by_hand() -> None:
+    pounds, predicted = np.array([5.0, 7.0, 8.0, 8.0]), np.array([6.0, 7.0, 8.0, 6.0])
+    found = errors_of(predicted, pounds, np.array([True, False, False, False]))
+    assert found == {
+        "rmse": pytest.approx(np.sqrt(5 / 4), rel=1e-5),
+        "mae": 0.75,
+        "r2": pytest.approx(1 - 1.25 / 1.5, rel=1e-5),
+        "rmse_preterm": 1.0,
+        "rmse_term": pytest.approx(np.sqrt(4 / 3), rel=1e-5),
+    }
+    assert errors_of(predicted, pounds, np.zeros(4, bool))["rmse_preterm"] is None
+
+
+def test_tables_by_hand() -> None:
+    predicted, pounds = np.arange(20.0), np.arange(20.0) + 1
+    table = calibration(predicted[::-1], pounds[::-1])
+    assert table[0] == {"decile": 1, "predicted": 0.5, "actual": 1.5} and len(table) == 10
+    assert residuals(np.array([-0.3, 0.0, 0.1, 0.25])) == [
+        {"error": -0.5, "births": 1},
+        {"error": 0.0, "births": 2},
+        {"error": 0.25, "births": 1},
+    ]
+    weeks = np.array([38, 39, 38], np.uint8)
+    assert by_week(weeks, np.array([6.0, 7.0, 8.0]), np.array([5.0, 7.5, 8.0])) == [
+        {"week": 38, "predicted": 7.0, "actual": 6.5, "births": 2},
+        {"week": 39, "predicted": 7.0, "actual": 7.5, "births": 1},
+    ]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model trained on 20,000 synthetic births, exported and evaluated."""
+    folder = tmp_path_factory.mktemp("babyweight")
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    set_key(params, "babyweight.source.rows", 20000)
+    set_key(params, "babyweight.train.steps", 300)
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    for command in (
+        (
+            "babyweight.prepare",
+            "data",
+            "sample.csv",
+            "prepare.json",
+            "--facts",
+            ROOT / "data/raw/babyweight/facts.yaml",
+        ),
+        ("babyweight.train", "data", "weights", "train.json", "curve.csv"),
+        ("export", "babyweight", "weights", "model"),
+        ("babyweight.evaluate", "model", "data", "evaluate.json", "plots"),
+    ):
+        done = run_stage(f"stages.{command[0]}", *command[1:], cwd=folder)
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return folder
+
+
+def test_a_short_training_beats_both_baselines(folder: Path) -> None:
+    found: dict[str, Any] = json.loads((folder / "evaluate.json").read_text())
+    assert found["source"] == "synthetic"
+    assert found["test_births"] == json.loads((folder / "prepare.json").read_text())["kept"]["test"]
+    assert found["rmse"] < 0.99 * found["baselines"]["linear"]["rmse"]
+    assert found["baselines"]["linear"]["rmse"] < 0.9 * found["baselines"]["mean"]["rmse"]
+    assert 0.95 < found["rmse"] < 1.1
+    assert found["rmse_term"] < found["rmse"] < found["rmse_preterm"]
+    curve = list(csv.DictReader((folder / "curve.csv").open()))
+    assert float(curve[-1]["validation_rmse"]) < float(curve[0]["validation_rmse"])
+
+
+def test_the_tables_cover_every_test_birth(folder: Path) -> None:
+    births = json.loads((folder / "evaluate.json").read_text())["test_births"]
+    for name in ("residuals.csv", "by_week.csv"):
+        rows = csv.DictReader((folder / "plots" / name).open())
+        assert sum(int(row["births"]) for row in rows) == births, name
+    actual = [float(row["actual"]) for row in csv.DictReader((folder / "plots/calibration.csv").open())]
+    assert actual[0] < 5.5 < 7.7 < actual[-1]
+
+
+def test_a_missing_model_is_named(folder: Path) -> None:
+    done = run_stage("stages.babyweight.evaluate", "none", "data", "e.json", "p", cwd=folder)
+    assert_refused(done, "none: expected a SavedModel")
+    assert not (folder / "e.json").exists() and not (folder / "p").exists()
