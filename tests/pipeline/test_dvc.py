@@ -102,7 +102,7 @@ def test_one_parameter_reruns_its_stages_and_those_after_and_commits_compare(pip
     commit(pipeline, "Play fewer episodes")
 
     params = json.loads(dvc(pipeline, "params", "diff", "HEAD~1", "HEAD", "--json").stdout)
-    assert params == {"params.yaml": {"cartpole.evaluate.episodes": {"old": 100, "new": 20}}}
+    assert params == {"params.yaml": {"cartpole.evaluate.episodes": {"old": 100, "new": 20, "diff": -80}}}
     metrics = json.loads(dvc(pipeline, "metrics", "diff", "HEAD~1", "HEAD", "--json").stdout)
     assert metrics["results/cartpole/evaluate.json"]["episodes"] == {"old": 100, "new": 20, "diff": -80}
     table = dvc(pipeline, "exp", "show", "--csv").stdout
