@@ -1,31 +1,17 @@
 """Serve the published models with TensorFlow Serving's REST contract, and a page to try them."""
 
 import argparse
-import functools
 import ipaddress
-import logging
 import os
-import signal
 import socket
-import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import uvicorn
-
-from serving import app, published
-from serving.metrics import Metrics
+from serving import published
 from serving.publish import publish_all
-from serving.registry import Registry
-from serving.servable import Servable
-from stages.shared import runtime
 from stages.shared.errors import InputError, run
 from stages.shared.params import Serving
 
 TOKEN = "SERVING_TOKEN"
-_STOP_SECONDS = 10  # requests under way at SIGTERM may take this long
-_SWITCH_SECONDS = 0.0005  # a model's thread waits no longer than this for the interpreter
 
 
 def arguments() -> argparse.Namespace:
@@ -65,7 +51,7 @@ def read_token(path: Path | None) -> str | None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A bound socket.
+    """A socket that takes connections; they wait until the server is up.
 
     Raises:
         InputError: if the address cannot be had.
@@ -75,6 +61,7 @@ def listen(host: str, port: int) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
+        bound.listen(1024)
     except (OSError, OverflowError) as error:
         raise InputError(f"{host}:{port}: cannot be listened on: {error}") from None
     return bound
@@ -84,43 +71,22 @@ def main() -> None:
     """Publish if nothing is published, then serve until told to stop."""
     args = arguments()
     params = Serving.read(args.params)
-    settings = params.serving
     token = read_token(args.token_file)
     if token is None and not is_loopback(args.host):
         raise InputError(f"--host {args.host}: a server beyond loopback needs a token (--token-file, or {TOKEN})")
     if not any(published.versions(args.published / name) for name in published.models(args.published)):
-        publish_all([], Path("models"), Path("results"), args.published, settings.keep)
+        publish_all([], Path("models"), Path("results"), args.published, params.serving.keep)
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    sys.setswitchinterval(_SWITCH_SECONDS)
-    runtime.configure(params.runtime)
-    metrics = Metrics()
-    pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="model")
-    load = functools.partial(Servable, batching=settings.batching, pool=pool, metrics=metrics)
-    registry = Registry(args.published, load, metrics)
-    application = app.create(
-        registry,
-        metrics,
-        settings.limits,
+    bound = listen(args.host, args.port)
+    from serving.host import serve  # TensorFlow takes seconds: what is wrong above is said at once
+
+    serve(
+        params,
+        bound,
+        args.published,
         keep_name=args.name_single_output,
         token=token,
-        loopback_only=token is None,
     )
-    stop = threading.Event()
-    threading.Thread(target=registry.watch, args=(stop, settings.poll_seconds), daemon=True).start()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # what uvicorn raises again after a graceful stop
-    bound = listen(args.host, args.port)
-    print(f"serving on http://{args.host}:{bound.getsockname()[1]}", flush=True)
-    config = uvicorn.Config(
-        application,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=_STOP_SECONDS,
-        ws="none",
-    )
-    uvicorn.Server(config).run(sockets=[bound])
-    stop.set()
 
 
 if __name__ == "__main__":

@@ -26,6 +26,9 @@ from stages.shared.params import Serving, ServingSection
 from tests.conftest import ROOT
 from tests.serving import models
 
+ORIGINAL = (ROOT / "data/requests/babyweight.json").read_bytes()
+"""The request that a cloud service once answered."""
+
 
 @pytest.fixture(scope="session")
 def settings() -> ServingSection:

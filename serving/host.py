@@ -1,0 +1,64 @@
+"""The server's process: its threads, its signals, its life."""
+
+import functools
+import logging
+import signal
+import socket
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import uvicorn
+
+from serving import app
+from serving.metrics import Metrics
+from serving.registry import Registry
+from serving.servable import Servable
+from stages.shared import runtime
+from stages.shared.params import Serving
+
+_STOP_SECONDS = 10  # requests under way at SIGTERM may take this long
+_SWITCH_SECONDS = 0.0005  # a model's thread waits no longer than this for the interpreter
+_CALLS = 4  # calls of models at once
+
+
+def serve(params: Serving, bound: socket.socket, folder: Path, *, keep_name: bool, token: str | None) -> None:
+    """Answer requests until SIGTERM or Ctrl-C, then those under way; end the process with code 0.
+
+    Args:
+        params: the server's parameters.
+        bound: the socket to listen on.
+        folder: the published models.
+        keep_name: name a prediction's output even where it is the only one.
+        token: what clients must show; without one, only loopback names are answered to.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    runtime.configure(params.runtime)
+    settings = params.serving
+    metrics = Metrics()
+    pool = ThreadPoolExecutor(_CALLS, thread_name_prefix="model")
+    load = functools.partial(Servable, batching=settings.batching, pool=pool, metrics=metrics)
+    registry = Registry(folder, load, metrics)
+    application = app.create(
+        registry, metrics, settings.limits, keep_name=keep_name, token=token, loopback_only=token is None
+    )
+    stop = threading.Event()
+    threading.Thread(target=registry.watch, args=(stop, settings.poll_seconds), daemon=True).start()
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again after a graceful stop
+        signal.signal(number, lambda *_: sys.exit(0))
+    host, port = bound.getsockname()[:2]
+    print(f"serving on http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+    config = uvicorn.Config(
+        application,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_STOP_SECONDS,
+        ws="none",
+    )
+    try:
+        uvicorn.Server(config).run(sockets=[bound])
+    finally:
+        stop.set()

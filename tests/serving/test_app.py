@@ -1,0 +1,167 @@
+"""What goes beyond the contract: limits, safety, health, metrics, the form of single outputs."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.serving.conftest import ORIGINAL, Connect, error
+
+PREDICT = "/v1/models/contract:predict"
+
+
+def test_the_original_request_in_both_forms(connect: Connect, client: TestClient, published_models: Path) -> None:
+    """The cloud service named a single output, the contract does not."""
+    plain = client.post("/v1/models/babyweight:predict", content=ORIGINAL).json()["predictions"]
+    assert [type(value) for value in plain] == [float, float]
+    with connect(published_models, keep_name=True) as naming:
+        named = naming.post("/v1/models/babyweight:predict", content=ORIGINAL).json()
+        assert named == {"predictions": [{"outputs": value} for value in plain]}
+        columns = naming.post(PREDICT, content='{"inputs": [1, 2]}').json()
+        assert columns == {"outputs": {"y": [3.5, 4.0]}}
+
+
+def test_health(client: TestClient) -> None:
+    assert client.get("/healthz").json() == {"status": "ok"}
+    ready = client.get("/readyz").json()
+    assert ready == {"status": "ready", "models": ["babyweight", "cartpole", "contract", "mnist"]}
+
+
+def test_metrics(connect: Connect, published_models: Path) -> None:
+    with connect(published_models) as client:
+        client.post(PREDICT, content='{"instances": [1, 2, 3]}')
+        client.post(PREDICT, content="{}")
+        client.get("/v1/models/no-such-model")
+        text = client.get("/metrics").text
+    lines = set(text.splitlines())
+    assert 'serving_requests_total{model="contract",route="predict",status="200"} 1.0' in lines
+    assert 'serving_requests_total{model="contract",route="predict",status="400"} 1.0' in lines
+    assert 'serving_requests_total{model="",route="status",status="404"} 1.0' in lines
+    assert 'serving_newest_version{model="mnist"} 1.0' in lines
+    assert 'serving_call_instances_bucket{le="4.0",model="contract"} 1.0' in lines
+    assert 'serving_request_seconds_count{model="contract",route="predict"} 2.0' in lines
+    assert "no-such-model" not in text  # a request must not add series
+
+
+def test_openapi_names_every_route(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    paths = set(document["paths"])
+    for target in ("", "/versions/{version}", "/labels/{label}"):
+        for suffix in (":predict", ":classify", ":regress", "", "/metadata"):
+            assert f"/v1/models/{{model}}{target}{suffix}" in paths
+    assert {"/healthz", "/readyz", "/metrics"} < paths
+
+
+def test_the_page_and_its_files(client: TestClient) -> None:
+    page = client.get("/")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    for name in ("style.css", "main.js", "icon.svg"):
+        assert f"/static/{name}" in page.text
+        assert client.get(f"/static/{name}").status_code == 200
+
+
+class TestLimits:
+    @pytest.mark.parametrize("stream", [False, True], ids=["declared", "streamed"])
+    def test_body(self, connect: Connect, published_models: Path, stream: bool) -> None:
+        body = b'{"instances": [1]}'.ljust(2000)
+        with connect(published_models, {"body_bytes": 1000}) as client:
+            response = client.post(PREDICT, content=iter([body]) if stream else body)
+            assert error(response, 413) == "expected a body of at most 1000 bytes"
+            assert client.post(PREDICT, content='{"instances": [1]}').status_code == 200
+
+    @pytest.mark.parametrize("key", ["instances", "inputs"])
+    def test_instances(self, connect: Connect, published_models: Path, key: str) -> None:
+        with connect(published_models, {"instances": 3}) as client:
+            assert client.post(PREDICT, json={key: [1, 2, 3]}).status_code == 200
+            message = error(client.post(PREDICT, json={key: [1, 2, 3, 4]}), 413)
+            assert message == "input 'x': expected at most 3 instances, found 4"
+
+    @pytest.mark.parametrize("depth", [17, 900, 5000, 200_000])
+    def test_nesting(self, client: TestClient, depth: int) -> None:
+        body = f'{{"signature_name": "any_shape", "instances": [{"[" * depth}1{"]" * depth}]}}'
+        assert "nested" in error(client.post(PREDICT, content=body), 400)
+
+    def test_nesting_beside_the_values(self, client: TestClient) -> None:
+        body = f'{{"other": {"[" * 100_000}NaN{"]" * 100_000}, "instances": [1]}}'
+        assert "nested too deep" in error(client.post(PREDICT, content=body), 400)
+
+    def test_concurrency(self, connect: Connect, published_models: Path) -> None:
+        with connect(published_models, {"concurrency": 0}) as client:
+            response = client.post(PREDICT, content='{"instances": [1]}')
+            assert "more than 0 requests are under way" in error(response, 503)
+            assert response.headers["retry-after"] == "1"
+            assert client.get("/healthz").status_code == 200
+
+    def test_time(self, connect: Connect, published_models: Path) -> None:
+        with connect(published_models, {"seconds": 1e-9}) as client:
+            assert "no answer within" in error(client.post(PREDICT, content='{"instances": [1]}'), 504)
+
+    def test_digits(self, client: TestClient) -> None:
+        assert "malformed JSON" in error(client.post(PREDICT, content=f'{{"instances": [NaN, {"9" * 5000}]}}'), 400)
+
+
+class TestSafety:
+    @pytest.mark.parametrize(
+        "path",
+        ["/v1/models/..%2F..%2Fetc", "/v1/models/%2e%2e", "/v1/models/..%5c..", "/v1/models/%00", "/v1/models/.lock"],
+    )
+    def test_names_do_not_leave_the_folder(self, client: TestClient, path: str) -> None:
+        assert client.get(path).status_code == 404
+        assert client.post(f"{path}:predict", content='{"instances": [1]}').status_code == 404
+
+    @pytest.mark.parametrize("path", ["/static/../app.py", "/static/%2e%2e/app.py", "/static/..%2f..%2fparams.yaml"])
+    def test_files_do_not_leave_the_folder(self, client: TestClient, path: str) -> None:
+        assert client.get(path).status_code == 404
+
+    def test_what_is_echoed_is_escaped_and_short(self, client: TestClient) -> None:
+        name = "<script>alert(1)</script>\r\n" + "x" * 10_000
+        response = client.post(PREDICT, json={"instances": [{name: 1}, {"x": 1}]})
+        assert "is missing" in error(response, 400)
+        response = client.post(PREDICT, json={"signature_name": name, "instances": [1]})
+        assert len(error(response, 400)) < 500
+        assert response.headers["content-type"] == "application/json"
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert "\n" not in response.text
+
+    def test_no_other_site_may_read(self, client: TestClient) -> None:
+        headers = {"origin": "https://example.com", "access-control-request-method": "POST"}
+        response = client.options(PREDICT, headers=headers)
+        assert response.status_code == 405
+        answer = client.post(PREDICT, content='{"instances": [1]}', headers={"origin": "https://example.com"})
+        assert not [name for name in answer.headers if name.startswith("access-control")]
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+
+    @pytest.mark.parametrize(
+        ("host", "status"),
+        [
+            ("localhost:8501", 200),
+            ("127.0.0.1", 200),
+            ("[::1]:8501", 200),
+            ("example.com", 421),
+            ("127.0.0.1.evil", 421),
+        ],
+    )
+    def test_another_sites_name_for_this_machine(self, client: TestClient, host: str, status: int) -> None:
+        assert client.get("/readyz", headers={"host": host}).status_code == status
+
+    @pytest.mark.parametrize("path", [PREDICT, "/v1/models/contract", "/metrics"])
+    @pytest.mark.parametrize("sent", [None, "Bearer wrong", "secret", "Bearer secret2", "bearer secret"])
+    def test_the_token_is_needed(self, connect: Connect, published_models: Path, path: str, sent: Any) -> None:
+        with connect(published_models, token="secret", loopback_only=False) as client:
+            headers = {"authorization": sent} if sent else {}
+            method = "POST" if path == PREDICT else "GET"
+            response = client.request(method, path, headers=headers, content='{"instances": [1]}')
+            assert "expected the server's token" in error(response, 401)
+            assert response.headers["www-authenticate"] == "Bearer"
+            headers = {"authorization": "Bearer secret"}
+            assert client.request(method, path, headers=headers, content='{"instances": [1]}').status_code == 200
+            assert client.get("/").status_code == client.get("/healthz").status_code == 200
+
+    def test_a_bug_is_not_shown(self, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*_: object) -> None:
+            raise RuntimeError("secret detail")
+
+        monkeypatch.setattr("serving.codec.parse", fail)
+        assert error(client.post(PREDICT, content='{"instances": [1]}'), 500) == "internal error"

@@ -1,0 +1,182 @@
+"""Concurrent requests share calls; none waits without need, none gets another's answer or error."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from serving.batching import Batcher
+from serving.codec import Arrays
+from serving.metrics import Metrics
+from stages.shared.params import ServingBatching
+
+
+class Model:
+    """Doubles its input, notes each call's rows, and holds each call back until it is let go."""
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+        self.begun = threading.Semaphore(0)
+        self.go = threading.Semaphore(0)
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        self.calls.append(len(inputs["x"]))
+        self.begun.release()
+        assert self.go.acquire(timeout=10)
+        if (inputs["x"] < 0).any():
+            raise ValueError("negative")
+        return {"y": inputs["x"] * 2}
+
+    async def running(self, calls: int = 1) -> None:
+        for _ in range(calls):
+            assert await asyncio.to_thread(self.begun.acquire, timeout=10)
+
+    def let_go(self, calls: int) -> None:
+        self.go.release(calls)
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as found:
+        yield found
+
+
+def batcher(model: Model, pool: ThreadPoolExecutor, rows: int = 8, wait_ms: float = 60_000) -> Batcher:
+    return Batcher(model, True, ServingBatching(rows=rows, wait_ms=wait_ms), pool, Metrics().calls("demo"))
+
+
+def values(*numbers: float) -> Arrays:
+    return {"x": np.array(numbers)}
+
+
+def test_a_lone_request_goes_at_once(pool: ThreadPoolExecutor) -> None:
+    async def scenario() -> None:
+        model = Model()
+        model.let_go(1)
+        answer = await batcher(model, pool).run(values(1, 2))
+        assert answer["y"].tolist() == [2, 4]
+        assert model.calls == [2]
+
+    asyncio.run(scenario())
+
+
+def test_requests_during_a_call_share_the_next(pool: ThreadPoolExecutor) -> None:
+    async def scenario() -> None:
+        model = Model()
+        target = batcher(model, pool)
+        first = asyncio.create_task(target.run(values(1)))
+        await model.running()
+        others = [asyncio.create_task(target.run(values(number, -0.0))) for number in (2, 3, 4)]
+        await asyncio.sleep(0)
+        model.let_go(2)
+        assert (await first)["y"].tolist() == [2]
+        assert [answer["y"].tolist() for answer in await asyncio.gather(*others)] == [[4, 0], [6, 0], [8, 0]]
+        assert model.calls == [1, 6]
+
+    asyncio.run(scenario())
+
+
+def test_a_shared_call_has_a_limit(pool: ThreadPoolExecutor) -> None:
+    async def scenario() -> None:
+        model = Model()
+        target = batcher(model, pool, rows=4)
+        model_held = asyncio.create_task(target.run(values(1)))
+        await model.running()
+        tasks = [asyncio.create_task(target.run(values(1, 2, 3))) for _ in range(2)]
+        tasks.append(asyncio.create_task(target.run(values(1, 2, 3, 4, 5))))
+        await model.running()  # the large one has a call of its own, beside
+        model.let_go(4)
+        await asyncio.gather(model_held, *tasks)
+        assert model.calls == [1, 5, 3, 3]
+
+    asyncio.run(scenario())
+
+
+def test_no_wait_beyond_the_bound(pool: ThreadPoolExecutor) -> None:
+    async def scenario() -> None:
+        model = Model()
+        target = batcher(model, pool, wait_ms=10)
+        stuck = asyncio.create_task(target.run(values(1)))
+        await model.running()
+        second = asyncio.create_task(target.run(values(2)))
+        await model.running()  # begun although the first call has not ended
+        assert model.calls == [1, 1]
+        model.let_go(2)
+        assert (await second)["y"].tolist() == [4]
+        await stuck
+
+    asyncio.run(scenario())
+
+
+def test_an_error_hits_only_its_own_request(pool: ThreadPoolExecutor) -> None:
+    async def scenario() -> None:
+        model = Model()
+        target = batcher(model, pool)
+        model.let_go(5)
+        held = asyncio.create_task(target.run(values(1)))
+        tasks = [asyncio.create_task(target.run(values(number))) for number in (2, -3, 4)]
+        good, bad, also_good = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(good, dict) and good["y"].tolist() == [4]
+        assert isinstance(bad, ValueError)
+        assert isinstance(also_good, dict) and also_good["y"].tolist() == [8]
+        await held
+
+    asyncio.run(scenario())
+
+
+def test_a_request_given_up_is_not_computed(pool: ThreadPoolExecutor) -> None:
+    async def scenario() -> None:
+        model = Model()
+        target = batcher(model, pool)
+        held = asyncio.create_task(target.run(values(1)))
+        await model.running()
+        gone = asyncio.create_task(target.run(values(2)))
+        kept = asyncio.create_task(target.run(values(3)))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.sleep(0)
+        model.let_go(2)
+        await asyncio.gather(held, kept)
+        assert model.calls == [1, 1]
+
+    asyncio.run(scenario())
+
+
+def test_instances_of_another_shape_have_another_call(pool: ThreadPoolExecutor) -> None:
+    async def scenario() -> None:
+        model = Model()
+        target = batcher(model, pool)
+        held = asyncio.create_task(target.run(values(1)))
+        await model.running()
+        narrow = asyncio.create_task(target.run({"x": np.ones((2, 3))}))
+        wide = asyncio.create_task(target.run({"x": np.ones((2, 4))}))
+        model.let_go(3)
+        await held
+        assert (await narrow)["y"].shape == (2, 3)
+        assert (await wide)["y"].shape == (2, 4)
+        assert model.calls == [1, 2, 2]
+
+    asyncio.run(scenario())
+
+
+def test_outputs_that_are_not_a_row_an_instance_are_not_shared(pool: ThreadPoolExecutor) -> None:
+    """A model may give fewer rows than instances; then each request has a call of its own."""
+
+    def distinct(inputs: Arrays) -> Arrays:
+        gate.wait(10)
+        return {"y": np.unique(inputs["x"])}
+
+    async def scenario() -> None:
+        settings = ServingBatching(rows=8, wait_ms=60_000)
+        target = Batcher(distinct, True, settings, pool, Metrics().calls("demo"))
+        tasks = [asyncio.create_task(target.run(values(1, 1, 2))) for _ in range(3)]
+        await asyncio.sleep(0)
+        gate.set()
+        for answer in await asyncio.gather(*tasks):
+            assert answer["y"].tolist() == [1, 2]
+
+    gate = threading.Event()
+    asyncio.run(scenario())

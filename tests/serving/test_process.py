@@ -1,0 +1,205 @@
+"""The server as people start it: a process that publishes, listens, swaps models under load and stops gracefully."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from serving.publish import publish
+from serving.rollback import rollback
+from tests.conftest import ROOT, assert_refused, run_stage
+from tests.serving import models
+from tests.serving.conftest import ORIGINAL, Process
+
+CYCLES = int(os.environ.get("SERVING_CYCLES", "20"))
+"""Publications of the test under load; `SERVING_CYCLES=1000 pytest …` is the long run."""
+
+
+@pytest.fixture
+def fast_params(tmp_path: Path) -> Path:
+    """The project's parameters with a server that looks for versions all the time."""
+    text = (ROOT / "params.yaml").read_text().replace("poll_seconds: 1.0", "poll_seconds: 0.01")
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture
+def server(published_models: Path) -> Iterator[Process]:
+    process = Process(published_models)
+    process.wait_ready()
+    yield process
+    process.running.kill()
+    process.running.wait()
+
+
+class Load:
+    """Clients that ask one after the other until told to stop, each noting what it got."""
+
+    def __init__(self, url: str, path: str, body: bytes, clients: int) -> None:
+        self.answers: list[tuple[int, bytes]] = []
+        self.problems: list[str] = []
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(url + path, body)) for _ in range(clients)]
+        for thread in self._threads:
+            thread.start()
+
+    def _ask(self, url: str, body: bytes) -> None:
+        with httpx.Client(timeout=30) as client:
+            while not self._stop.is_set():
+                try:
+                    response = client.post(url, content=body)
+                    self.answers.append((response.status_code, response.content))
+                except httpx.HTTPError as error:
+                    self.problems.append(repr(error))
+
+    def finish(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+@pytest.mark.timeout(60 + 2 * CYCLES)
+def test_no_request_is_dropped_while_versions_are_published(tmp_path: Path, fast_params: Path) -> None:
+    """Every answer is one version's or another's, whole; every version gets its turn as the newest."""
+    exported = [models.babyweight(tmp_path / f"model{seed}", seed) for seed in range(2)]
+    records = [models.checked(path, tmp_path / f"{path.name}.json") for path in exported]
+    target = tmp_path / "published/babyweight"
+    publish(exported[0], records[0], target, keep=2)
+    process = Process(target.parent, "--params", str(fast_params))
+    try:
+        process.wait_ready()
+        predict = f"{process.url}/v1/models/babyweight:predict"
+        expected = {httpx.post(predict, content=ORIGINAL).content}
+        load = Load(process.url, "/v1/models/babyweight:predict", ORIGINAL, clients=4)
+        for cycle in range(1, CYCLES + 1):
+            if cycle % 10 == 0:
+                _, newest = rollback(target)
+            else:
+                newest, new = publish(exported[cycle % 2], records[cycle % 2], target, keep=2)
+                assert new or cycle % 10 == 1
+            _until_newest(process.url, newest)
+            expected.add(httpx.post(predict, content=ORIGINAL).content)
+        load.finish()
+        assert load.problems == []
+        assert {status for status, _ in load.answers} == {200}
+        assert len(load.answers) > CYCLES
+        # The same rows in another call may differ in their last digits.
+        firsts = sorted({round(json_values(body)[0], 4) for _, body in load.answers})
+        assert len(firsts) == 2
+        assert set(firsts) == {round(json_values(body)[0], 4) for body in expected}
+    finally:
+        process.running.kill()
+        process.running.wait()
+
+
+def json_values(body: bytes) -> list[float]:
+    found: list[float] = httpx.Response(200, content=body).json()["predictions"]
+    return found
+
+
+def _until_newest(url: str, number: int) -> None:
+    for _ in range(1000):
+        statuses = httpx.get(f"{url}/v1/models/babyweight").json()["model_version_status"]
+        if statuses[0]["version"] == str(number) and statuses[0]["state"] == "AVAILABLE":
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"version {number} is not the newest: {statuses}")
+
+
+def test_a_graceful_stop_answers_what_is_under_way(server: Process) -> None:
+    """A request half sent at SIGTERM is answered; then the process ends with code 0."""
+    host, port = server.url.removeprefix("http://").split(":")
+    body = b'{"instances": [1.0, 2.0, 5.0]}'
+    head = b"POST /v1/models/contract:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(head + body[:10])
+        time.sleep(0.3)
+        server.running.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        connection.sendall(body[10:])
+        received = b""
+        while part := connection.recv(4096):
+            received += part
+    assert received.startswith(b"HTTP/1.1 200") and received.endswith(b'{"predictions":[3.5,4.0,5.5]}')
+    assert server.running.wait(15) == 0
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(server.url)
+
+
+def test_concurrent_requests_share_calls(server: Process) -> None:
+    load = Load(server.url, "/v1/models/contract:predict", b'{"instances": [1.0]}', clients=16)
+    time.sleep(1.5)
+    load.finish()
+    assert load.problems == []
+    assert set(load.answers) == {(200, b'{"predictions":[3.5]}')}
+    text = httpx.get(f"{server.url}/metrics").text
+    counts = {line.split()[0]: float(line.split()[1]) for line in text.splitlines() if line[0] != "#"}
+    calls = counts['serving_call_instances_count{model="contract"}']
+    assert counts['serving_call_instances_sum{model="contract"}'] == len(load.answers) > calls
+
+
+def test_a_client_that_leaves_does_no_harm(server: Process) -> None:
+    host, port = server.url.removeprefix("http://").split(":")
+    for _ in range(20):
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(
+                b"POST /v1/models/contract:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{"
+            )
+    assert httpx.post(f"{server.url}/v1/models/contract:predict", content='{"instances": [1]}').status_code == 200
+    server.running.terminate()
+    assert "Traceback" not in server.running.communicate(timeout=20)[1]
+
+
+def test_an_empty_folder_is_published_first(tmp_path: Path) -> None:
+    """Started where the exported models lie, as `make serve` is."""
+    model = models.babyweight(tmp_path / "models/babyweight")
+    models.checked(model, tmp_path / "results/babyweight/predictions.json")
+    command = [sys.executable, "-m", "serving", "--port", "0", "--params", str(ROOT / "params.yaml")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "babyweight: version 1\n"
+        assert process.stdout.readline().startswith("serving on http://127.0.0.1:")
+        process.terminate()
+    assert (tmp_path / "published/babyweight/1/saved_model.pb").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "words"),
+    [
+        (["--host", "0.0.0.0"], {}, ["--host 0.0.0.0", "needs a token"]),
+        (["--host", "example.com"], {}, ["needs a token"]),
+        ([], {"SERVING_TOKEN": ""}, ["SERVING_TOKEN", "expected a token"]),
+        (["--token-file", "/nonexistent"], {}, ["/nonexistent", "No such file"]),
+        (["--port", "99999"], {}, ["127.0.0.1:99999", "cannot be listened on"]),
+        (["--params", "/nonexistent"], {}, ["/nonexistent", "no such file"]),
+    ],
+)
+def test_a_wrong_start_is_refused(
+    published_models: Path, options: list[str], environment: dict[str, Any], words: list[str]
+) -> None:
+    done = run_stage("serving", "--published", published_models, "--port", "0", *options, **environment)
+    assert_refused(done, *words)
+
+
+def test_beyond_loopback_with_a_token(published_models: Path, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("secret\n")
+    process = Process(published_models, "--host", "0.0.0.0", "--token-file", str(token))
+    url = process.url.replace("0.0.0.0", "127.0.0.1")
+    try:
+        assert httpx.get(f"{url}/metrics").status_code == 401
+        assert httpx.get(f"{url}/metrics", headers={"authorization": "Bearer secret"}).status_code == 200
+    finally:
+        process.running.kill()
+        process.running.wait()
