@@ -108,7 +108,7 @@ def test_an_animation_has_one_set_of_colours(tmp_path: Path) -> None:
 def test_an_environment_without_pictures_is_skipped(tmp_path: Path) -> None:
     import gymnasium as gym
 
-    class Unseen(gym.Env[Any, Any]):
+    class Unseen(gym.Env):  # type: ignore[misc]
         metadata = {"render_modes": ["human"]}  # noqa: RUF012 - as Gymnasium declares it
         observation_space = gym.spaces.Box(-1, 1, (1,))
         action_space = gym.spaces.Discrete(2)

@@ -23,7 +23,7 @@ WriteParams = Callable[..., Path]
 STOP = CartpoleStop(threshold=None, episodes=20, every=256, margin=2.0)
 # A run that nothing stops before its last step.
 ENDLESS = {"cartpole.train.stop.threshold": 1e9, "cartpole.train.max_steps": 3000}
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "prioritised": {"cartpole.train.prioritised.enabled": True, "cartpole.train.buffer": 1024},
     "dueling, soft target, long steps": {
