@@ -180,8 +180,6 @@ def train(
                 run.save(checkpoints)
             if interrupt.noticed and run.step < schedule.steps:
                 interrupt.leave(run.step)
-    if not run.history or run.history[-1]["step"] != run.step:
-        return [*run.history, {"step": run.step, **learner.evaluate()}]
     return run.history
 
 
@@ -220,9 +218,10 @@ def train_and_write(
             explain_start(workload, provenance)
         history = train(learner, schedule, params.seed, examples, checkpoints, workload)
         write_weights(args.weights, learner.model, config, provenance)
-        write_curve(args.curve, history)
-        last = {name: significant(value) for name, value in history[-1].items() if name != "loss"}
-        write_json(args.metrics, last | {"parameters": learner.model.count_params(), "examples": examples})
+        last = {name: significant(value) for name, value in learner.evaluate().items()}
+        write_curve(args.curve, history, ["step", "loss", *last])
+        counts = {"steps": schedule.steps, "examples": examples, "parameters": learner.model.count_params()}
+        write_json(args.metrics, last | counts)
         if schedule.schedule == "one_cycle":
             checkpoints.clear()
         note_finished(workload, provenance)

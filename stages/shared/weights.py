@@ -35,7 +35,6 @@ def write_weights(folder: Path, model: Any, config: Mapping[str, Any], provenanc
         write_json(temporary / PROVENANCE, provenance)
 
 
-def write_curve(path: Path, history: Sequence[Mapping[str, float]]) -> None:
+def write_curve(path: Path, history: Sequence[Mapping[str, float]], columns: Sequence[str]) -> None:
     """Write a learning curve as CSV: a line a point, numbers to six significant digits."""
-    rows = [{name: significant(value) for name, value in point.items()} for point in history]
-    write_table(path, rows, list(dict.fromkeys(name for point in history for name in point)))
+    write_table(path, [{name: significant(value) for name, value in point.items()} for point in history], columns)
