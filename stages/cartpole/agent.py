@@ -5,6 +5,8 @@ for double, Wang et al. (2016) for dueling, Hessel et al. (2018) for n-step. It 
 error in place of Huber's, Adam in place of RMSProp, and in many updates a call.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 
@@ -139,11 +141,18 @@ class Learner:
             "updates": np.zeros((), np.int32),
         }
         self._update = _compile(config, train)
+        self._shape, self._observations = (train.updates, train.batch_size), config["observations"]
 
     @property
     def updates(self) -> int:
         """Updates made."""
         return int(self.arrays["updates"])
+
+    def compile(self) -> None:
+        """Compile now what the first `learn` would: a call with nothing in it, whose result is dropped."""
+        row = np.zeros(self._shape, np.float32)
+        observation = np.zeros((*self._shape, self._observations), np.float32)
+        self._update(tuple(self.arrays.values()), (observation, row.astype(np.int32), row, row, observation, row))
 
     def learn(self, batches: tuple[npt.NDArray[Any], ...]) -> Floats:
         """Make one update with each batch.

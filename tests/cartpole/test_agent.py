@@ -101,7 +101,7 @@ def test_the_learner_finds_the_action_that_is_worth_more() -> None:
     learner.learn((observation, action, reward, 0 * discount, after, np.ones_like(weight)))
     policy = Policy(CONFIG)
     policy.set(learner.arrays["online"])
-    fresh = random.normal(size=(1000, 3)).astype(np.float32)
+    fresh = np.asarray(random.normal(size=(1000, 3)), np.float32)
     assert np.mean(policy(fresh) == (fresh[:, 0] > 0)) > 0.95
 
 
@@ -120,7 +120,8 @@ def test_saved_weights_make_the_same_network_in_keras(dueling: bool, tmp_path: P
     policy = Policy(config)
     policy.set(flat)
     best = np.argmax(built(observation), axis=1)
-    assert (policy(observation / np.array([1, 2, 0.5], np.float32)) == best).all()
+    scaled = np.asarray(observation / np.array([1, 2, 0.5]), np.float32)
+    assert (policy(scaled) == best).all()
 
 
 def test_dueling_values_differ_from_their_mean_by_the_advantages() -> None:

@@ -70,7 +70,7 @@ def test_plain_states_have_their_plain_action(exported: Path) -> None:
 def test_returns_are_those_of_each_episode(exported: Path) -> None:
     agent = Agent(exported)
     assert (play(agent, 3) == play(agent, 5)[:3]).all()
-    agent.predict = lambda observations: {"actions": np.zeros(len(observations), np.int64)}  # type: ignore[method-assign, assignment, arg-type]
+    agent.predict = lambda observations: {"actions": np.zeros(len(observations), np.int64)}  # type: ignore[method-assign, arg-type]
     always_left = play(agent, 5)
     assert always_left.max() <= 11
     assert always_left.min() >= 8

@@ -8,7 +8,9 @@ def flags(*values: int) -> np.ndarray:
     return np.array(values, np.bool_)
 
 
-def play(steps: Steps, rewards: list[float], terminated: int | None = None, ended: int | None = None) -> list[tuple]:
+def play(
+    steps: Steps, rewards: list[float], terminated: int | None = None, ended: int | None = None
+) -> list[tuple[float, ...]]:
     """One environment whose observation is the step's number; the transitions, as it gives them out."""
     given = []
     for number, reward in enumerate(rewards):

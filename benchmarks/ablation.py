@@ -1,0 +1,105 @@
+"""What each part of the DQN is worth: the recipe with one part changed at a time, several seeds each.
+
+Writes `ablation.csv` and `ablation.md`. A single change is also a DVC experiment, as its column says:
+
+    dvc exp run --set-param cartpole.train.double=false
+"""
+
+import argparse
+import dataclasses
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.overrides import override, read
+from benchmarks.peers.common import EPISODES, returns
+from stages.cartpole.train import Training
+from stages.shared import runtime
+from stages.shared.files import significant, write_table, write_text
+from stages.shared.params import Runtime, TrainCartpole
+
+ROOT = Path(__file__).parents[1]
+VARIANTS: dict[str, dict[str, Any]] = {
+    "as shipped": {},
+    "no double": {"cartpole.train.double": False},
+    "dueling": {"cartpole.model.dueling": True},
+    "1-step": {"cartpole.train.n_step": 1},
+    "10-step": {"cartpole.train.n_step": 10},
+    "prioritised": {"cartpole.train.prioritised.enabled": True},
+    "soft target": {"cartpole.train.target.kind": "soft"},
+    "random actions not held": {"cartpole.train.exploration.hold": 1.0},
+    "targets not clipped": {"cartpole.train.targets": None},
+    "8 environments": {"cartpole.train.envs": 8, "cartpole.train.collect": 32},
+    "128 environments": {"cartpole.train.envs": 128, "cartpole.train.collect": 2},
+}
+COLUMNS = ("variant", "seed", "solved", "fresh_return", "steps", "updates", "loop_cpu")
+Row = dict[str, Any]
+
+
+def reader(changes: dict[str, Any]) -> TrainCartpole:
+    """The training stage's parameters with some changed."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "params.yaml"
+        params = yaml.safe_load((ROOT / "params.yaml").read_text())
+        path.write_text(yaml.safe_dump(override(params, changes)))
+        return TrainCartpole.read(path)
+
+
+def play(params: TrainCartpole) -> Row:
+    """Train once, and judge on fresh episodes."""
+    run = Training(params)
+    run.learner.compile()
+    began = time.process_time()
+    while run.steps < params.train.max_steps and not run.round():
+        pass
+    loop = time.process_time() - began
+    fresh = float(returns(params.env, run.act, EPISODES, 2**32 + params.seed).mean())
+    counts = {"steps": run.steps, "updates": run.learner.updates}
+    values = {"fresh_return": significant(fresh), "loop_cpu": significant(loop, 3)}
+    return {"seed": params.seed, "solved": fresh >= run.trial.threshold, **counts, **values}
+
+
+def table(rows: list[Row], env: str) -> str:
+    """The ablation in Markdown: medians over seeds."""
+    head = ("variant", "change", f"{env} solved", "steps, median", "most", "updates", "loop, s of CPU")
+    lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
+    for variant, changes in VARIANTS.items():
+        found = [row for row in rows if row["variant"] == variant]
+        cells = (
+            variant,
+            " ".join(f"`{key}={json.dumps(value)}`" for key, value in changes.items()),
+            f"{sum(row['solved'] for row in found)} of {len(found)}",
+            f"{statistics.median(row['steps'] for row in found):,.0f}",
+            f"{max(row['steps'] for row in found):,}",
+            f"{statistics.median(row['updates'] for row in found):,.0f}",
+            f"{statistics.median(row['loop_cpu'] for row in found):.2f}",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Run every variant with every seed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=20, help="runs of each variant")
+    parser.add_argument("--set", type=Path, default=ROOT / "params/CartPole-v1.yaml", help="parameter set to vary")
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results")
+    args = parser.parse_args()
+    runtime.configure(Runtime(threads=1), seed=None)
+    base, rows = read(args.set), []
+    for variant, changes in VARIANTS.items():
+        params = reader(base | changes)
+        for seed in range(args.seeds):
+            rows.append({"variant": variant, **play(dataclasses.replace(params, seed=seed))})
+        print(json.dumps(rows[-args.seeds :]), flush=True)
+    write_table(args.results / "ablation.csv", rows, COLUMNS)
+    write_text(args.results / "ablation.md", table(rows, base["cartpole.env"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""Compare this project's DQN with others: processor time from start to a solved CartPole.
+
+Each agent runs in an environment of its own, which is created below `.benchmarks/`; runs of different agents take
+turns, each on one core. Writes `dqn.csv` (every run), `dqn.md` (medians, ranges) and `dqn.png`.
+
+    python -m benchmarks.dqn --seeds 5
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import yaml
+
+from benchmarks.overrides import override, read
+from stages.shared.files import significant, write_table, write_text
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / ".benchmarks"
+SETS = {"CartPole-v0": None, "CartPole-v1": ROOT / "params/CartPole-v1.yaml"}
+MEASURES = ("loop_cpu", "loop_wall", "import_cpu", "compile_cpu", "process_cpu", "steps", "updates", "fresh_return")
+COLUMNS = ("env", "agent", "seed", "solved", *MEASURES)
+LOOP = ("h5py", "numpy", "pydantic", "pyyaml", "tqdm", "gymnasium")
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Agent:
+    """One contestant: what it is called, the module that runs it, what it needs beside the project's own."""
+
+    label: str
+    module: str
+    requirements: tuple[str, ...]
+
+    def python(self) -> Path:
+        """The interpreter of its environment, made on first use; without requirements, the project's own."""
+        if not self.requirements:
+            return Path(sys.executable)
+        folder = FOLDER / self.module
+        interpreter = folder / "bin/python"
+        if not (folder / "complete").exists():
+            subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+            subprocess.run([interpreter, "-m", "pip", "install", "--quiet", *self.requirements], check=True)
+            (folder / "complete").touch()
+        return interpreter
+
+
+def same(*packages: str) -> tuple[str, ...]:
+    """Requirements on the versions that the project has installed."""
+    return tuple(f"{package}=={metadata.version(package)}" for package in packages)
+
+
+AGENTS = (
+    Agent("this project", "ours", ()),
+    Agent("same recipe, eager PyTorch", "recipe_torch", ("torch==2.13.0", *same(*LOOP))),
+    Agent("Stable-Baselines3, Zoo parameters", "zoo_sb3", ("torch==2.13.0", "stable-baselines3==2.9.2")),
+    Agent("single environment, CleanRL's parameters", "single_torch", ("torch==2.13.0", *same("gymnasium", "numpy"))),
+)
+
+
+def run(agent: Agent, env: str, seed: int) -> Row:
+    """Run one agent to the end, on one core where the system can pin it; what it measured."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        overlay = SETS[env]
+        changes = {"seed": seed, "cartpole.env": env, **(read(overlay) if overlay else {})}
+        params = override(yaml.safe_load((ROOT / "params.yaml").read_text()), changes)
+        (folder / "params.yaml").write_text(yaml.safe_dump(params))
+        files = (folder / "params.yaml", folder / "weights.h5", folder / "report.json")
+        command = [agent.python(), "-m", f"benchmarks.peers.{agent.module}", env, str(seed), *files]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        pin = (lambda: os.sched_setaffinity(0, {max(cores)})) if (cores := _cores()) else None
+        subprocess.run(command, env=environment, cwd=folder, check=True, preexec_fn=pin)
+        measured = json.loads((folder / "report.json").read_text())
+    values = {name: significant(float(measured[name]), 4) for name in MEASURES}
+    return {"env": env, "agent": agent.label, "seed": seed, "solved": measured["solved"], **values}
+
+
+def _cores() -> set[int]:
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+
+
+def processor() -> str:
+    """The processor's name."""
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        names = [x.split(":")[1].strip() for x in information.read_text().splitlines() if x.startswith("model name")]
+        return names[0] if names else platform.machine()
+    return platform.processor() or platform.machine()
+
+
+def spread(values: Sequence[float]) -> str:
+    """Median, and the range."""
+    return f"{significant(statistics.median(values), 3):,g} ({min(values):,.3g} to {max(values):,.3g})"
+
+
+def table(rows: list[Row]) -> str:
+    """The comparison in Markdown: medians and ranges, and how many times this project's loop the others take."""
+    packages = ", ".join(f"{p} {metadata.version(p)}" for p in ("tensorflow-cpu", "gymnasium", "numpy"))
+    lines = [
+        f"{time.strftime('%Y-%m-%d')}, one core of {processor()}, Python {platform.python_version()}, {packages};",
+        "PyTorch 2.13.0, Stable-Baselines3 2.9.2. Seconds of processor time; median (range) over seeds. The loop",
+        "of the first two includes their stopping tests, the others' are not counted.",
+    ]
+    head = ("agent", "solved", "loop", "times ours", "steps", "updates", "import", "compile", "process to saved model")
+    for env in dict.fromkeys(row["env"] for row in rows):
+        lines += ["", f"**{env}**", "", f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
+        groups = {a: [r for r in rows if (r["env"], r["agent"]) == (env, a)] for a in (a.label for a in AGENTS)}
+        ours = statistics.median(row["loop_cpu"] for row in groups[AGENTS[0].label])
+        for agent, found in groups.items():
+            median = {name: statistics.median(row[name] for row in found) for name in MEASURES}
+            cells = (
+                agent,
+                f"{sum(row['solved'] for row in found)} of {len(found)}",
+                spread([row["loop_cpu"] for row in found]),
+                f"{median['loop_cpu'] / ours:.1f}",
+                spread([row["steps"] for row in found]),
+                spread([row["updates"] for row in found]),
+                *(f"{median[name]:.2f}" for name in ("import_cpu", "compile_cpu", "process_cpu")),
+            )
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def plot(path: Path, rows: list[Row]) -> None:
+    """Draw every run's loop, one row an agent, one panel an environment."""
+    envs = list(dict.fromkeys(row["env"] for row in rows))
+    figure, axes = plt.subplots(1, len(envs), figsize=(4.4 * len(envs) + 2, 2.6), sharey=True, layout="constrained")
+    for env, axis in zip(envs, axes if len(envs) > 1 else [axes], strict=True):
+        for height, agent in enumerate(reversed(AGENTS)):
+            times = [row["loop_cpu"] for row in rows if (row["env"], row["agent"]) == (env, agent.label)]
+            axis.plot(times, [height] * len(times), "o", alpha=0.6)
+            axis.plot(statistics.median(times), height, "k|", markersize=16)
+        axis.set(title=env, xscale="log", xlabel="processor time to solved (s)")
+        axis.set_yticks(range(len(AGENTS)), [agent.label for agent in reversed(AGENTS)])
+        axis.grid(axis="x", alpha=0.3)
+    figure.savefig(path, dpi=80, metadata={"Software": None})
+
+
+def main() -> None:
+    """Run all, write the results after each round."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=5, help="runs of each agent in each environment")
+    parser.add_argument("--envs", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results")
+    args = parser.parse_args()
+    rows: list[Row] = []
+    for seed in range(args.seeds):
+        for env in args.envs:
+            for agent in AGENTS:
+                rows.append(run(agent, env, seed))
+                print(json.dumps(rows[-1]), flush=True)
+        write_table(args.results / "dqn.csv", rows, COLUMNS)
+        write_text(args.results / "dqn.md", table(rows))
+        plot(args.results / "dqn.png", rows)
+
+
+if __name__ == "__main__":
+    main()

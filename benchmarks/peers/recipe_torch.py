@@ -1,0 +1,72 @@
+"""The same recipe in eager PyTorch: this project's loop, replay and stopping test with another learner."""
+
+import sys
+import types
+from typing import Any
+
+# The loop's modules name TensorFlow, and this process must not pay for it.
+sys.modules["tensorflow"] = types.ModuleType("tensorflow")
+
+import numpy as np  # noqa: E402
+import numpy.typing as npt  # noqa: E402
+import torch  # noqa: E402
+
+from stages.cartpole import agent, model, train  # noqa: E402
+from stages.shared import runtime  # noqa: E402
+from stages.shared.params import CartpoleTrain  # noqa: E402
+
+
+class Learner:
+    """Double DQN with Adam and a hard target, as `stages.cartpole.agent.Learner`, update by update."""
+
+    def __init__(self, config: dict[str, Any], numbers: CartpoleTrain, random: np.random.Generator) -> None:
+        self.numbers, self.updates = numbers, 0
+        self.arrays = {"online": model.initial(config, random)}
+        self.online, self.target = self._network(config), self._network(config)
+        self.adam = torch.optim.Adam(self.online.parameters(), numbers.learning_rate, eps=agent.EPSILON)
+
+    def _network(self, config: dict[str, Any]) -> torch.nn.Sequential:
+        layers: list[torch.nn.Module] = []
+        parts = model.split(self.arrays["online"], config, np.reshape)
+        for kernel, bias in zip(parts[::2], parts[1::2], strict=True):
+            linear = torch.nn.Linear(*kernel.shape)
+            linear.weight.data, linear.bias.data = torch.tensor(kernel.T.copy()), torch.tensor(bias)
+            layers += [linear, torch.nn.ReLU()]
+        return torch.nn.Sequential(*layers[:-1])
+
+    def compile(self) -> None:
+        """Nothing to compile."""
+
+    def learn(self, batches: tuple[npt.NDArray[Any], ...]) -> npt.NDArray[np.float32]:
+        """Make one update with each batch."""
+        errors = []
+        low, high = self.numbers.targets or (-np.inf, np.inf)
+        parts = [torch.from_numpy(part) for part in batches]
+        for observation, action, reward, discount, after, weight in zip(*parts, strict=True):
+            with torch.no_grad():
+                best = self.online(after).argmax(1, keepdim=True)
+                worth = self.target(after).gather(1, best)[:, 0]
+                aim = (reward + discount * worth).clamp(low, high)
+            error = aim - self.online(observation).gather(1, action[:, None].long())[:, 0]
+            self.adam.zero_grad()
+            (weight * error**2).mean().backward()
+            self.adam.step()
+            self.updates += 1
+            if self.updates % self.numbers.target.every == 0:
+                self.target.load_state_dict(self.online.state_dict())
+            errors.append(error.detach())
+        self.arrays["online"] = self._flat()
+        return np.asarray(torch.stack(errors))
+
+    def _flat(self) -> npt.NDArray[np.float32]:
+        parts = [p.detach().numpy().T.ravel() for p in self.online.parameters()]
+        return np.concatenate(parts)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    setattr(train, "Learner", Learner)  # noqa: B010 - the one thing that differs
+    setattr(runtime, "configure", lambda *_, **__: None)  # noqa: B010
+    from benchmarks.peers import ours
+
+    ours.main()
