@@ -80,7 +80,7 @@ def run(agent: Agent, env: str, seed: int) -> Row:
         params = override(yaml.safe_load((ROOT / "params.yaml").read_text()), changes)
         (folder / "params.yaml").write_text(yaml.safe_dump(params))
         files = (folder / "params.yaml", folder / "weights.h5", folder / "report.json")
-        command = [agent.python(), "-m", f"benchmarks.peers.{agent.module}", env, str(seed), *files]
+        command = [str(agent.python()), "-m", f"benchmarks.peers.{agent.module}", env, str(seed), *map(str, files)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         pin = (lambda: os.sched_setaffinity(0, {max(cores)})) if (cores := _cores()) else None
         subprocess.run(command, env=environment, cwd=folder, check=True, preexec_fn=pin)

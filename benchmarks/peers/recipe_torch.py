@@ -15,6 +15,8 @@ from stages.cartpole import agent, model, train  # noqa: E402
 from stages.shared import runtime  # noqa: E402
 from stages.shared.params import CartpoleTrain  # noqa: E402
 
+del sys.modules["tensorflow"]  # PyTorch looks for it
+
 
 class Learner:
     """Double DQN with Adam and a hard target, as `stages.cartpole.agent.Learner`, update by update."""
