@@ -1,7 +1,7 @@
 # Two targets do everything on a fresh machine: `make repro` and `make test`.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help repro test lint verify publish serve format schema lock clean
+.PHONY: help repro test lint verify soak publish serve format schema lock clean
 
 VENV := .venv
 # The first Python that TensorFlow has wheels for; `make PYTHON=…` names another.
@@ -31,6 +31,9 @@ lint: $(VENV)/.installed-dev ## Check style, types, and that dvc.yaml and params
 
 verify: $(VENV)/.installed ## Run the committed pipeline in a scratch clone; compare every byte. ARGS=--tolerance=0.01
 	python -m tests.verify $(ARGS)
+
+soak: $(VENV)/.installed-dev ## Kill training runs at random moments; compare bytes. ARGS='--trials 20 --workloads mnist'
+	python -m tests.soak $(ARGS)
 
 publish: $(VENV)/.installed ## Publish the exported models under the next version.
 	python -m serving.publish

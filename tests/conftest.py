@@ -77,5 +77,6 @@ def clone(folder: Path, *, ignore: tuple[str, ...] = ()) -> Path:
         if (ROOT / name).is_file() and not name.startswith(ignore or ("\0",)):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
+    folder.mkdir(parents=True, exist_ok=True)
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
     return folder

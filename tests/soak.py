@@ -18,8 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stages.shared.files import digest, remove
-from tests.conftest import ROOT, clone
-from tests.pipeline.conftest import change, dvc
+from tests.conftest import clone
+from tests.pipeline.conftest import change, dvc, prepare_small
 
 WORKLOADS = ("babyweight", "mnist", "cartpole")
 OFTEN = {"babyweight.train.checkpoint_every": 40, "mnist.train.steps": 300, "mnist.train.checkpoint_every": 10}
@@ -85,10 +85,7 @@ def main() -> None:
     random.seed(args.seed)
     wrong, happened = 0, Counter[str]()
     with tempfile.TemporaryDirectory() as name:
-        folder = clone(Path(name))
-        if (ROOT / ".cache" / "mnist").is_dir():
-            (folder / ".cache").mkdir()
-            (folder / ".cache" / "mnist").symlink_to(ROOT / ".cache" / "mnist")
+        folder = prepare_small(clone(Path(name)))
         for key, value in OFTEN.items():
             change(folder, key, value)
         for workload in args.workloads:

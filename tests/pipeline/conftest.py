@@ -55,15 +55,20 @@ def commit(folder: Path, message: str) -> None:
     subprocess.run(command, cwd=folder, check=True)
 
 
-@pytest.fixture(scope="session")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the clone, committed after the run."""
-    folder = clone(tmp_path_factory.mktemp("pipeline"))
-    if (ROOT / ".cache" / "mnist").is_dir():  # what a person has fetched is not fetched again
+def prepare_small(folder: Path) -> Path:
+    """Make a clone's pipeline short, and give it what a person has fetched before."""
+    if (ROOT / ".cache" / "mnist").is_dir():
         (folder / ".cache").mkdir()
         (folder / ".cache" / "mnist").symlink_to(ROOT / ".cache" / "mnist")
     for key, value in SMALL.items():
         change(folder, key, value)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the clone, committed after the run."""
+    folder = prepare_small(clone(tmp_path_factory.mktemp("pipeline")))
     dvc(folder, "repro")
     commit(folder, "Run the pipeline")
     return folder

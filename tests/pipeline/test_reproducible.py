@@ -1,0 +1,46 @@
+"""The same bytes from another clone, path, user, locale, time zone, hash seed, thread setting and processor count."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import clone
+from tests.pipeline.conftest import prepare_small
+
+ELSEWHERE = {
+    "PYTHONHASHSEED": "4711",
+    "TZ": "Pacific/Chatham",
+    "LC_ALL": "C",
+    "USER": "somebody",
+    "HOSTNAME": "elsewhere",
+    "OMP_NUM_THREADS": "7",
+    "OPENBLAS_NUM_THREADS": "5",
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+    "ONEDNN_MAX_CPU_ISA": "SSE41",
+}
+
+
+def lock(folder: Path) -> dict[str, str]:
+    """MD5 of every output by stage and path."""
+    stages = yaml.safe_load((folder / "dvc.lock").read_text())["stages"]
+    return {f"{name} {out['path']}": out["md5"] for name, stage in stages.items() for out in stage["outs"]}
+
+
+def test_another_clone_makes_the_same_bytes(pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = prepare_small(clone(tmp_path_factory.mktemp("another place, with spaces") / "ünïcode"))
+    one_core = {min(os.sched_getaffinity(0))} if hasattr(os, "sched_setaffinity") else None
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(
+        ["dvc", "repro", "--quiet"],
+        cwd=folder,
+        env={**os.environ, **ELSEWHERE, "PATH": path},
+        preexec_fn=(lambda: os.sched_setaffinity(0, one_core)) if one_core else None,
+        check=True,
+    )
+    assert lock(folder) == lock(pipeline)
+    assert len(lock(folder)) == 29
