@@ -206,8 +206,8 @@ def _compile(config: dict[str, Any], train: CartpoleTrain) -> Callable[..., Any]
         state = (online, follow(target, online, count), mean, square, count)
         return index + 1, state, tf.tensor_scatter_nd_update(errors, [[index]], [error])
 
-    # One loop, so that XLA compiles one update: sixteen in a row take sixteen times as long to compile.
-    @tf.function(jit_compile=True, autograph=False)  # type: ignore[untyped-decorator]
+    # One loop, so that one update is traced and compiled: sixteen in a row take sixteen times as long.
+    @tf.function(jit_compile=train.xla, autograph=False)  # type: ignore[untyped-decorator]
     def learn(state: Any, batches: Any) -> Any:
         _, state, errors = tf.while_loop(
             lambda index, *_: index < train.updates,

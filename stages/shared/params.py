@@ -241,6 +241,7 @@ class CartpoleTrain(Section):
     gamma: Share
     n_step: Count
     double: bool
+    xla: bool
     target: CartpoleTarget
     prioritised: CartpolePrioritised
     exploration: CartpoleExploration

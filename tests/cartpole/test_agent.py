@@ -54,6 +54,7 @@ def weights(flat: np.ndarray, config: dict[str, Any]) -> list[np.ndarray]:
         pytest.param({"targets": [-0.5, 0.5]}, id="clipped"),
         pytest.param({"target": {"kind": "soft", "every": 1, "rate": 0.3}}, id="soft target"),
         pytest.param({"dueling": True}, id="dueling"),
+        pytest.param({"xla": True}, id="XLA"),
     ],
 )
 def test_the_compiled_learner_does_what_keras_does(changes: dict[str, Any]) -> None:
