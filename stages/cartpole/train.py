@@ -2,14 +2,9 @@
 
 import argparse
 import math
-import os
 import sys
 from collections.abc import Callable
 from typing import Any
-
-# TensorFlow imports Keras, and with it pandas and Matplotlib, unless it is told to use the former Keras, which
-# is not installed. Nothing here needs either, and they take longer than the training.
-os.environ["TF_USE_LEGACY_KERAS"] = "1"
 
 import gymnasium as gym
 import numpy as np
