@@ -43,4 +43,4 @@ def test_another_clone_makes_the_same_bytes(pipeline: Path, tmp_path_factory: py
         check=True,
     )
     assert lock(folder) == lock(pipeline)
-    assert len(lock(folder)) == 29
+    assert len(lock(folder)) == 34
