@@ -113,9 +113,10 @@ def table(rows: list[Row]) -> str:
     lines = [
         f"{time.strftime('%Y-%m-%d')}, one core of {processor()}, Python {platform.python_version()}, {packages};",
         "PyTorch 2.13.0, Stable-Baselines3 2.9.2. Seconds of processor time; median (range) over seeds. The loop",
-        "of the first two includes their stopping tests, the others' are not counted.",
+        "of the first two includes their stopping tests, the others' are not counted. Set-up: TensorFlow traces, and",
+        "PyTorch's optimiser imports more.",
     ]
-    head = ("agent", "solved", "loop", "times ours", "steps", "updates", "import", "compile", "process to saved model")
+    head = ("agent", "solved", "loop", "times ours", "steps", "updates", "import", "set-up", "process to saved model")
     for env in dict.fromkeys(row["env"] for row in rows):
         lines += ["", f"**{env}**", "", f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
         groups = {a: [r for r in rows if (r["env"], r["agent"]) == (env, a)] for a in (a.label for a in AGENTS)}

@@ -1,17 +1,14 @@
 """Stable-Baselines3's DQN with the parameters that RL Baselines3 Zoo tuned for CartPole."""
 
 import time
+from typing import Any
 
-began = time.process_time()
+import numpy.typing as npt
+import torch
+from stable_baselines3 import DQN
+from stable_baselines3.common.callbacks import BaseCallback
 
-from typing import Any  # noqa: E402
-
-import numpy.typing as npt  # noqa: E402
-import torch  # noqa: E402
-from stable_baselines3 import DQN  # noqa: E402
-from stable_baselines3.common.callbacks import BaseCallback  # noqa: E402
-
-from benchmarks.peers.common import MOST_STEPS, Judge, arguments, report  # noqa: E402
+from benchmarks.peers.common import MOST_STEPS, Judge, arguments, report
 
 EVERY = 1024
 # The Zoo trains 50,000 steps and explores during the first 16 % of them; here a run may go on.
@@ -64,7 +61,7 @@ def main() -> None:
     looped, wall = time.process_time(), time.perf_counter() - wall
     agent.save(args.weights)
     measured = {
-        "import_cpu": imported - began,
+        "import_cpu": imported,
         "compile_cpu": 0.0,
         "loop_cpu": looped - imported - stop.judge.cpu,
         "loop_wall": wall - stop.judge.wall,

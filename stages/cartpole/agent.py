@@ -1,4 +1,4 @@
-"""The agent: it acts in NumPy, and learns in one compiled TensorFlow call that makes many updates.
+"""The agent: it acts in NumPy, and learns in one TensorFlow call that makes many updates.
 
 Source: Mnih et al., "Human-level control through deep reinforcement learning" (2015); van Hasselt et al. (2016)
 for double, Wang et al. (2016) for dueling, Hessel et al. (2018) for n-step. It departs from the first in the squared
@@ -123,7 +123,7 @@ def _values(weights: list[tf.Tensor], scaled: tf.Tensor, dueling: bool) -> tf.Te
 
 
 class Learner:
-    """Weights and optimiser, and the compiled call that makes `updates` steps of gradient descent.
+    """Weights and optimiser, and the one call that makes `updates` steps of gradient descent.
 
     Args:
         config: what `model.build` takes.
@@ -149,7 +149,7 @@ class Learner:
         return int(self.arrays["updates"])
 
     def compile(self) -> None:
-        """Compile now what the first `learn` would: a call with nothing in it, whose result is dropped."""
+        """Trace and compile now what the first `learn` would: a call with nothing in it, whose result is dropped."""
         row = np.zeros(self._shape, np.float32)
         observation = np.zeros((*self._shape, self._observations), np.float32)
         self._update(tuple(self.arrays.values()), (observation, row.astype(np.int32), row, row, observation, row))

@@ -1,0 +1,92 @@
+"""How the DQN's cost grows: with the size of its memory, and with the number of environments.
+
+Writes `dqn_scaling.md`.
+"""
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.ablation import reader
+from stages.cartpole.train import Training
+from stages.shared import runtime
+from stages.shared.files import write_text
+from stages.shared.params import Runtime, TrainCartpole
+
+ROOT = Path(__file__).parents[1]
+BUFFERS = tuple(2**power for power in (13, 16, 20))
+ENVIRONMENTS = (1, 4, 16, 64, 256, 1024)
+CALLS = 60
+
+
+def training(params: TrainCartpole, buffer: int, prioritised: bool) -> Training:
+    """A run whose memory is full, of made-up transitions."""
+    drawn = params.train.prioritised.model_copy(update={"enabled": prioritised})
+    train = params.train.model_copy(update={"buffer": buffer, "prioritised": drawn})
+    run = Training(dataclasses.replace(params, train=train))
+    run.learner.compile()
+    random = np.random.default_rng(0)
+    observation = random.normal(size=(buffer, run.config["observations"])).astype(np.float32)
+    action = random.integers(0, run.config["actions"], buffer).astype(np.int32)
+    reward = np.zeros(buffer, np.float32)
+    run.replay.add(observation, action, reward, reward + 0.9, observation)
+    return run
+
+
+def seconds(work: Callable[[], object], calls: int) -> float:
+    """Processor seconds a call, the best of five."""
+    best = float("inf")
+    for _ in range(5):
+        began = time.process_time()
+        for _ in range(calls):
+            work()
+        best = min(best, (time.process_time() - began) / calls)
+    return best
+
+
+def buffers(params: TrainCartpole) -> list[str]:
+    """Lines of the table by size of the memory."""
+    lines = ["| transitions | drawn | memory | sampling and learning, updates a second |", "|" + " --- |" * 4]
+    for buffer in BUFFERS:
+        for prioritised in (False, True):
+            run = training(params, buffer, prioritised)
+            size = sum(array.nbytes for array in run.replay.arrays.values())
+            size += run.replay.tree.nodes.nbytes if run.replay.tree else 0
+            rate = params.train.updates / seconds(run._learn, CALLS)
+            how = "by priority" if prioritised else "uniformly"
+            lines.append(f"| {buffer:,} | {how} | {size / 1e6:.1f} MB | {rate:,.0f} |")
+    return lines
+
+
+def environments(params: TrainCartpole) -> list[str]:
+    """Lines of the table by number of environments."""
+    lines = [
+        "| environments | steps a second, acting and remembering | microseconds a step of all |",
+        "|" + " --- |" * 3,
+    ]
+    for envs in ENVIRONMENTS:
+        train = params.train.model_copy(update={"envs": envs, "buffer": 2**16})
+        run = Training(dataclasses.replace(params, train=train))
+        each = seconds(run._step, CALLS)
+        lines.append(f"| {envs:,} | {envs / each:,.0f} | {each * 1e6:,.0f} |")
+    return lines
+
+
+def main() -> None:
+    """Measure both, write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results")
+    args = parser.parse_args()
+    runtime.configure(Runtime(threads=1), seed=None)
+    params = reader({})
+    text = "\n".join([*buffers(params), "", *environments(params)]) + "\n"
+    write_text(args.results / "dqn_scaling.md", text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""This project's server beside KServe's and LitServe's, and the bare function call as the limit.
+
+All serve the same SavedModel with the same settings, one after the other in each of several rounds; figures are the
+median round's. Needs `models/babyweight`; makes the others' environments with uv at first.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+from stages.shared.params import Serving
+
+PORT = 8599
+PATH = "/v1/models/babyweight:predict"
+MODEL = Path("models/babyweight")
+REQUEST = Path("data/requests/babyweight.json")
+ENVIRONMENTS = {
+    "kserve": ["kserve==0.21.0", "tensorflow-cpu==2.21.0"],
+    "litserve": ["litserve==0.2.19", "tensorflow-cpu==2.21.0"],
+}
+CLIENTS = (1, 8, 64)
+ROWS = 10_000
+
+
+def environment(name: str) -> str:
+    """Python of a server's own environment, which is made if it is not there."""
+    folder = Path(f".venv-{name}")
+    python = folder / "bin/python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "uv", "venv", "--quiet", folder], check=True)
+        install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--compile-bytecode", "--python"]
+        subprocess.run([*install, str(python), *ENVIRONMENTS[name]], check=True)
+    return str(python)
+
+
+def contenders(threads: int, published: Path) -> dict[str, list[str]]:
+    """The command that starts each server."""
+    port, own = str(PORT), ["--threads", str(threads)]
+    kserve = [environment("kserve"), "-m", "benchmarks.servers.on_kserve", str(MODEL), port, *own]
+    litserve = [environment("litserve"), "-m", "benchmarks.servers.on_litserve", str(MODEL), port, *own]
+    return {
+        "ours": [sys.executable, "-m", "serving", "--port", port, "--published", str(published)],
+        "KServe": kserve,
+        "LitServe": litserve,
+        "LitServe, batching": [*litserve, "--batch", "64"],
+    }
+
+
+@contextmanager
+def running(command: list[str], body: bytes) -> Iterator[None]:
+    """A server that answers."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    request = Request(f"http://127.0.0.1:{PORT}{PATH}", body, {"Content-Type": "application/json"})
+    try:
+        for _ in range(600):
+            try:
+                with urlopen(request, timeout=10):
+                    break
+            except OSError:
+                time.sleep(0.1)
+        else:
+            raise TimeoutError(f"no answer from {' '.join(command)}")
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def measured(module: str, *arguments: str | Path | float) -> Any:
+    """What a measuring process prints."""
+    command = [sys.executable, "-m", f"benchmarks.servers.{module}", *map(str, arguments)]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+
+
+def summary(seconds: list[float]) -> dict[str, float]:
+    """Median and 99th percentile, in milliseconds."""
+    return {"p50": statistics.median(seconds) * 1e3, "p99": statistics.quantiles(seconds, n=100)[98] * 1e3}
+
+
+def bare(threads: int) -> dict[str, float]:
+    """The limit's figures."""
+    found = measured("bare", MODEL, REQUEST, "--threads", threads, "--calls", 2000, "--rows", ROWS)
+    rate = {"rate 1": 1 / statistics.mean(found["one"]), "rows": ROWS / statistics.median(found["many"])}
+    return summary(found["one"]) | rate
+
+
+def served(command: list[str], bodies: dict[int, Path], seconds: float) -> dict[str, float]:
+    """One server's figures."""
+    found: dict[str, float] = {}
+    with running(command, bodies[1].read_bytes()):
+        for clients in CLIENTS:
+            taken = measured("client", PORT, PATH, bodies[1], clients, seconds)
+            found[f"rate {clients}"] = clients / statistics.mean(taken)
+            if clients == 1:
+                found |= summary(taken)
+        found["rows"] = ROWS / statistics.median(measured("client", PORT, PATH, bodies[ROWS], 1, seconds))
+    return found
+
+
+def table(figures: dict[str, dict[str, float]]) -> str:
+    """The figures in Markdown."""
+    head = ["", "p50 ms", "p99 ms", *(f"requests/s, {n} clients" for n in CLIENTS), f"rows/s, {ROWS:,} a request"]
+    keys = ["p50", "p99", *(f"rate {n}" for n in CLIENTS), "rows"]
+    lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * len(keys)]
+    for name, found in figures.items():
+        cells = [
+            f"{found[key]:,.2f}" if key[0] == "p" else f"{found[key]:,.0f}" if key in found else "" for key in keys
+        ]
+        lines.append("| " + " | ".join([name, *cells]) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure round by round, print the medians."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
+    args = parser.parse_args()
+    threads = Serving.read(Path("params.yaml")).runtime.threads
+    instances = json.loads(REQUEST.read_text())["instances"]
+    rounds: dict[str, list[dict[str, float]]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        bodies = {rows: folder / f"{rows}.json" for rows in (1, ROWS)}
+        for rows, path in bodies.items():
+            path.write_text(json.dumps({"instances": (instances * rows)[:rows]}))
+        (folder / "published/babyweight").mkdir(parents=True)
+        (folder / "published/babyweight/1").symlink_to(MODEL.resolve())
+        commands = contenders(threads, folder / "published")
+        for _ in range(args.rounds):
+            rounds.setdefault("the function alone", []).append(bare(threads))
+            for server, command in commands.items():
+                rounds.setdefault(server, []).append(served(command, bodies, args.seconds))
+    print(table({n: {k: statistics.median(r[k] for r in found) for k in found[0]} for n, found in rounds.items()}))
+
+
+if __name__ == "__main__":
+    main()
