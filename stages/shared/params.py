@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stages.shared import files
 from stages.shared.errors import InputError
@@ -176,6 +176,22 @@ class Mnist(Section):
     export: MnistExport
 
 
+def _power_of_two(value: int) -> int:
+    if value & (value - 1):
+        raise ValueError("should be a power of two")
+    return value
+
+
+def _lower_first(bounds: list[float]) -> list[float]:
+    if bounds[0] >= bounds[1]:
+        raise ValueError("should be a lower bound, then a higher one")
+    return bounds
+
+
+PowerOfTwo = Annotated[Count, AfterValidator(_power_of_two)]
+Bounds = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(_lower_first)]
+
+
 class CartpoleModel(Section):
     """The Q-network."""
 
@@ -236,7 +252,7 @@ class CartpoleTrain(Section):
     collect: Count
     updates: Count
     batch_size: Count
-    buffer: Count
+    buffer: PowerOfTwo
     learning_rate: Positive
     gamma: Share
     n_step: Count
@@ -246,18 +262,10 @@ class CartpoleTrain(Section):
     prioritised: CartpolePrioritised
     exploration: CartpoleExploration
     reward: CartpoleReward
-    targets: Annotated[list[float], Field(min_length=2, max_length=2)] | None
+    targets: Bounds | None
     stop: CartpoleStop
     checkpoint_every: Count
     keep: Count
-
-    @model_validator(mode="after")
-    def _numbers_fit(self) -> Self:
-        if self.buffer & (self.buffer - 1):
-            raise ValueError("buffer must be a power of two")
-        if self.targets and self.targets[0] >= self.targets[1]:
-            raise ValueError("targets must be the lower bound, then the upper")
-        return self
 
 
 class CartpolePlane(Section):
