@@ -9,6 +9,7 @@ import base64
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -94,12 +95,18 @@ def _columns_of_rows(instances: Any, inputs: Mapping[str, Tensor]) -> dict[str, 
         raise invalid("instances: expected at least one, found an empty list")
     if not _is_object(instances[0]) and len(inputs) == 1:
         return {next(iter(inputs)): instances}
-    for index, instance in enumerate(instances):
-        if type(instance) is not dict:
-            raise invalid(f"instance {index}: expected an object of the inputs, found {kind(instance)}")
-        if instance.keys() != inputs.keys():
-            raise _misnamed(f"instance {index}", instance, inputs)
-    return {name: list(map(itemgetter(name), instances)) for name in inputs}
+    if set(map(type, instances)) == {dict} and set(map(len, instances)) == {len(inputs)}:
+        with suppress(KeyError):
+            return {name: list(map(itemgetter(name), instances)) for name in inputs}
+    raise _misfit(instances, inputs)
+
+
+def _misfit(instances: list[Any], inputs: Mapping[str, Tensor]) -> RequestError:
+    """The first instance that has not each input once."""
+    index, found = next((i, v) for i, v in enumerate(instances) if type(v) is not dict or v.keys() != inputs.keys())
+    if type(found) is not dict:
+        return invalid(f"instance {index}: expected an object of the inputs, found {kind(found)}")
+    return _misnamed(f"instance {index}", found, inputs)
 
 
 def _columns(value: Any, inputs: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The models on offer: loads what is published, drops what is withdrawn, while requests are answered."""
 
+import gc
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -96,6 +97,10 @@ class Registry:
             self._put(name, self._loaded(name, seen[name].versions[number]))
         for name in list(self._models):
             self._keep_only(name, set(seen[name].versions) if name in seen else set())
+        if fresh:  # models are large and stay: what requests leave behind is found without searching them
+            gc.unfreeze()
+            gc.collect()
+            gc.freeze()
         self._scanned = True
 
     def _look(self, name: str) -> Model:

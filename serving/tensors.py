@@ -6,8 +6,9 @@ what its `json_tensor.cc` does.
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -163,18 +164,27 @@ def _fits(value: float, dtype: tf.DType) -> bool:
 
 def _strings(values: list[Any], shape: list[int], place: Place) -> npt.NDArray[Any]:
     found = np.empty(len(values), object)
-    for index, value in enumerate(values):
-        try:
-            if type(value) is str:
-                found[index] = value.encode()
-            elif is_binary(value):
-                text = value["b64"].encode("ascii")
-                found[index] = base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
-            else:
-                what = f'{place(_unravel(index, shape))}: expected a string or {{"b64": ...}}, found {kind(value)}'
-                raise invalid(what)
-        except UnicodeEncodeError:
-            raise invalid(f"{place(_unravel(index, shape))}: expected Unicode text") from None
-        except binascii.Error:
-            raise invalid(f"{place(_unravel(index, shape))}: expected Base64 data") from None
+    try:
+        found[:] = list(map(str.encode, values))  # text and nothing else, as nearly always
+    except (TypeError, UnicodeEncodeError):
+        for index, value in enumerate(values):
+            found[index] = _bytes(value, partial(_words, place, index, shape))
     return found
+
+
+def _words(place: Place, index: int, shape: list[int]) -> str:
+    return place(_unravel(index, shape))
+
+
+def _bytes(value: Any, where: Callable[[], str]) -> bytes:
+    try:
+        if type(value) is str:
+            return value.encode()
+        if is_binary(value):
+            text = value["b64"].encode("ascii")
+            return base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
+    except UnicodeEncodeError:
+        raise invalid(f"{where()}: expected Unicode text") from None
+    except binascii.Error:
+        raise invalid(f"{where()}: expected Base64 data") from None
+    raise invalid(f'{where()}: expected a string or {{"b64": ...}}, found {kind(value)}')
