@@ -6,6 +6,8 @@ median round's. Needs `models/babyweight`; makes the others' environments with u
 
 import argparse
 import json
+import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -58,10 +60,13 @@ def contenders(threads: int, published: Path) -> dict[str, list[str]]:
 @contextmanager
 def running(command: list[str], body: bytes) -> Iterator[None]:
     """A server that answers."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True)
     request = Request(f"http://127.0.0.1:{PORT}{PATH}", body, {"Content-Type": "application/json"})
     try:
         for _ in range(600):
+            if process.poll() is not None:
+                raise RuntimeError(f"ended with code {process.returncode}: {' '.join(command)}")
             try:
                 with urlopen(request, timeout=10):
                     break
@@ -71,8 +76,8 @@ def running(command: list[str], body: bytes) -> Iterator[None]:
             raise TimeoutError(f"no answer from {' '.join(command)}")
         yield
     finally:
-        process.terminate()
-        process.wait(30)
+        os.killpg(process.pid, signal.SIGKILL)  # some leave their workers behind if asked to stop
+        process.wait()
 
 
 def measured(module: str, *arguments: str | Path | float) -> Any:

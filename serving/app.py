@@ -6,12 +6,13 @@ Specification: TensorFlow Serving, RESTful API (`tensorflow_serving/g3doc/api_re
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
@@ -153,6 +154,15 @@ async def _refused(request: Request, error: Exception) -> Response:
     return _json({"error": "internal error"}, 500)
 
 
+class _Direct(APIRoute):
+    """A route whose function takes the request and makes the response: there is nothing for the framework to solve."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The function itself."""
+        handler: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
+        return handler
+
+
 def create(
     registry: Registry,
     metrics: Metrics,
@@ -180,6 +190,7 @@ def create(
         server.stopping = True
 
     app = FastAPI(title="Prediction server", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.router.route_class = _Direct
     handlers: dict[str, Callable[[Request], Awaitable[Response]]] = {
         ":predict": server.predict,
         ":classify": server.unsupported,
@@ -188,7 +199,7 @@ def create(
         "": server.status,
     }
     for suffix, handler in handlers.items():
-        for target in ("/labels/{label}", "/versions/{version}", ""):
+        for target in ("", "/versions/{version}", "/labels/{label}"):
             method = "POST" if suffix.startswith(":") else "GET"
             path = f"/v1/models/{{model}}{target}{suffix}"
             app.add_api_route(path, handler, methods=[method], **openapi.describe(path))
