@@ -104,7 +104,8 @@ def processor() -> str:
 
 def spread(values: Sequence[float]) -> str:
     """Median, and the range."""
-    return f"{significant(statistics.median(values), 3):,g} ({min(values):,.3g} to {max(values):,.3g})"
+    middle, least, most = (f"{significant(v, 3):,g}" for v in (statistics.median(values), min(values), max(values)))
+    return f"{middle} ({least} to {most})"
 
 
 def table(rows: list[Row]) -> str:
