@@ -1,157 +1,39 @@
-"""The server's routes.
+"""The application: routes, refusals, and what stands before them.
 
 Specification: TensorFlow Serving, RESTful API (`tensorflow_serving/g3doc/api_rest.md`).
 """
 
-import asyncio
-import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
-from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
-from starlette.responses import FileResponse
 
-from serving import codec, openapi
-from serving.errors import RequestError, invalid
-from serving.guard import Guard, extra_headers
+from serving import openapi
+from serving.errors import RequestError
+from serving.guard import Guard
+from serving.handlers import STATIC, Server, answer
 from serving.metrics import Metrics
 from serving.registry import Registry
 from stages.shared.params import ServingLimits
 
-STATIC = Path(__file__).parent / "static"
-_INLINE = 1 << 16  # bytes; a larger body is read and written in a thread, so that others need not wait for it
-_JSON = "application/json"
-
 log = logging.getLogger("serving")
-
-
-class Server:
-    """Answers requests from a registry.
-
-    Args:
-        registry: the models.
-        metrics: what `/metrics` shows.
-        limits: what is refused.
-        keep_name: name a prediction's output even where it is the only one.
-    """
-
-    def __init__(self, registry: Registry, metrics: Metrics, limits: ServingLimits, keep_name: bool) -> None:
-        self._registry = registry
-        self._metrics = metrics
-        self._limits = limits
-        self._keep_name = keep_name
-        self.stopping = False
-
-    async def predict(self, request: Request) -> Response:
-        """Predict API: the answer to `instances` or `inputs`."""
-        try:
-            async with asyncio.timeout(self._limits.seconds):
-                return await self._predict(request)
-        except TimeoutError:
-            raise RequestError(504, f"no answer within {self._limits.seconds:g} seconds") from None
-
-    async def _predict(self, request: Request) -> Response:
-        servable = self._registry.servable(*_spec(request))
-        body = await self._body(request)
-        in_place = len(body) <= _INLINE
-
-        def read() -> tuple[codec.Request, codec.Arrays]:
-            asked = codec.parse(body)
-            return asked, codec.decode(asked, servable.signature(asked.signature).inputs, self._limits)
-
-        asked, inputs = read() if in_place else await asyncio.to_thread(read)
-        outputs = await servable.run(asked.signature, inputs)
-        arguments = (outputs, asked.by_row, self._keep_name)
-        answer = codec.encode(*arguments) if in_place else await asyncio.to_thread(codec.encode, *arguments)
-        return Response(answer, media_type=_JSON)
-
-    async def _body(self, request: Request) -> bytes:
-        limit = self._limits.body_bytes
-        body = bytearray()
-        declared = request.headers.get("content-length", "0")
-        if not declared.isdigit() or int(declared) <= limit:
-            try:
-                async for part in request.stream():
-                    body += part
-                    if len(body) > limit:
-                        break
-                else:
-                    return bytes(body)
-            except ClientDisconnect:
-                raise RequestError(499, "the client went away") from None
-        raise RequestError(413, f"expected a body of at most {limit} bytes")
-
-    async def unsupported(self, request: Request) -> Response:
-        """Classify and Regress API: no model here has such a signature."""
-        raise RequestError(501, "classify and regress are not implemented; use predict")
-
-    async def status(self, request: Request) -> Response:
-        """Model status API: the state of one version or of all, newest first."""
-        name, number, label = _spec(request)
-        if number is None and label is None:
-            versions = list(self._registry.model(name).versions.values())
-        else:
-            versions = [self._registry.version(name, number, label)]
-        newest_first = sorted(versions, key=lambda version: -version.number)
-        return _json({"model_version_status": [version.status() for version in newest_first]})
-
-    async def metadata(self, request: Request) -> Response:
-        """Model Metadata API: a version's signatures."""
-        return _json(self._registry.servable(*_spec(request)).metadata)
-
-    async def healthz(self, request: Request) -> Response:
-        """Whether the process answers at all."""
-        return _json({"status": "ok"})
-
-    async def readyz(self, request: Request) -> Response:
-        """Whether every published model can be asked; 503 while loading and while stopping."""
-        if self.stopping or not self._registry.ready:
-            raise RequestError(
-                503, "stopping" if self.stopping else "models are being loaded, or one has no working version"
-            )
-        return _json({"status": "ready", "models": self._registry.names})
-
-    async def metrics(self, request: Request) -> Response:
-        """Counters in Prometheus' text format."""
-        return Response(self._metrics.text(), media_type=CONTENT_TYPE_LATEST)
-
-    async def page(self, request: Request) -> Response:
-        """A page to try the models on."""
-        return FileResponse(STATIC / "index.html")
-
-
-def _spec(request: Request) -> tuple[str, int | None, str | None]:
-    """Model, version and label of a path."""
-    found: dict[str, str] = request.path_params
-    number = found.get("version")
-    if number is not None and not (number.isascii() and number.isdigit() and int(number[:20]) < 2**63):
-        raise invalid("expected a version's number of at most 63 bits")
-    return found["model"], None if number is None else int(number), found.get("label")
-
-
-def _json(value: Any, status: int = 200) -> Response:
-    body = json.dumps(value, ensure_ascii=False)
-    return Response(body.encode(errors="replace"), status, extra_headers(status), _JSON)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     """Any refusal, as the specification's error object."""
     if isinstance(error, RequestError):
-        return _json({"error": error.message}, error.status)
+        return answer({"error": error.message}, error.status)
     if isinstance(error, HTTPException):
-        response = _json({"error": str(error.detail)}, error.status_code)
+        response = answer({"error": str(error.detail)}, error.status_code)
         response.headers.update(error.headers or {})
         return response
     log.error("%s failed", request.url.path, exc_info=error)
-    return _json({"error": "internal error"}, 500)
+    return answer({"error": "internal error"}, 500)
 
 
 class _Direct(APIRoute):
