@@ -5,6 +5,7 @@ its export. Codes and vocabularies are described in data/raw/babyweight/README.m
 """
 
 import functools
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -137,34 +138,52 @@ _REASONS = ("", "missing", "not_positive", "no_number", "too_heavy")
 def _number(value: Any) -> tuple[float, int]:
     text = str(value).strip()
     if text.lower() in _MISSING:
-        return np.nan, _GONE
-    number = float(text) if _NUMBER.fullmatch(text) else np.inf
-    if not np.isfinite(number):
-        return np.nan, _NO_NUMBER
+        return 0.0, _GONE
+    number = float(text) if _NUMBER.fullmatch(text) else math.inf
+    if not math.isfinite(number):
+        return 0.0, _NO_NUMBER
     return number, _FINE if number > 0 else _NOT_POSITIVE
 
 
 @functools.lru_cache(1 << 16, typed=True)  # whole grams: the same few thousand in every block
 def _weight(value: Any) -> tuple[float, int]:
     pounds, why = _number(value)
-    return pounds, _TOO_HEAVY if pounds > HEAVIEST else why
+    if pounds > HEAVIEST:
+        why = _TOO_HEAVY
+    return (pounds, why) if why == _FINE else (0.0, why)  # others may be too large for a float32
 
 
 def _whole(value: Any) -> tuple[float, int]:
     number, why = _number(value)
     if why == _FINE and number < 1:  # less than one completed year or week, or baby
         why = _NOT_POSITIVE
-    return min(number, float(MOST)) // 1, why
+    return max(0.0, min(number, float(MOST))) // 1, why
 
 
-def _code(codes: dict[str, int], word: Any) -> int:
-    return codes.get(str(word).strip(), 0)
+def _distinct(column: pd.Series) -> tuple[npt.NDArray[np.integer[Any]], list[Any]]:
+    """Each row's position in the list of values to translate: there are few, whether text or numbers.
 
-
-def _each(column: pd.Series, translate: Callable[[Any], Any]) -> npt.NDArray[Any]:
-    """Translate each distinct value once: there are few, whether text or numbers. NaN and None go in as ""."""
+    The list ends in "", where NaN and None, of position -1, find it.
+    """
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return column.cat.codes.to_numpy(), [*column.cat.categories.tolist(), ""]
     positions, distinct = pd.factorize(column)
-    return np.array([translate(value) for value in [*distinct, ""]])[positions]  # -1, a missing one, is the last
+    return positions, [*distinct, ""]
+
+
+def _numbers(
+    column: pd.Series, translate: Callable[[Any], tuple[float, int]], dtype: type[np.generic]
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
+    positions, distinct = _distinct(column)
+    values, status = zip(*map(translate, distinct), strict=True)
+    return np.array(values, dtype)[positions], np.array(status, np.uint8)[positions]
+
+
+def _codes(column: pd.Series) -> npt.NDArray[np.uint8]:
+    positions, distinct = _distinct(column)
+    codes = spellings(str(column.name))
+    found: npt.NDArray[np.uint8] = np.array([codes.get(str(word).strip(), 0) for word in distinct], np.uint8)
+    return np.asarray(found[positions])
 
 
 def _hash(keys: pd.Series) -> npt.NDArray[np.floating[Any]]:
@@ -186,10 +205,13 @@ def encode(frame: pd.DataFrame, validation_share: float, test_share: float) -> B
         validation_share: of all keys, the share that goes to validation.
         test_share: the share that goes to test.
     """
-    numbers = {c: _each(frame[c], _weight if c == WEIGHT else _whole) for c in REQUIRED}
-    status = np.stack([numbers[c][:, 1].astype(np.uint8) for c in REQUIRED], axis=1)
-    worst = np.where((status > _NOT_POSITIVE).any(axis=1), status.argmax(axis=1), (status > 0).argmax(axis=1))
-    why = status[np.arange(len(frame)), worst]
+    numbers = {c: _numbers(frame[c], *((_weight, np.float32) if c == WEIGHT else (_whole, np.uint8))) for c in REQUIRED}
+    status = np.stack([numbers[c][1] for c in REQUIRED])
+    is_flawed = status.any(axis=0)
+    flawed, rows = np.flatnonzero(is_flawed), np.flatnonzero(~is_flawed)
+    found = status[:, flawed]
+    worst = np.where((found > _NOT_POSITIVE).any(axis=0), found.argmax(axis=0), (found > 0).argmax(axis=0))
+    why = found[worst, np.arange(len(flawed))]
 
     dropped = {
         f"{column}_{_REASONS[reason]}": int(np.count_nonzero((worst == i) & (why == reason)))
@@ -197,22 +219,21 @@ def encode(frame: pd.DataFrame, validation_share: float, test_share: float) -> B
         for reason in (_GONE, _NOT_POSITIVE)
     }
     bad = [
-        Bad(int(row), f"{column}_{_REASONS[why[row]]}", str(frame[column].iloc[row]))
-        for row in np.flatnonzero(why > _NOT_POSITIVE)
-        for column in [REQUIRED[worst[row]]]
+        Bad(int(flawed[i]), f"{column}_{_REASONS[why[i]]}", str(frame[column].iloc[flawed[i]]))
+        for i in np.flatnonzero(why > _NOT_POSITIVE)
+        for column in [REQUIRED[worst[i]]]
     ]
 
-    rows = np.flatnonzero(why == _FINE)
+    kept = rows if len(flawed) else slice(None)
     features = np.zeros((len(rows), len(FEATURES)), np.uint8)
     for i, column in enumerate(FEATURES):
         if column in NUMBERS:
-            features[:, i] = numbers[column][rows, 0]
+            features[:, i] = numbers[column][0][kept]
         elif column in frame:
-            codes = spellings(column)
-            features[:, i] = _each(frame[column], functools.partial(_code, codes))[rows]
-    share = _hash(frame[KEY].iloc[rows])
+            features[:, i] = _codes(frame[column])[kept]
+    share = _hash(frame[KEY].iloc[kept])
     split = (share < test_share + validation_share).astype(np.uint8) + (share < test_share)
-    return Births(features, numbers[WEIGHT][rows, 0].astype(np.float32), split, rows, dropped, bad)
+    return Births(features, numbers[WEIGHT][0][kept], split, rows, dropped, bad)
 
 
 def decode(features: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:

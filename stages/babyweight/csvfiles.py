@@ -1,31 +1,35 @@
-"""CSV files of births as blocks of raw text, in bounded memory, whatever the files hold.
+"""CSV files of births, here or far away, as blocks of raw text, in bounded memory, whatever the files hold.
 
 A file is cut at line ends before it is parsed: no field of this format holds one, so a quote that is never
 closed spoils its own line and no other.
 """
 
-import csv
-import gzip
 import io
+import os
 import re
-import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+from pyarrow import csv
 
 from stages.babyweight.births import COLUMNS, KEY, REQUIRED, Bad
 from stages.shared.errors import InputError
 
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 8 << 20
 LINE_BYTES = 1 << 20
 """A longer line is no birth."""
 
 _QUOTED = re.compile(rb'(?<![^,\n])"([^",\n]*)"(?=[,\n])')
+_MARK = b"\xef\xbb\xbf"
+_PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_WORD = pa.dictionary(pa.int32(), pa.string())
 
 
 @dataclass(frozen=True)
@@ -43,28 +47,172 @@ class Block:
     bad: list[Bad]
 
 
-def find(pattern: str) -> list[Path]:
-    """The files of a path, a folder (its `*.csv*`) or a glob, by name.
+@dataclass(frozen=True)
+class File:
+    """A file: its name, where it is for people, and how to open it.
+
+    Attributes:
+        where: its path or URL.
+        system: the fsspec file system of a URL; None for a path.
+        path: how the file system calls it.
+    """
+
+    where: str
+    system: Any
+    path: str
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return Path(self.path).name
+
+    def open(self) -> IO[bytes]:
+        """Open it to read bytes.
+
+        Raises:
+            InputError: if a URL cannot be opened, or later read.
+        """
+        if self.system is None:
+            return Path(self.path).open("rb")
+        return io.BufferedReader(_Remote(self))
+
+
+class _Remote(io.RawIOBase):
+    """A remote file; whatever goes wrong names its URL."""
+
+    def __init__(self, file: File) -> None:
+        self._where = file.where
+        try:
+            self._file = file.system.open(file.path, "rb")
+        except Exception as error:  # each file system raises its own
+            raise _unreadable(self._where, error) from None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        view = memoryview(buffer)
+        try:
+            data = self._file.read(len(view))
+        except Exception as error:
+            raise _unreadable(self._where, error) from None
+        view[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed and hasattr(self, "_file"):
+            self._file.close()
+        super().close()
+
+
+def _unreadable(where: str, error: Exception) -> InputError:
+    return InputError(f"{where}: cannot be read: {type(error).__name__}: {' '.join(str(error).split())}")
+
+
+def find(pattern: str) -> list[File]:
+    """The files of a path, a folder (its `*.csv*`) or a glob, by name; likewise of a URL.
+
+    A URL with a `*` is a glob, one that ends in `/` a folder; s3:// and gs:// are asked which it is.
 
     Raises:
-        InputError: if there is none.
+        InputError: if there is none, or a URL's place cannot be listed.
     """
+    if "://" in pattern:
+        return _find_remote(pattern)
     path = Path(pattern)
     if path.is_file():
-        return [path]
+        return [File(pattern, None, pattern)]
     if path.is_dir():
         path /= "*.csv*"
     found = sorted(p for p in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if p.is_file())
-    if not found:
-        raise InputError(f"babyweight.source.path: {pattern}: no such file; expected a CSV file, a folder or a glob")
-    return found
+    return [File(str(p), None, str(p)) for p in found] or _none(pattern)
 
 
-def read(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
-    """Read one file, plain or gzip, with a header or not.
+def _none(pattern: str) -> list[File]:
+    raise InputError(f"babyweight.source.path: {pattern}: no such file; expected a CSV file, a folder or a glob")
+
+
+def _find_remote(url: str) -> list[File]:
+    scheme, _, path = url.partition("://")
+    try:
+        system = _file_system(scheme)
+        if scheme.startswith("http"):  # names its files by whole URLs
+            path = url
+        elif "*" not in path and system.isdir(path):
+            path = path.rstrip("/") + "/"
+        if path.endswith("/"):
+            path += "*.csv*"
+        if "*" not in path:
+            return [File(url, system, path)]
+        system.ls(path.partition("*")[0].rpartition("/")[0] + "/")  # says why, where a glob finds nothing
+        found = sorted(system.glob(path))
+    except Exception as error:  # each file system raises its own
+        raise InputError(f"babyweight.source.path: {_unreadable(url, error)}") from None
+    return [File(p if "://" in p else f"{scheme}://{p}", system, p) for p in found] or _none(url)
+
+
+def _file_system(scheme: str) -> Any:
+    """The fsspec file system of a scheme; Arrow's own for the two clouds, with their usual credentials."""
+    import fsspec  # only who reads from far pays for it
+
+    if scheme not in ("s3", "gs"):
+        return fsspec.filesystem(scheme)
+    from fsspec.implementations.arrow import ArrowFSWrapper
+    from pyarrow import fs
+
+    if scheme == "gs":
+        return ArrowFSWrapper(fs.GcsFileSystem())
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return ArrowFSWrapper(fs.S3FileSystem(endpoint_override=endpoint))
+
+
+@dataclass(frozen=True)
+class Text:
+    """Whole lines of a file, not yet looked at.
+
+    Attributes:
+        name: the file's name.
+        where: its path or URL.
+        columns: the names of the file's columns.
+        first: the first line's number in the file, from 1.
+        count: how many lines.
+        text: the lines, each ended by `\\n`.
+    """
+
+    name: str
+    where: str
+    columns: list[str]
+    first: int
+    count: int
+    text: bytes
+
+    def parse(self) -> Block:
+        """Parse the lines.
+
+        Raises:
+            InputError: if one is longer than `LINE_BYTES`.
+        """
+        _check_lengths(self)
+        text = self.text
+        bad: list[Bad] = []
+        if not _is_plain(text):
+            text = _QUOTED.sub(rb"\1", text.replace(b"\r\n", b"\n"))
+        frame = _frame(text, self.columns) if _is_plain(text) else None
+        lines = np.arange(self.first, self.first + self.count)
+        if frame is None or len(frame) < self.count:  # a line has other fields, or none
+            text, lines, bad = _pick(text, self.first, len(self.columns))
+            frame = _frame(text, self.columns)
+            assert frame is not None, "picked lines have the right number of fields"
+        if KEY not in frame:
+            frame[KEY] = np.array([f"{self.name}:{line}" for line in lines], object)
+        return Block(frame, lines, bad)
+
+
+def read(file: File, block_bytes: int = BLOCK_BYTES) -> Iterator[Text]:
+    """Read one file, plain, gzip or zstd, with a header or not.
 
     Args:
-        path: the file.
+        file: the file.
         block_bytes: how much text a block holds, about; a row is the same in any.
 
     Raises:
@@ -72,87 +220,82 @@ def read(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
     """
     columns: list[str] | None = None
     first = 1
-    for text in _texts(path, block_bytes):
+    for text, count in _texts(file, block_bytes):
         if columns is None:
-            columns, header = _columns(path, text[: text.index(b"\n")])
-            first += header
-            text = text[text.index(b"\n") + 1 :] if header else text.removeprefix(b"\xef\xbb\xbf")
-        lengths = np.diff(_ends(text), prepend=-1)
-        if lengths.max(initial=0) > LINE_BYTES:
-            raise _too_long(path, first + int(lengths.argmax()))
-        yield _parse(path.name, text, columns, first)
-        first += len(lengths)
+            columns, header = _columns(file.where, text[: text.index(b"\n")])
+            first, count = first + header, count - header
+            text = text[text.index(b"\n") + 1 :] if header else text.removeprefix(_MARK)
+        yield Text(file.name, file.where, columns, first, count, text)
+        first += count
     if columns is None:
-        raise InputError(f"{path}: empty; expected births as CSV")
+        raise InputError(f"{file.where}: empty; expected births as CSV")
 
 
-def _too_long(path: Path, line: int) -> InputError:
-    return InputError(f"{path}:{line}: a line of more than {LINE_BYTES} bytes; expected one birth a line")
+def _too_long(where: str, line: int) -> InputError:
+    return InputError(f"{where}:{line}: a line of more than {LINE_BYTES} bytes; expected one birth a line")
 
 
-def _texts(path: Path, size: int) -> Iterator[bytes]:
-    """The file's text in pieces of whole lines, each line ended by `\\n`."""
+def _check_lengths(text: Text) -> None:
+    half = LINE_BYTES // 2  # a line that is too long covers one of the text's halves whole
+    if all(text.text.find(b"\n", i, i + half) >= 0 for i in range(0, len(text.text) - half, half)):
+        return
+    for number, line in enumerate(text.text.split(b"\n"), text.first):
+        if len(line) >= LINE_BYTES:
+            raise _too_long(text.where, number)
+
+
+def _texts(file: File, size: int) -> Iterator[tuple[bytes, int]]:
+    """The file's text in pieces of whole lines, each line ended by `\\n`, and how many they are."""
     lines, rest = 0, b""
-    with path.open("rb") as raw:
-        packed = raw.read(2) == b"\x1f\x8b"
-        raw.seek(0)
-        file = cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if packed else raw
-        try:
-            while piece := file.read(size):
-                text = rest + piece
-                end = text.rfind(b"\n") + 1
-                rest = text[end:]
-                if len(rest) > LINE_BYTES:
-                    raise _too_long(path, lines + text.count(b"\n") + 1)
-                if end:
-                    lines += text.count(b"\n")
-                    yield text[:end]
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise InputError(f"{path}: damaged gzip after line {lines}: {error}") from None
+    with ExitStack() as stack:
+        raw = cast(io.BufferedReader, stack.enter_context(file.open()))
+        start = raw.peek(4)
+        codec = next((codec for mark, codec in _PACKED.items() if start.startswith(mark)), None)
+        stream: Any = raw
+        if codec:
+            stream = stack.enter_context(pa.CompressedInputStream(pa.PythonFile(raw, "r"), codec))
+        while True:
+            try:
+                piece = stream.read(size)
+            except (OSError, pa.ArrowException) as error:
+                if not codec:
+                    raise
+                raise InputError(f"{file.where}: damaged {codec} after line {lines}: {error}") from None
+            if not piece:
+                break
+            text = rest + piece
+            end = text.rfind(b"\n") + 1
+            rest = text[end:]
+            if len(rest) > LINE_BYTES:
+                raise _too_long(file.where, lines + text.count(b"\n") + 1)
+            if end:
+                count = text.count(b"\n")
+                lines += count
+                yield text[:end], count
     if rest:
-        yield rest + b"\n"
+        yield rest + b"\n", 1
 
 
-def _columns(path: Path, line: bytes) -> tuple[list[str], bool]:
+def _columns(where: str, line: bytes) -> tuple[list[str], bool]:
     """The names of the file's columns, and whether its first line names them."""
     if b"\0" in line:
-        raise InputError(f"{path}:1: NUL bytes; expected UTF-8 text")
+        raise InputError(f"{where}:1: NUL bytes; expected UTF-8 text")
     fields = line.decode("utf-8-sig", "replace").split(",")
     names = [field.strip().strip('"') for field in fields]
     if not set(names) & set(COLUMNS):
         if len(names) != len(COLUMNS):
             raise InputError(
-                f"{path}:1: {len(names)} columns and no header; expected a header that names {', '.join(REQUIRED)}, "
+                f"{where}:1: {len(names)} columns and no header; expected a header that names {', '.join(REQUIRED)}, "
                 f"or the {len(COLUMNS)} columns {','.join(COLUMNS)}"
             )
         return list(COLUMNS), False
     for name in COLUMNS:
         if names.count(name) > 1:
-            raise InputError(f"{path}:1: column {name!r} {names.count(name)} times; expected it once")
+            raise InputError(f"{where}:1: column {name!r} {names.count(name)} times; expected it once")
     for name in REQUIRED:
         if name not in names:
-            raise InputError(f"{path}:1: no column {name!r}; found {', '.join(names)}")
+            raise InputError(f"{where}:1: no column {name!r}; found {', '.join(names)}")
     return names, True
-
-
-def _parse(name: str, text: bytes, columns: list[str], first: int) -> Block:
-    bad: list[Bad] = []
-    if not _is_plain(text):
-        text = _QUOTED.sub(rb"\1", text.replace(b"\r\n", b"\n"))
-    ends = _ends(text)
-    if _is_plain(text) and _is_even(text, ends, len(columns)):
-        lines = np.arange(first, first + len(ends))
-    else:
-        text, lines, bad = _pick(text, first, len(columns))
-    frame = _frame(text, columns)
-    if KEY not in frame:
-        frame[KEY] = np.array([f"{name}:{line}" for line in lines], object)
-    return Block(frame, lines, bad)
-
-
-def _ends(text: bytes) -> npt.NDArray[np.int64]:
-    """Where the text's lines end."""
-    return np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n"))
 
 
 def _is_plain(text: bytes) -> bool:
@@ -166,15 +309,6 @@ def _is_utf8(text: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _is_even(text: bytes, ends: npt.NDArray[np.int64], width: int) -> bool:
-    """Whether every line has `width` fields."""
-    commas = np.flatnonzero(np.frombuffer(text, np.uint8) == ord(","))
-    if len(commas) != len(ends) * (width - 1):
-        return False
-    rows = commas.reshape(len(ends), width - 1)
-    return bool((rows[:, -1] < ends).all() and (rows[1:, 0] > ends[:-1]).all())
 
 
 def _pick(text: bytes, first: int, width: int) -> tuple[bytes, npt.NDArray[np.int64], list[Bad]]:
@@ -205,22 +339,29 @@ def _flaw(line: bytes, width: int) -> str:
     return "" if line.count(b",") == width - 1 else "number_of_fields"
 
 
-def _frame(text: bytes, columns: list[str]) -> pd.DataFrame:
-    """Parse lines that are known to be good: text columns, all but the key as categories."""
+def _frame(text: bytes, columns: list[str]) -> pd.DataFrame | None:
+    """Parse plain text: text columns, all but the key as categories. None if a line has other fields."""
     wanted = [column for column in columns if column in COLUMNS]
     if not text:
         return pd.DataFrame(columns=wanted, dtype=object)
-    # pandas turns categories that are all numbers into numbers, by its own rules; a first row of words stops it.
-    words = b",".join([b"?"] * len(columns)) + b"\n"
-    frame = pd.read_csv(
-        io.BytesIO(words + text),
-        header=None,
-        names=[name if name in wanted else i for i, name in enumerate(columns)],
-        usecols=wanted,
-        dtype={column: object if column == KEY else "category" for column in wanted},
-        na_filter=False,
-        quoting=csv.QUOTE_NONE,
-        skip_blank_lines=False,
-        low_memory=False,
-    )
-    return frame.iloc[1:].reset_index(drop=True)
+    marked = text.startswith(_MARK)
+    if marked:  # within a file it is part of a field, but would be skipped here: put a row before it
+        text = b"," * (len(columns) - 1) + b"\n" + text
+    try:
+        table = csv.read_csv(
+            pa.BufferReader(text),
+            csv.ReadOptions(
+                use_threads=False,  # blocks are what runs in parallel
+                block_size=len(text) + 1,
+                column_names=[name if name in wanted else f"other {i}" for i, name in enumerate(columns)],
+            ),
+            csv.ParseOptions(quote_char=False),
+            csv.ConvertOptions(
+                check_utf8=False,  # done
+                column_types={column: pa.string() if column == KEY else _WORD for column in wanted},
+                include_columns=wanted,
+            ),
+        )
+    except pa.ArrowInvalid:
+        return None
+    return cast(pd.DataFrame, table.slice(int(marked)).to_pandas())

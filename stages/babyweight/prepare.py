@@ -1,10 +1,13 @@
 """Turn births, synthetic or from CSV files, into arrays of one byte a feature, split by a hash of their keys."""
 
 import argparse
-from collections import Counter
-from collections.abc import Iterator
+import functools
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +31,30 @@ from stages.babyweight.births import (
     encode,
     spellings,
 )
-from stages.babyweight.synthetic import FACTS, Generator, read_facts
+from stages.babyweight.synthetic import BLOCK_ROWS, FACTS, Generator, read_facts
 from stages.shared import files
 from stages.shared.errors import InputError, run
-from stages.shared.params import BabyweightSource, PrepareBabyweight
+from stages.shared.params import BabyweightPrepare, BabyweightSource, PrepareBabyweight
 
 SAMPLE_ROWS = 1000
 _QUOTED_ROWS = 5
 _QUOTED_CHARACTERS = 60
+_AHEAD = 4
+"""Blocks under way or waiting, for each thread that encodes."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What becomes of a block: its births, the lines that are none, and the first keys of those kept."""
+
+    name: str
+    births: Births
+    bad: list[Bad]
+    keys: list[str]
+    read: int
+
+
+Task = Callable[[], Encoded]
 
 
 @dataclass
@@ -48,17 +67,16 @@ class Tally:
     bad: Counter[str] = field(default_factory=Counter)
     first_bad: list[str] = field(default_factory=list)
 
-    def add(self, name: str, block: csvfiles.Block, births: Births) -> None:
+    def add(self, block: Encoded) -> None:
         """Count a block's rows; quote the first that cannot be read."""
-        self.read += len(block.frame) + len(block.bad)
-        for split, count in zip(SPLITS, np.bincount(births.split, minlength=len(SPLITS)), strict=True):
+        self.read += block.read
+        for split, count in zip(SPLITS, np.bincount(block.births.split, minlength=len(SPLITS)), strict=True):
             self.kept[split] += int(count)
-        self.dropped.update(births.dropped)
-        bad = block.bad + [Bad(int(block.lines[b.row]), b.reason, b.found) for b in births.bad]
-        self.bad.update(b.reason for b in bad)
-        for b in sorted(bad, key=lambda b: b.row)[: _QUOTED_ROWS - len(self.first_bad)]:
+        self.dropped.update(block.births.dropped)
+        self.bad.update(b.reason for b in block.bad)
+        for b in block.bad[: _QUOTED_ROWS - len(self.first_bad)]:
             found = b.found if len(b.found) <= _QUOTED_CHARACTERS else b.found[:_QUOTED_CHARACTERS] + "…"
-            self.first_bad.append(f"{name}:{b.row}: {b.reason}: {found!r}")
+            self.first_bad.append(f"{block.name}:{b.row}: {b.reason}: {found!r}")
 
     def check(self, max_bad_share: float) -> None:
         """Raise InputError if too many rows cannot be read, or if a split has no birth."""
@@ -88,20 +106,109 @@ class Tally:
         }
 
 
-def blocks(source: BabyweightSource, facts: Path, seed: int) -> Iterator[tuple[str, csvfiles.Block]]:
-    """The source's rows in order, in blocks, each with the name of its file.
+def _draw(generator: Generator, number: int, rows: int) -> csvfiles.Block:
+    frame = generator.block(number).head(rows)
+    return csvfiles.Block(frame, np.arange(number * BLOCK_ROWS, number * BLOCK_ROWS + len(frame)), [])
+
+
+def _encode(name: str, read: Callable[[], csvfiles.Block], shares: BabyweightPrepare) -> Encoded:
+    """Get a block and encode it: all that a worker does."""
+    block = read()
+    births = encode(block.frame, shares.validation_share, shares.test_share)
+    bad = block.bad + [Bad(int(block.lines[b.row]), b.reason, b.found) for b in births.bad]
+    keys = block.frame[KEY].iloc[births.rows[:SAMPLE_ROWS]].astype(str).tolist()
+    rows = len(block.frame) + len(block.bad)
+    return Encoded(name, births, sorted(bad, key=lambda b: b.row), keys, rows)
+
+
+def tasks(source: BabyweightSource, shares: BabyweightPrepare, facts: Path, seed: int) -> Iterator[Task]:
+    """What is to be done for each block of the source, in order.
 
     Raises:
         InputError: if the source cannot be used.
     """
     if source.kind == "synthetic":
-        first = 0
-        for frame in Generator(read_facts(facts), seed).blocks(source.rows):
-            yield "synthetic", csvfiles.Block(frame, np.arange(first, first + len(frame)), [])
-            first += len(frame)
+        generator = Generator(read_facts(facts), seed)
+        for number in range(-(-source.rows // BLOCK_ROWS)):
+            draw = functools.partial(_draw, generator, number, source.rows - number * BLOCK_ROWS)
+            yield functools.partial(_encode, "synthetic", draw, shares)
     else:
-        for path in csvfiles.find(source.path):
-            yield from ((path.name, block) for block in csvfiles.read(path))
+        for file in csvfiles.find(source.path):
+            for text in csvfiles.read(file):
+                yield functools.partial(_encode, file.name, text.parse, shares)
+
+
+def on_threads(work: Iterator[Task]) -> Iterator[Encoded]:
+    """Each task's result, in order, from Dask's threads; few tasks are not worth its start."""
+    width = _AHEAD * (os.cpu_count() or 1)
+    batch = list(islice(work, width))
+    if len(batch) < width:
+        yield from (task() for task in batch)
+        return
+    import dask
+
+    def following() -> list[Task]:
+        return list(islice(work, width))
+
+    while batch:  # the next batch is read while this one is encoded
+        batch, *done = dask.compute(
+            *(dask.delayed(task, pure=False)() for task in [following, *batch]), scheduler="threads"
+        )
+        yield from done
+
+
+def on_cluster(work: Iterator[Task], scheduler: str, timeout: float) -> Iterator[Encoded]:
+    """Each task's result, in order, from the workers of a Dask cluster, each with this project's code.
+
+    A worker that dies has its tasks done again by the others.
+
+    Args:
+        work: the tasks.
+        scheduler: the cluster's address.
+        timeout: seconds after which a scheduler or a block that does not answer is given up.
+
+    Raises:
+        InputError: if the cluster cannot be reached, has no worker, or fails.
+    """
+    import distributed
+
+    where = f"babyweight.dask.scheduler: {scheduler}"
+    ahead: deque[Any] = deque()
+
+    def first_result() -> Encoded:
+        try:
+            result: Encoded = ahead.popleft().result(timeout)
+        except TimeoutError:
+            raise InputError(f"{where}: no answer for {timeout:g} s; are its workers alive?") from None
+        except (distributed.KilledWorker, distributed.CancelledError, ImportError, OSError) as error:
+            raise InputError(f"{where}: {type(error).__name__}: {' '.join(str(error).split())}") from None
+        return result
+
+    with ExitStack() as stack:
+        try:
+            client = stack.enter_context(distributed.Client(scheduler, timeout=timeout, set_as_default=False))
+            client.wait_for_workers(1, timeout)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise InputError(f"{where}: expected a Dask scheduler with a worker: {error}") from None
+        width = _AHEAD * sum(client.nthreads().values())
+        for task in work:
+            ahead.append(client.submit(task, pure=False))
+            if len(ahead) >= width:
+                yield first_result()
+        while ahead:
+            yield first_result()
+
+
+def encoded(params: PrepareBabyweight, facts: Path) -> Iterator[Encoded]:
+    """The source's blocks, encoded, in order: the same wherever it is done.
+
+    Raises:
+        InputError: if source or cluster cannot be used.
+    """
+    work = tasks(params.source, params.prepare, facts, params.seed)
+    if params.dask.scheduler is None:
+        return on_threads(work)
+    return on_cluster(work, params.dask.scheduler, params.dask.timeout)
 
 
 class GrowingArray:
@@ -151,11 +258,11 @@ def schema(kind: str) -> dict[str, Any]:
     }
 
 
-def readable(births: Births, keys: pd.Series, rows: int) -> pd.DataFrame:
+def readable(births: Births, keys: list[str], rows: int) -> pd.DataFrame:
     """The first births of a block, as rows of the raw format."""
     values = decode(births.features[:rows])
     values |= {column: values[column].astype(int) for column in NUMBERS}
-    values |= {WEIGHT: births.weight_pounds[:rows], KEY: keys.iloc[births.rows[:rows]].to_numpy()}
+    values |= {WEIGHT: births.weight_pounds[:rows], KEY: np.array(keys[:rows], object)}
     return pd.DataFrame(values)[list(COLUMNS)]
 
 
@@ -177,14 +284,14 @@ def write_splits(folder: Path, params: PrepareBabyweight, facts: Path) -> tuple[
             )
             for split in SPLITS
         ]
-        for name, block in blocks(params.source, facts, params.seed):
-            births = encode(block.frame, params.prepare.validation_share, params.prepare.test_share)
+        for block in encoded(params, facts):
+            births = block.births
             for split, (features, weights) in enumerate(arrays):
                 features.append(births.features[births.split == split])
                 weights.append(births.weight_pounds[births.split == split])
-            tally.add(name, block, births)
+            tally.add(block)
             if sampled < SAMPLE_ROWS:
-                samples.append(readable(births, block.frame[KEY], SAMPLE_ROWS - sampled))
+                samples.append(readable(births, block.keys, SAMPLE_ROWS - sampled))
                 sampled += len(samples[-1])
     tally.check(params.max_bad_share)
     return tally, pd.concat(samples)

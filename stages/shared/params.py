@@ -58,6 +58,13 @@ class BabyweightSource(Section):
     rows: Count
 
 
+class BabyweightDask(Section):
+    """Where blocks of births are encoded."""
+
+    scheduler: Text | None
+    timeout: Positive
+
+
 class BabyweightPrepare(Section):
     """How births are divided."""
 
@@ -114,6 +121,7 @@ class Babyweight(Section):
 
     source: BabyweightSource
     max_bad_share: Share
+    dask: BabyweightDask
     prepare: BabyweightPrepare
     buckets: BabyweightBuckets
     model: BabyweightModel
@@ -435,6 +443,7 @@ class PrepareBabyweight(Reader):
     seed: int = key("seed")
     source: BabyweightSource = key("babyweight.source")
     max_bad_share: float = key("babyweight.max_bad_share")
+    dask: BabyweightDask = key("babyweight.dask")
     prepare: BabyweightPrepare = key("babyweight.prepare")
 
 

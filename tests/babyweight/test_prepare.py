@@ -82,7 +82,7 @@ def test_the_same_bytes_whatever_the_block_size(
     results = []
     for size in (1000, 50_000, 1 << 24):
         whole = csvfiles.read
-        monkeypatch.setattr(csvfiles, "read", lambda path, size=size, whole=whole: whole(path, size))
+        monkeypatch.setattr(csvfiles, "read", lambda file, size=size, whole=whole: whole(file, size))
         (tmp_path / str(size)).mkdir()
         tally, sample = write_splits(tmp_path / str(size), params, ROOT / FACTS)
         monkeypatch.undo()

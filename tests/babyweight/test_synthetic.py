@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from stages.babyweight.births import COLUMNS
-from stages.babyweight.csvfiles import read
+from stages.babyweight.csvfiles import find, read
 from stages.babyweight.synthetic import BLOCK_ROWS, FACTS, GRAMS_PER_POUND, Generator, read_facts
 from stages.shared.errors import InputError
 from tests.conftest import ROOT, assert_refused, run_stage
@@ -159,7 +159,8 @@ def test_the_csv_file_has_the_raw_format(tmp_path: Path) -> None:
     done = run_stage("stages.babyweight.synthetic", "300", tmp_path / "births.csv")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "births.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
-    (block,) = read(tmp_path / "births.csv")
+    (file,) = find(str(tmp_path / "births.csv"))
+    (block,) = [text.parse() for text in read(file)]
     assert len(block.frame) == 300 and not block.bad
     assert block.frame.key.str.startswith("synthetic-").all()
 
