@@ -1,0 +1,129 @@
+"""Compare preparing births with other engines: the same CSV file to the same columns.
+
+Each engine runs in a process of its own, in turns over some rounds; Polars in an environment of its own, which is
+created below `.benchmarks/`. Writes `scale.csv` (every run) and `scale.md` (medians).
+
+    python -m benchmarks.scale --rows 20000000
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.overrides import override
+from stages.shared.files import significant, write_table, write_text
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / ".benchmarks"
+POLARS = "polars==2.1.0"
+ENGINES = {"ours": "this project", "pandas": "plain pandas", "polars": "Polars, streaming"}
+COLUMNS = ("engine", "round", "wall_s", "cpu_s", "peak_mb", "births")
+
+Row = dict[str, Any]
+
+
+def polars_python() -> Path:
+    """The interpreter of Polars' environment, made on first use."""
+    folder = FOLDER / "polars"
+    interpreter = folder / "bin/python"
+    if not (folder / "complete").exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+        subprocess.run([interpreter, "-m", "pip", "install", "--quiet", POLARS], check=True)
+        (folder / "complete").touch()
+    return interpreter
+
+
+def command(engine: str, births: Path, scratch: Path) -> list[str | Path]:
+    """What an engine runs to turn the file into columns below `scratch/out`."""
+    out = scratch / "out"
+    if engine != "ours":
+        python = polars_python() if engine == "polars" else Path(sys.executable)
+        return [python, ROOT / f"benchmarks/peers/prepare_{engine}.py", births, out]
+    source = {"babyweight.source.kind": "csv", "babyweight.source.path": str(births)}
+    params = override(yaml.safe_load((ROOT / "params.yaml").read_text()), source)
+    (scratch / "params.yaml").write_text(yaml.safe_dump(params))
+    outputs = [out, scratch / "sample.csv", scratch / "prepare.json"]
+    return [sys.executable, "-m", "stages.babyweight.prepare", *outputs, "--params", scratch / "params.yaml"]
+
+
+def count(engine: str, scratch: Path) -> int:
+    """How many births an engine says that it kept."""
+    if engine == "ours":
+        return int(json.loads((scratch / "prepare.json").read_text())["rows"]["kept"])
+    return int((scratch / "out/count").read_text())
+
+
+def measure(engine: str, births: Path, number: int) -> Row:
+    """Run an engine once: wall clock and processor time, and the most memory that was resident."""
+    with tempfile.TemporaryDirectory(dir=births.parent) as folder:
+        scratch = Path(folder)
+        line = list(map(str, command(engine, births, scratch)))
+        began = time.perf_counter()
+        process = subprocess.Popen(line, cwd=ROOT)
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise SystemExit(f"error: {engine}: ended with {process.returncode}")
+        peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+        cpu = usage.ru_utime + usage.ru_stime
+        values = {"wall_s": wall, "cpu_s": cpu, "peak_mb": peak}
+        rounded = {name: significant(value, 3) for name, value in values.items()}
+        return {"engine": engine, "round": number, **rounded, "births": count(engine, scratch)}
+
+
+def table(rows: list[Row], births: int, size: int) -> str:
+    """The medians as Markdown."""
+    lines = [
+        f"# Preparing {births:,} births from a CSV file of {size / 1e9:.2f} GB",
+        "",
+        f"{os.cpu_count()} cores, Python {platform.python_version()}, pandas {metadata.version('pandas')}, "
+        f"Arrow {metadata.version('pyarrow')}, {POLARS.replace('==', ' ')}. Medians (ranges) of "
+        f"{len(rows) // len(ENGINES)} rounds; each run a fresh process.",
+        "",
+        "| engine | seconds | processor seconds | peak memory, MB |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for engine, label in ENGINES.items():
+        cells = []
+        for name in ("wall_s", "cpu_s", "peak_mb"):
+            values = [row[name] for row in rows if row["engine"] == engine]
+            cells.append(f"{statistics.median(values):g} ({min(values):g}-{max(values):g})")
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Draw the births, run the engines in turns, write the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=20_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results")
+    args = parser.parse_args()
+
+    FOLDER.mkdir(exist_ok=True)
+    births = FOLDER / f"births-{args.rows}.csv"
+    if not births.exists():
+        draw = [sys.executable, "-m", "stages.babyweight.synthetic", str(args.rows), str(births)]
+        subprocess.run(draw, cwd=ROOT, check=True)
+    polars_python()
+    rows = [measure(engine, births, number) for number in range(args.rounds) for engine in ENGINES]
+    if len({row["births"] for row in rows}) > 1:
+        raise SystemExit("error: the engines do not keep the same number of births")
+    write_table(args.results / "scale.csv", rows, COLUMNS)
+    write_text(args.results / "scale.md", table(rows, args.rows, births.stat().st_size))
+
+
+if __name__ == "__main__":
+    main()
