@@ -80,3 +80,14 @@ def clone(folder: Path, *, ignore: tuple[str, ...] = ()) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A scratch clone in which the real pipeline ran on little data, committed after the run."""
+    from tests.pipeline.scratch import commit, dvc, prepare_small
+
+    folder = prepare_small(clone(tmp_path_factory.mktemp("pipeline")))
+    dvc(folder, "repro")
+    commit(folder, "Run the pipeline")
+    return folder

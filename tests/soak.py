@@ -19,7 +19,7 @@ from pathlib import Path
 
 from stages.shared.files import digest, remove
 from tests.conftest import clone
-from tests.pipeline.conftest import change, dvc, prepare_small
+from tests.pipeline.scratch import change, dvc, prepare_small
 
 WORKLOADS = ("babyweight", "mnist", "cartpole")
 OFTEN = {"babyweight.train.checkpoint_every": 40, "mnist.train.steps": 300, "mnist.train.checkpoint_every": 10}

@@ -3,13 +3,13 @@
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from serving.publish import publish
-from tests.conftest import ROOT
 from tests.serving.conftest import Process
 
 FLAGS = (
@@ -31,14 +31,11 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """The trained models, published and served."""
+def server(pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """Models that the pipeline trained, published and served."""
     folder = tmp_path_factory.mktemp("published")
     for name in ("babyweight", "mnist", "cartpole"):
-        if not (ROOT / "models" / name).is_dir():
-            assert not os.environ.get("CI"), f"CI must have trained models/{name}: dvc repro"
-            pytest.skip(f"no trained model models/{name}: run `make repro`")
-        publish(ROOT / "models" / name, ROOT / "results" / name / "predictions.json", folder / name, keep=1)
+        publish(pipeline / "models" / name, pipeline / "results" / name / "predictions.json", folder / name, keep=1)
     process = Process(folder)
     try:
         process.wait_ready()

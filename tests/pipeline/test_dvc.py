@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT, clone
-from tests.pipeline.conftest import change, commit, dvc, ran
+from tests.pipeline.scratch import change, commit, dvc, ran
 
 WORKLOADS = ("babyweight", "mnist", "cartpole")
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.conftest import clone
-from tests.pipeline.conftest import prepare_small
+from tests.pipeline.scratch import prepare_small
 
 ELSEWHERE = {
     "PYTHONHASHSEED": "4711",

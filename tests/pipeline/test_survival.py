@@ -13,7 +13,7 @@ import yaml
 
 from stages.shared.files import digest
 from tests.conftest import assert_refused, run_stage
-from tests.pipeline.conftest import dvc, ran
+from tests.pipeline.scratch import dvc, ran
 
 
 def cached(folder: Path, path: str) -> Path:

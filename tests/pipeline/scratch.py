@@ -1,13 +1,11 @@
-"""A scratch clone in which the real pipeline ran, on little data."""
+"""Running the real pipeline in a scratch clone, on little data."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-from tests.conftest import ROOT, clone
+from tests.conftest import ROOT
 
 SMALL = {
     "babyweight.source.rows": 20000,
@@ -62,13 +60,4 @@ def prepare_small(folder: Path) -> Path:
         (folder / ".cache" / "mnist").symlink_to(ROOT / ".cache" / "mnist")
     for key, value in SMALL.items():
         change(folder, key, value)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the clone, committed after the run."""
-    folder = prepare_small(clone(tmp_path_factory.mktemp("pipeline")))
-    dvc(folder, "repro")
-    commit(folder, "Run the pipeline")
     return folder
