@@ -106,7 +106,8 @@ class _Remote(io.RawIOBase):
 
 
 def _unreadable(where: str, error: Exception) -> InputError:
-    return InputError(f"{where}: cannot be read: {type(error).__name__}: {' '.join(str(error).split())}")
+    reason = error.__cause__ or error
+    return InputError(f"{where}: cannot be read: {type(reason).__name__}: {' '.join(str(reason).split())}")
 
 
 def find(pattern: str) -> list[File]:

@@ -3,6 +3,7 @@ import re
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from stages.babyweight.births import COLUMNS
@@ -153,6 +154,27 @@ def test_a_line_without_end_is_refused(tmp_path: Path, block_bytes: int, lines_a
     path = write(tmp_path, HEADER, *ROWS, long, *ROWS[:lines_after])
     with pytest.raises(InputError, match=r"births\.csv:7: a line of more than 1048576 bytes"):
         parsed(path, block_bytes)
+
+
+def test_zstd_in_one_frame_or_two(tmp_path: Path) -> None:
+    text = write(tmp_path, HEADER, *ROWS).read_bytes()
+    expected = frame(tmp_path / "births.csv")
+    for parts in ([text], [text[:80], text[80:]]):
+        (tmp_path / "births.csv").write_bytes(b"".join(pa.compress(p, codec="zstd", asbytes=True) for p in parts))
+        pd.testing.assert_frame_equal(frame(tmp_path / "births.csv"), expected)
+
+
+def test_a_truncated_zstd_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, HEADER, *(ROW.format(i) for i in range(5000)))
+    path.write_bytes(pa.compress(path.read_bytes(), codec="zstd", asbytes=True)[:-10])
+    with pytest.raises(InputError, match=r"births\.csv: damaged zstd after line \d+: Truncated compressed stream"):
+        parsed(path)
+
+
+@pytest.mark.parametrize("block_bytes", [1, 1 << 20])
+def test_a_byte_order_mark_within_a_file_belongs_to_its_field(tmp_path: Path, block_bytes: int) -> None:
+    path = write(tmp_path, HEADER, ROWS[0], "\ufeff" + ROWS[1], ROWS[2])
+    assert frame(path, block_bytes).weight_pounds.tolist() == ["7.5", "\ufeff7.5", "7.5"]
 
 
 @pytest.mark.parametrize("cut", [0.5, 0.999])

@@ -1,0 +1,165 @@
+"""Births read from servers on this machine: HTTPS, and S3 as moto serves it."""
+
+import gzip
+import http.server
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from stages.babyweight.synthetic import FACTS, Generator, read_facts
+from stages.shared.files import digest
+from tests.conftest import ROOT, assert_refused, run_stage
+
+Write = Callable[..., Path]
+ROWS = 3000
+TLS = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost")
+KIND = {"Content-Type": "text/csv"}
+MOTO = shutil.which("moto_server", path=f"{ROOT}/.benchmarks/moto/bin:{os.environ['PATH']}")
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three shards, one of each packing, and a file that is none."""
+    folder = tmp_path_factory.mktemp("shards")
+    frame = next(Generator(read_facts(ROOT / FACTS), 2017).blocks(ROWS))
+    texts = [frame.iloc[i : i + 1000].to_csv(index=False).encode() for i in range(0, ROWS, 1000)]
+    (folder / "births-0.csv").write_bytes(texts[0])
+    (folder / "births-1.csv.gz").write_bytes(gzip.compress(texts[1]))
+    (folder / "births-2.csv.zst").write_bytes(pa.compress(texts[2], codec="zstd", asbytes=True))
+    (folder / "README").write_text("not births")
+    return folder
+
+
+@pytest.fixture
+def prepare(tmp_path: Path, params_file: Write) -> Callable[..., subprocess.CompletedProcess[str]]:
+    def prepare(source: str, **environment: Any) -> subprocess.CompletedProcess[str]:
+        params = params_file({"babyweight.source.kind": "csv", "babyweight.source.path": source})
+        out = (tmp_path / "out", tmp_path / "sample.csv", tmp_path / "prepare.json")
+        return run_stage("stages.babyweight.prepare", *out, "--params", params, **environment)
+
+    return prepare
+
+
+@pytest.fixture
+def expected(tmp_path: Path, prepare: Callable[..., Any], shards: Path) -> str:
+    done = prepare(str(shards))
+    assert done.returncode == 0, done.stderr
+    wanted = digest(tmp_path / "out")
+    shutil.rmtree(tmp_path / "out")
+    return wanted
+
+
+@pytest.fixture(scope="module")
+def https(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """The address of a server of the shards, and the file of the certificate to trust."""
+    folder = tmp_path_factory.mktemp("tls")
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    names = ("-addext", "subjectAltName=DNS:localhost")
+    subprocess.run([*TLS, *names, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(shards))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"https://localhost:{server.server_port}", str(certificate)
+        server.shutdown()
+
+
+def test_https_file_folder_and_glob(
+    tmp_path: Path, prepare: Callable[..., Any], https: tuple[str, str], expected: str
+) -> None:
+    address, certificate = https
+    for source in ("/", "/births-*"):
+        done = prepare(address + source, SSL_CERT_FILE=certificate)
+        assert done.returncode == 0, done.stderr
+        assert digest(tmp_path / "out") == expected, source
+    assert prepare(f"{address}/births-1.csv.gz", SSL_CERT_FILE=certificate).returncode == 0
+
+
+def test_https_that_fails_is_named_in_one_line(prepare: Callable[..., Any], https: tuple[str, str]) -> None:
+    address, certificate = https
+    assert_refused(
+        prepare(f"{address}/none.csv", SSL_CERT_FILE=certificate), f"{address}/none.csv: cannot be read: ClientResponseError: 404"
+    )
+    assert_refused(prepare(f"{address}/none-*", SSL_CERT_FILE=certificate), f"{address}/none-*: no such file")
+    assert_refused(prepare(f"{address}/births-0.csv"), f"{address}/births-0.csv: cannot be read:", "CERTIFICATE")
+    assert_refused(prepare("https://localhost:9/births.csv"), "https://localhost:9/births.csv: cannot be read:")
+
+
+def test_an_unknown_scheme(prepare: Callable[..., Any]) -> None:
+    assert_refused(prepare("births://here/x.csv"), "births://here/x.csv: cannot be read:", "births")
+
+
+@pytest.fixture(scope="module")
+def s3(shards: Path) -> Iterator[dict[str, str]]:
+    """The environment in which a bucket `births` holds the shards below `natality/`."""
+    if MOTO is None:
+        pytest.skip("no moto_server: python -m venv .benchmarks/moto && .benchmarks/moto/bin/pip install moto[server]")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    endpoint = f"http://127.0.0.1:{port}"
+    with subprocess.Popen(
+        [MOTO, "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+    ) as server:
+        try:
+            for path in ("", *(f"/natality/{shard.name}" for shard in sorted(shards.iterdir()))):
+                data = (shards / Path(path).name).read_bytes() if path else b""
+                put(f"{endpoint}/births{path}", data)
+            yield {
+                "AWS_ENDPOINT_URL": endpoint,
+                "AWS_ACCESS_KEY_ID": "someone",
+                "AWS_SECRET_ACCESS_KEY": "secret",
+                "AWS_REGION": "us-east-1",
+                "AWS_EC2_METADATA_DISABLED": "true",
+            }
+        finally:
+            server.terminate()
+
+
+def put(url: str, data: bytes) -> None:
+    """Upload, once the server is up."""
+    for attempt in range(300):
+        try:
+            urllib.request.urlopen(urllib.request.Request(url, data, KIND, method="PUT"), timeout=10).close()
+            return
+        except OSError:
+            if attempt == 299:
+                raise
+            time.sleep(0.2)
+
+
+@pytest.mark.parametrize("source", ["s3://births/natality", "s3://births/natality/births-*.csv*"])
+def test_s3_folder_and_glob(
+    tmp_path: Path, prepare: Callable[..., Any], s3: dict[str, str], expected: str, source: str
+) -> None:
+    done = prepare(source, **s3)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert digest(tmp_path / "out") == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("s3://births/none.csv", "s3://births/none.csv: cannot be read: FileNotFoundError"),
+        ("s3://births/none/*", "s3://births/none/*: cannot be read: FileNotFoundError"),
+        ("s3://births/natality/x*", "s3://births/natality/x*: no such file"),
+    ],
+)
+def test_s3_that_fails_is_named_in_one_line(
+    prepare: Callable[..., Any], s3: dict[str, str], source: str, words: str
+) -> None:
+    assert_refused(prepare(source, **s3), words)
