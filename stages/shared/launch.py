@@ -44,7 +44,15 @@ def train(workload: str, workers: int, replicas: int, params: Path) -> int:
         theirs = Path(folder) / "params.yaml"
         theirs.write_text(yaml.safe_dump(values))
         outputs = [f"{folder}/{name}" for name in ("weights", "train.json", "curve.csv")]  # a worker writes none
-        command = [sys.executable, "-m", f"stages.{workload}.train", f"data/{workload}", *outputs, "--params", theirs]
+        command = [
+            sys.executable,
+            "-m",
+            f"stages.{workload}.train",
+            f"data/{workload}",
+            *outputs,
+            "--params",
+            str(theirs),
+        ]
         others = [subprocess.Popen(command, env=environment(addresses, i)) for i in range(1, workers)]
         try:
             change = f"{workload}.train.replicas={replicas}"
