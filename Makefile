@@ -1,7 +1,7 @@
 # Two targets do everything on a fresh machine: `make repro` and `make test`.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help repro test lint verify soak publish serve format schema lock clean
+.PHONY: help repro cluster test lint verify soak publish serve format schema lock clean
 
 VENV := .venv
 # The first Python that TensorFlow has wheels for; `make PYTHON=…` names another.
@@ -19,6 +19,11 @@ help: ## List the targets.
 
 repro: $(VENV)/.installed ## Set up, fetch the data and run the pipeline. GPU: LOCK=requirements-cuda.lock
 	dvc repro
+
+WORKERS ?= 2
+WORKLOAD ?= babyweight
+cluster: $(VENV)/.installed ## Train in several processes on this machine. WORKERS=2 WORKLOAD=babyweight
+	python -m stages.shared.launch $(WORKLOAD) $(WORKERS)
 
 test: $(VENV)/.installed-dev lint ## Set up, lint and run all tests.
 	pytest

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from stages.babyweight.model import build
 from stages.shared import runtime
+from stages.shared.cluster import machines
 from stages.shared.errors import run
 from stages.shared.files import read_json
 from stages.shared.params import TrainBabyweight
@@ -95,7 +96,8 @@ class Learner:
         Some known categories are hidden, as unknown ones are at serving: so code 0 gets a meaning of its own
         even where the births at hand leave nothing unknown.
         """
-        rows = tf.cast(tf.gather(self.features, indices), tf.float32)
+        with tf.device(self.features.device):  # send rows to the replica, not the table
+            rows = tf.cast(tf.gather(self.features, indices), tf.float32)
         away = tf.cast(hidden(indices, step, self._hidden_share), tf.float32)
         predicted = self.model(rows * (1 - away @ self._spread), training=True)
         return tf.square(predicted - tf.gather(self.weights, indices))
@@ -120,8 +122,9 @@ def main() -> None:
     params = TrainBabyweight.read(args.params)
 
     runtime.configure(params.runtime, params.seed)
-    learner = Learner(args.data, params)
-    train_and_write("babyweight", learner, len(learner.weights), params, learner.config, args)
+    with machines(params.train.replicas, params.train.worker_timeout) as where:
+        learner = Learner(args.data, params)
+        train_and_write("babyweight", learner, len(learner.weights), params, learner.config, args, where)
 
 
 if __name__ == "__main__":

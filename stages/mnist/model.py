@@ -10,13 +10,48 @@ from stages.shared.params import MnistExport
 PIXELS = 28 * 28
 
 
+def _replicas() -> int:
+    """How many replicas take part in the present step; one outside of steps."""
+    context = tf.distribute.get_replica_context()
+    return context.num_replicas_in_sync if context else 1
+
+
+class BatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
+    """Statistics of the whole batch, of which a replica has a part.
+
+    Keras' own `synchronized` takes the variance for E[x²] - E[x]², which loses digits.
+    """
+
+    def _moments(self, inputs: tf.Tensor, mask: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+        if _replicas() == 1:
+            return super()._moments(inputs, mask)  # type: ignore[no-any-return]
+        context, axes = tf.distribute.get_replica_context(), self._reduction_axes
+        count = tf.cast(tf.size(inputs) // inputs.shape[-1] * _replicas(), tf.float32)
+        mean = context.all_reduce("SUM", tf.reduce_sum(inputs, axes)) / count
+        # By the mean, the sum of squares has no slope, as `tf.nn.moments` knows, too.
+        squares = tf.math.squared_difference(inputs, tf.stop_gradient(mean))
+        return mean, context.all_reduce("SUM", tf.reduce_sum(squares, axes)) / count
+
+
+class Dropout(keras.layers.Dropout):  # type: ignore[misc]
+    """Draws for the whole batch, of which a replica has a part."""
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Inputs, some of them zero and the others larger while training."""
+        if not training or _replicas() == 1:
+            return super().call(inputs, training)
+        rows, place = tf.shape(inputs)[0], tf.distribute.get_replica_context().replica_id_in_sync_group
+        whole = tf.ones([_replicas() * rows, *inputs.shape[1:]])
+        return inputs * super().call(whole, training)[place * rows : (place + 1) * rows]
+
+
 def _strided(dropout: float) -> list[keras.Layer]:
     """Three small convolutions, 55,000 parameters; the first one's stride makes it fast."""
 
     def convolution(filters: int, size: int, stride: int) -> list[keras.Layer]:
         return [
             keras.layers.Conv2D(filters, size, stride, "same", use_bias=False),
-            keras.layers.BatchNormalization(momentum=0.9),
+            BatchNormalization(momentum=0.9),
             keras.layers.ReLU(),
         ]
 
@@ -26,7 +61,7 @@ def _strided(dropout: float) -> list[keras.Layer]:
         keras.layers.MaxPooling2D(2),
         *convolution(64, 3, 1),
         keras.layers.Flatten(),
-        keras.layers.Dropout(dropout),
+        Dropout(dropout),
         keras.layers.Dense(10),
     ]
 
@@ -40,7 +75,7 @@ def _original(dropout: float) -> list[keras.Layer]:
         keras.layers.MaxPooling2D(2),
         keras.layers.Flatten(),
         keras.layers.Dense(1024, activation="relu"),
-        keras.layers.Dropout(dropout),
+        Dropout(dropout),
         keras.layers.Dense(10),
     ]
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from stages.mnist.model import build
 from stages.shared import runtime
+from stages.shared.cluster import machines, replicas, share
 from stages.shared.errors import run
 from stages.shared.params import MnistAugment, TrainMnist
 from stages.shared.trainer import train_and_write
@@ -19,7 +20,7 @@ def distort(images: tf.Tensor, augment: MnistAugment, seed: tf.Tensor) -> tf.Ten
     """Rotate, scale, shear and shift each image by amounts drawn from `seed`.
 
     Args:
-        images: float32 [n, 28, 28, 1].
+        images: float32 [n, 28, 28, 1], of a batch or, in a replica, of its part of it.
         augment: the largest amounts.
         seed: int64 [2].
 
@@ -37,7 +38,8 @@ def distort(images: tf.Tensor, augment: MnistAugment, seed: tf.Tensor) -> tf.Ten
         ],
         tf.float32,
     )
-    draws = most * tf.random.stateless_uniform([tf.shape(images)[0], 6], seed, -1.0, 1.0)
+    rows = tf.shape(images)[0] * replicas()
+    draws = most * share(tf.random.stateless_uniform([rows, 6], seed, -1.0, 1.0))
     angle, shear, wider, higher, right, down = tf.unstack(draws, axis=1)
     cos, sin = tf.cos(angle), tf.sin(angle)
     # Where each pixel of the result comes from: a linear map about the centre, then a shift.
@@ -78,7 +80,8 @@ class Learner:
 
     def loss(self, indices: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """Cross entropies float32 [batch] in nats."""
-        pixels = tf.cast(tf.gather(self.images, indices), tf.float32) / 255
+        with tf.device(self.images.device):  # send rows to the replica, not the table
+            pixels = tf.cast(tf.gather(self.images, indices), tf.float32) / 255
         distorted = distort(tf.reshape(pixels, [-1, 28, 28, 1]), self.augment, tf.stack([self.seed, step]))
         logits = self.model(tf.reshape(distorted, [-1, pixels.shape[1]]), training=True)
         labels = tf.cast(tf.gather(self.labels, indices), tf.int64)
@@ -102,8 +105,9 @@ def main() -> None:
     params = TrainMnist.read(args.params)
 
     runtime.configure(params.runtime, params.seed)
-    learner = Learner(args.data, params.model.model_dump(), params.augment, params.seed)
-    train_and_write("mnist", learner, len(learner.labels), params, params.model.model_dump(), args)
+    with machines(params.train.replicas, params.train.worker_timeout) as where:
+        learner = Learner(args.data, params.model.model_dump(), params.augment, params.seed)
+        train_and_write("mnist", learner, len(learner.labels), params, params.model.model_dump(), args, where)
 
 
 if __name__ == "__main__":

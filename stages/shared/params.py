@@ -48,6 +48,14 @@ class Schedule(Section):
     evaluate_every: Count
     checkpoint_every: Count
     keep: Count
+    replicas: Count
+    worker_timeout: Positive
+
+    @model_validator(mode="after")
+    def _replicas_divide_a_batch(self) -> Self:
+        if self.batch_size % self.replicas:
+            raise ValueError("batch_size must be a multiple of replicas")
+        return self
 
 
 class BabyweightSource(Section):

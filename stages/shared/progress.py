@@ -9,18 +9,22 @@ from typing import Any
 
 from tqdm import tqdm
 
+from stages.shared.cluster import from_environment
+
 
 @contextmanager
 def bar(description: str, total: int, done: int, unit: str = "step") -> Iterator[Any]:
-    """A progress bar on standard error with the time left; silent where that is no terminal."""
-    with tqdm(desc=description, total=total, initial=done, unit=unit, disable=None, dynamic_ncols=True) as shown:
+    """A progress bar on standard error with the time left; silent where that is no terminal, and in a worker."""
+    silent = None if from_environment().is_chief else True  # None: as the terminal says
+    with tqdm(desc=description, total=total, initial=done, unit=unit, disable=silent, dynamic_ncols=True) as shown:
         yield shown
 
 
 class Interrupt:
     """Notes Ctrl-C and SIGTERM instead of raising, so that a loop can end between two steps.
 
-    As a context: `noticed` turns true at the signal; a second one has its usual effect.
+    As a context: `noticed` turns true at the signal; a second one has its usual effect. A worker of a cluster
+    leaves the signals alone: the chief saves.
     """
 
     def __init__(self) -> None:
@@ -32,7 +36,8 @@ class Interrupt:
             signal.signal(name, handler)
 
     def __enter__(self) -> "Interrupt":
-        self._before = {s: signal.signal(s, self._notice) for s in (signal.SIGINT, signal.SIGTERM)}
+        noted = (signal.SIGINT, signal.SIGTERM) if from_environment().is_chief else ()
+        self._before = {s: signal.signal(s, self._notice) for s in noted}
         return self
 
     def __exit__(self, *_: object) -> None:

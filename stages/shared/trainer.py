@@ -17,6 +17,8 @@ import tensorflow as tf
 
 from stages.shared import runtime
 from stages.shared.checkpoint import Arrays, Checkpoints, explain_start, note_finished, run_digest
+from stages.shared.cluster import Machines, share
+from stages.shared.errors import InputError
 from stages.shared.files import significant, write_json
 from stages.shared.params import Schedule
 from stages.shared.progress import Interrupt, bar
@@ -78,11 +80,18 @@ class Run:
         schedule: for how long and how fast.
         seed: of the order of the examples.
         examples: number of training examples.
+        is_chief: whether this process measures; every process of a cluster takes the same steps.
     """
 
-    def __init__(self, learner: Learner, schedule: Schedule, seed: int, examples: int) -> None:
+    def __init__(self, learner: Learner, schedule: Schedule, seed: int, examples: int, is_chief: bool = True) -> None:
         self.learner, self.schedule, self.seed, self.examples = learner, schedule, seed, examples
-        self.batch_size = min(schedule.batch_size, examples)
+        self.is_chief = is_chief
+        self.strategy = tf.distribute.get_strategy()
+        replicas = self.strategy.num_replicas_in_sync
+        self.replicas_here = len(self.strategy.experimental_local_results(self.strategy.run(lambda: tf.constant(0))))
+        if examples < replicas:
+            raise InputError(f"replicas: {replicas}: expected at most the number of training examples, {examples}")
+        self.batch_size = min(schedule.batch_size, examples) // replicas * replicas
         self.optimizer = optimizer(schedule)
         self.optimizer.build(learner.model.trainable_variables)
         self.step = 0
@@ -94,14 +103,26 @@ class Run:
 
     def _run_chunk(self, indices: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
         """Make a step for each row of `indices`; return the mean loss of all."""
-        variables = self.learner.model.trainable_variables
-        total = tf.constant(0.0)
+        run, here = self.strategy.run, self.strategy.experimental_local_results
+        totals = tf.zeros([self.replicas_here])
         for i in tf.range(tf.shape(indices, out_type=tf.int64)[0]):
-            with tf.GradientTape() as tape:
-                loss = tf.reduce_sum(self.learner.loss(indices[i], first + i)) / self.batch_size
-            self.optimizer.apply(tape.gradient(loss, variables), variables)
-            total += loss
+            totals += tf.stack(here(run(self._run_step, (indices[i], first + i))))
+        total = here(run(self._sum, (totals,)))[0]
         return total / tf.cast(tf.shape(indices)[0], tf.float32)
+
+    def _run_step(self, batch: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        """Take a replica's part in a step; return its part of the mean loss. The optimiser sums the gradients."""
+        variables = self.learner.model.trainable_variables
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(self.learner.loss(share(batch), step)) / self.batch_size
+        self.optimizer.apply(tape.gradient(loss, variables), variables)
+        return loss
+
+    @staticmethod
+    def _sum(parts: tf.Tensor) -> tf.Tensor:
+        """Sum of all replicas' `parts`, of which each process has its own replicas'."""
+        context = tf.distribute.get_replica_context()
+        return context.all_reduce("SUM", parts[context.replica_id_in_sync_group % parts.shape[0]])
 
     def _variables(self) -> dict[str, tf.Variable]:
         """Everything that a step changes: weights, batch statistics, seed generators, optimiser."""
@@ -113,15 +134,19 @@ class Run:
         arrays: Arrays = {name: variable.numpy() for name, variable in self._variables().items()}
         checkpoints.save(self.step, arrays, self.history)
 
-    def restore(self, checkpoints: Checkpoints) -> None:
-        """Go on from the newest checkpoint, if there is one."""
-        found = checkpoints.latest(at_most=self.schedule.steps)
-        if found is None:
-            return
-        self.step, arrays, self.history = found
-        for name, variable in self._variables().items():
-            variable.assign(arrays[name])
-        print(f"resumed at step {self.step}", file=sys.stderr)
+    def restore(self, checkpoints: Checkpoints | None, machines: Machines) -> None:
+        """Go on from the newest checkpoint, if there is one; a worker without any, from the chief's."""
+        found = checkpoints.latest(at_most=self.schedule.steps) if checkpoints else None
+        if found:
+            self.step, arrays, self.history = found
+            print(f"resumed at step {self.step}", file=sys.stderr)
+            for name, variable in self._variables().items():
+                variable.assign(arrays[name])
+        self.step = int(machines.from_chief(str(self.step).encode()))
+        if self.step:
+            for variable in self._variables().values():
+                mine = variable.numpy()
+                variable.assign(np.frombuffer(machines.from_chief(mine.tobytes()), mine.dtype).reshape(mine.shape))
 
     def next_stop(self) -> int:
         """The step at which the present chunk ends: something is due there, or it is long enough."""
@@ -139,7 +164,7 @@ class Run:
         indices = batches(self.step, last, self.examples, self.batch_size, self.seed)
         loss = float(self._chunk(tf.constant(indices), tf.constant(self.step, tf.int64)))
         self.step = last
-        if self.step % self.schedule.evaluate_every == 0:
+        if self.is_chief and self.step % self.schedule.evaluate_every == 0:
             self.history.append({"step": self.step, "loss": loss, **self.learner.evaluate()})
         return loss
 
@@ -150,7 +175,13 @@ class Run:
 
 
 def train(
-    learner: Learner, schedule: Schedule, seed: int, examples: int, checkpoints: Checkpoints, description: str
+    learner: Learner,
+    schedule: Schedule,
+    seed: int,
+    examples: int,
+    checkpoints: Checkpoints | None,
+    description: str,
+    machines: Machines | None = None,
 ) -> History:
     """Train to the schedule's last step, from the newest checkpoint if there is one.
 
@@ -159,8 +190,9 @@ def train(
         schedule: steps, batch size, rate and intervals.
         seed: of the order of the examples.
         examples: number of training examples.
-        checkpoints: where the state is kept.
+        checkpoints: where the state is kept; None in a worker, which gets it from the chief.
         description: the progress bar's title.
+        machines: the replicas, in whose scope this is called; None for one.
 
     Returns:
         The learning curve: step, mean training loss since the last pause, and the learner's metrics.
@@ -168,18 +200,20 @@ def train(
     Raises:
         KeyboardInterrupt: after a checkpoint was written, if the run was interrupted.
     """
-    run = Run(learner, schedule, seed, examples)
-    run.restore(checkpoints)
+    machines = machines or Machines()
+    run = Run(learner, schedule, seed, examples, machines.is_chief)
+    run.restore(checkpoints, machines)
     with Interrupt() as interrupt, bar(description, schedule.steps, run.step) as shown:
         while run.step < schedule.steps:
             before = run.step
             loss = run.advance()
             shown.set_postfix(loss=f"{loss:.4f}", refresh=False)
             shown.update(run.step - before)
-            if run.checkpoint_due() or interrupt.noticed or run.step == schedule.steps:
+            if checkpoints and (run.checkpoint_due() or interrupt.noticed or run.step == schedule.steps):
                 run.save(checkpoints)
             if interrupt.noticed and run.step < schedule.steps:
                 interrupt.leave(run.step)
+    machines.trained()
     return run.history
 
 
@@ -189,7 +223,7 @@ def run_name(workload: str, provenance: Mapping[str, Any], schedule: Schedule) -
     With a constant rate the number of steps is no part of it, so a longer run goes on where a shorter one
     ended; with one cycle the rate depends on it.
     """
-    irrelevant = ["checkpoint_every", "keep"] + (["steps"] if schedule.schedule == "constant" else [])
+    irrelevant = ["checkpoint_every", "keep", "worker_timeout"] + (["steps"] if schedule.schedule == "constant" else [])
     return run_digest(provenance, tuple(f"{workload}.train.{key}" for key in irrelevant))
 
 
@@ -200,6 +234,7 @@ def train_and_write(
     params: Any,
     config: Mapping[str, Any],
     args: argparse.Namespace,
+    machines: Machines,
 ) -> None:
     """Train a supervised model, from its checkpoint if it has one, and write the stage's outputs.
 
@@ -210,13 +245,23 @@ def train_and_write(
         params: the stage's reader, with `seed` and `train`.
         config: what its `model.build` takes.
         args: what `add_outputs` gave, and the input folder `data`.
+        machines: the replicas, in whose scope the learner was made; only the chief writes.
+
+    Raises:
+        InputError: if this process was given other parameters, data or code than the chief.
     """
     schedule: Schedule = params.train
     provenance = describe(params, [args.data], runtime.device())
-    with Checkpoints(workload, run_name(workload, provenance, schedule), schedule.keep) as checkpoints:
+    name = run_name(workload, provenance, schedule)
+    if machines.from_chief(name.encode()) != name.encode():
+        raise InputError(f"{workload}: this worker's parameters, data, code or libraries are not the chief's")
+    if not machines.is_chief:
+        train(learner, schedule, params.seed, examples, None, workload, machines)
+        return
+    with Checkpoints(workload, name, schedule.keep) as checkpoints:
         if checkpoints.latest(schedule.steps) is None and schedule.schedule == "one_cycle":
             explain_start(workload, provenance)
-        history = train(learner, schedule, params.seed, examples, checkpoints, workload)
+        history = train(learner, schedule, params.seed, examples, checkpoints, workload, machines)
         write_weights(args.weights, learner.model, config, provenance)
         last = {name: significant(value) for name, value in learner.evaluate().items()}
         write_curve(args.curve, history, ["step", "loss", *last])

@@ -35,7 +35,7 @@ class Linear:
 
 def schedule(**changes: object) -> Schedule:
     values = {"steps": 40, "batch_size": 8, "learning_rate": 0.1, "schedule": "one_cycle"}
-    intervals = {"evaluate_every": 15, "checkpoint_every": 10, "keep": 2}
+    intervals = {"evaluate_every": 15, "checkpoint_every": 10, "keep": 2, "replicas": 1, "worker_timeout": 9.0}
     return Schedule.model_validate(values | intervals | changes)
 
 
@@ -78,7 +78,7 @@ def test_a_longer_run_at_a_constant_rate_goes_on_from_a_finished_one(
 
 def test_the_name_of_a_run_has_its_steps_only_where_they_matter() -> None:
     def name(kind: str, steps: int, keep: int = 2) -> str:
-        values = {"steps": steps, "keep": keep, "checkpoint_every": 5, "learning_rate": 0.1}
+        values = {"steps": steps, "keep": keep, "checkpoint_every": 5, "learning_rate": 0.1, "worker_timeout": 9.0}
         return run_name("mnist", {"parameters": {"mnist.train": values}}, schedule(schedule=kind))
 
     assert name("constant", 40) == name("constant", 60) == name("constant", 40, keep=9)
