@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import dask
 import distributed
 import pytest
 
@@ -66,10 +65,13 @@ def run(tmp_path: Path, births: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
     return run
 
 
-def test_the_same_bytes_whatever_the_workers_and_the_blocks(run: Callable[..., Any], cluster: Any) -> None:
-    expected = run(block_bytes=1 << 30)  # one block: no Dask
+def test_the_same_bytes_whatever_the_workers_and_the_blocks(
+    run: Callable[..., Any], cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = run(block_bytes=1 << 30)
     for workers in (1, 3):
-        with dask.config.set(num_workers=workers):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "cpu_count", lambda workers=workers: workers)
             assert run() == expected, f"{workers} threads"
     assert run(cluster.scheduler_address) == expected
     assert run(cluster.scheduler_address, BLOCK * 3) == expected

@@ -92,7 +92,8 @@ def test_https_file_folder_and_glob(
 def test_https_that_fails_is_named_in_one_line(prepare: Callable[..., Any], https: tuple[str, str]) -> None:
     address, certificate = https
     assert_refused(
-        prepare(f"{address}/none.csv", SSL_CERT_FILE=certificate), f"{address}/none.csv: cannot be read: ClientResponseError: 404"
+        prepare(f"{address}/none.csv", SSL_CERT_FILE=certificate),
+        f"{address}/none.csv: cannot be read: ClientResponseError: 404",
     )
     assert_refused(prepare(f"{address}/none-*", SSL_CERT_FILE=certificate), f"{address}/none-*: no such file")
     assert_refused(prepare(f"{address}/births-0.csv"), f"{address}/births-0.csv: cannot be read:", "CERTIFICATE")
