@@ -26,7 +26,7 @@ cluster: $(VENV)/.installed ## Train in several processes on this machine. WORKE
 	python -m stages.shared.launch $(WORKLOAD) $(WORKERS)
 
 test: $(VENV)/.installed-dev lint ## Set up, lint and run all tests.
-	pytest
+	pytest -n 2 --dist loadgroup
 
 lint: $(VENV)/.installed-dev ## Check style, types, and that dvc.yaml and params.yaml agree with the code.
 	ruff check

@@ -26,6 +26,13 @@ def set_key(params: Params, key: str, value: Any) -> None:
     params[last] = value
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give a file's tests to one worker, and to one all that need the scratch pipeline: it is run once."""
+    for item in items:
+        needs_pipeline = "pipeline" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("pipeline" if needs_pipeline else str(item.path)))
+
+
 @pytest.fixture
 def params_file(tmp_path: Path) -> Callable[..., Path]:
     """Write the project's parameters with some changed, each given as `{"full.path": value}`."""
