@@ -29,6 +29,7 @@ def from_keras(timeout: float) -> Digits:
     if not keras_file().exists():
         import keras  # the import takes seconds, and most runs find a file
 
+        keras_file().parent.mkdir(parents=True, exist_ok=True)  # else Keras goes elsewhere
         before = socket.getdefaulttimeout()
         socket.setdefaulttimeout(timeout)
         try:
