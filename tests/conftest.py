@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-import stages.cartpole  # its settings must precede TensorFlow's import
+import stages.cartpole  # noqa: F401 - its settings must precede TensorFlow's import
 
 # Where tests share a process, Keras is wanted, too, which CartPole's training does without.
 del os.environ["TF_USE_LEGACY_KERAS"]
-import keras  # noqa: E402, F401
+import keras  # noqa: F401
 
 ROOT = Path(__file__).parents[1]
 
