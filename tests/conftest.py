@@ -75,7 +75,7 @@ def assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
         assert word in lines[0], lines[0]
 
 
-def clone(folder: Path, *, ignore: tuple[str, ...] = ()) -> Path:
+def clone(folder: Path) -> Path:
     """A scratch clone of the project's files as they are in the work tree."""
     names = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
@@ -85,7 +85,7 @@ def clone(folder: Path, *, ignore: tuple[str, ...] = ()) -> Path:
         check=True,
     ).stdout.split("\n")
     for name in filter(None, names):
-        if (ROOT / name).is_file() and not name.startswith(ignore or ("\0",)):
+        if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
     folder.mkdir(parents=True, exist_ok=True)
