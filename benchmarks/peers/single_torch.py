@@ -98,8 +98,9 @@ def main() -> None:
     measured = {
         "import_cpu": imported,
         "compile_cpu": 0.0,
-        "loop_cpu": looped - imported - judge.cpu,
-        "loop_wall": wall - judge.wall,
+        "training_cpu": looped - imported - judge.cpu,
+        "training_wall": wall - judge.wall,
+        "trials_cpu": judge.cpu,
         "process_cpu": time.process_time() - judge.cpu,
         "steps": step,
         "updates": updates,

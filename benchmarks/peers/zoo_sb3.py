@@ -63,8 +63,9 @@ def main() -> None:
     measured = {
         "import_cpu": imported,
         "compile_cpu": 0.0,
-        "loop_cpu": looped - imported - stop.judge.cpu,
-        "loop_wall": wall - stop.judge.wall,
+        "training_cpu": looped - imported - stop.judge.cpu,
+        "training_wall": wall - stop.judge.wall,
+        "trials_cpu": stop.judge.cpu,
         "process_cpu": time.process_time() - stop.judge.cpu,
         "steps": agent.num_timesteps,
         "updates": agent._n_updates,

@@ -1,0 +1,84 @@
+"""`keras.Model.fit` on the same network, fed by arrays or by `tf.data`: its speed in examples a second.
+
+Digits are distorted as in this project's training; births have no categories hidden, which spares `fit` some work.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import stages  # noqa: F401 - the same oneDNN kernels
+
+# isort: split
+import keras
+import tensorflow as tf
+
+from benchmarks.peers.speed import arguments, examples
+from stages.babyweight.model import build as build_babyweight
+from stages.mnist.model import build as build_mnist
+from stages.mnist.train import distort
+from stages.shared.files import read_json
+from stages.shared.params import MnistAugment, load
+
+
+class Distort(keras.layers.Layer):  # type: ignore[misc]
+    """Distorts images of bytes [n, 784] within the network, for arrays."""
+
+    def __init__(self, augment: MnistAugment) -> None:
+        super().__init__()
+        self.augment, self.seeds = augment, keras.random.SeedGenerator(1)
+
+    def call(self, pixels: tf.Tensor) -> tf.Tensor:
+        """Float32 [n, 784] of 0 to 1."""
+        return distorted(pixels, self.augment, tf.cast(self.seeds.next(), tf.int64))
+
+
+def distorted(pixels: tf.Tensor, augment: MnistAugment, seed: tf.Tensor) -> tf.Tensor:
+    """Distorted images float32 [n, 784] of bytes [n, 784]."""
+    images = tf.reshape(tf.cast(pixels, tf.float32) / 255, [-1, 28, 28, 1])
+    return tf.reshape(distort(images, augment, seed), [-1, 784])
+
+
+def main() -> None:
+    """Fit for some steps, print the speed."""
+    args = arguments(("arrays", "tf.data"))
+    tf.config.threading.set_intra_op_parallelism_threads(args.threads)
+    params = load(Path("params.yaml"))
+    inputs, targets = examples(args.workload)
+    schedule: Any = getattr(params, args.workload).train
+    rate, batch = schedule.learning_rate, args.batch_size or schedule.batch_size
+    feed = tf.data.Dataset.from_tensor_slices((inputs, targets)).shuffle(len(targets)).repeat()
+    feed = feed.batch(batch, drop_remainder=True)
+    if args.workload == "mnist":
+        network = build_mnist(params.mnist.model.model_dump())
+        augment = params.mnist.augment
+        inside = keras.Sequential([keras.Input([784], dtype="uint8"), Distort(augment), network])
+        model = inside if args.way == "arrays" else network
+        feed = feed.enumerate().map(
+            lambda step, batch: (distorted(batch[0], augment, tf.stack([step, step])), batch[1]),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+        loss: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    else:
+        model, loss = build_babyweight(read_json(Path("weights/babyweight/config.json"))), "mse"
+        inputs = inputs.astype("float32")
+        feed = feed.map(lambda rows, weights: (tf.cast(rows, tf.float32), weights))
+    model.compile(keras.optimizers.Adam(rate), loss)
+
+    def fit(steps: int) -> None:
+        """Whole epochs of arrays, or steps of a feed."""
+        if args.way == "arrays":
+            model.fit(inputs[: steps * batch], targets[: steps * batch], batch, verbose=0)
+        else:
+            model.fit(feed.prefetch(tf.data.AUTOTUNE), steps_per_epoch=steps, verbose=0)
+
+    fit(args.warm_up)
+    steps = min(args.steps, len(targets) // batch)
+    began = time.perf_counter()
+    fit(steps)
+    print(json.dumps({"examples_per_second": steps * batch / (time.perf_counter() - began)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""This project's training loop: its speed in examples a second, alone or as one process of a `TF_CONFIG`."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers.speed import arguments
+from stages.babyweight import train as babyweight
+from stages.mnist import train as mnist
+from stages.shared import runtime, trainer
+from stages.shared.cluster import machines
+from stages.shared.params import TrainBabyweight, TrainMnist
+
+
+def main() -> None:
+    """Train for some steps, print the speed."""
+    args = arguments(("chunks",))
+    params: Any = (TrainMnist if args.workload == "mnist" else TrainBabyweight).read(Path("params.yaml"))
+    runtime.configure(params.runtime.model_copy(update={"threads": args.threads}), params.seed)
+    never = {"evaluate_every": 10**9, "checkpoint_every": 10**9, "replicas": args.replicas}
+    changes = {"steps": args.warm_up + args.steps, "batch_size": args.batch_size or params.train.batch_size}
+    schedule = params.train.model_copy(update=never | changes)
+    data = Path("data") / args.workload
+    with machines(args.replicas, schedule.worker_timeout) as where:
+        learner: Any
+        if args.workload == "mnist":
+            learner = mnist.Learner(data, params.model.model_dump(), params.augment, params.seed)
+            examples = len(learner.labels)
+        else:
+            learner = babyweight.Learner(data, params)
+            examples = len(learner.weights)
+        run = trainer.Run(learner, schedule, params.seed, examples)
+        while run.step < args.warm_up:
+            run.advance()
+        first, began = run.step, time.perf_counter()
+        while run.step < schedule.steps:
+            run.advance()
+        seconds = time.perf_counter() - began
+        where.trained()
+    print(json.dumps({"examples_per_second": (run.step - first) * run.batch_size / seconds}))
+
+
+if __name__ == "__main__":
+    main()

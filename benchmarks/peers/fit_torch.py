@@ -1,0 +1,126 @@
+"""PyTorch on the same network: its speed in examples a second."""
+
+import itertools
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import nn
+
+from benchmarks.peers.speed import arguments, examples
+
+
+class WideAndDeep(nn.Module):
+    """The network of birth weight; one-hot codes into a dense layer are table look-ups here, which is faster.
+
+    Args:
+        config: what this project's network is built from.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__()
+        columns = config["features"]
+        self.categories = [columns.index(name) for name in sorted(config["spellings"])]
+        sizes = [1 + max(words.values()) for _, words in sorted(config["spellings"].items())]
+        self.numbers = [columns.index(name) for name in sorted(config["numbers"])]
+        limits = [config["numbers"][columns[i]] for i in self.numbers]
+        for name in ("low", "high", "mean", "deviation"):
+            self.register_buffer(name, torch.tensor([float(of[name]) for of in limits]))
+        self.age, self.weeks = columns.index("mother_age"), columns.index("gestation_weeks")
+        ages, weeks = config["buckets"]["mother_age"], config["buckets"]["gestation_weeks"]
+        self.register_buffer("ages", torch.tensor(ages, dtype=torch.float32))
+        self.register_buffer("bounds", torch.tensor(weeks, dtype=torch.float32))
+        self.across = len(weeks) + 1
+        sizes += [len(ages) + 1, self.across]
+        starts = np.concatenate([[0], np.cumsum(sizes)])
+        self.register_buffer("starts", torch.tensor(starts[:-1]))
+        self.wide = nn.Embedding(int(starts[-1]), 1)
+        self.crossed = nn.Embedding((len(ages) + 1) * self.across, 1)
+        self.embedding = nn.Embedding(int(starts[-1]), config["embedding_dim"])
+        widths = [len(self.numbers) + len(sizes) * config["embedding_dim"], *config["hidden_units"]]
+        layers = [layer for pair in itertools.pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())]
+        self.deep = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """Pounds [n] of births float32 [n, 8]."""
+        numbers = torch.clamp(rows[:, self.numbers], self.low, self.high)
+        age = torch.bucketize(rows[:, self.age], self.ages, right=True)
+        weeks = torch.bucketize(rows[:, self.weeks], self.bounds, right=True)
+        codes = torch.cat([rows[:, self.categories].long(), age[:, None], weeks[:, None]], 1) + self.starts
+        wide = self.wide(codes).sum(1) + self.crossed(age * self.across + weeks)
+        hidden = torch.cat([(numbers - self.mean) / self.deviation, self.embedding(codes).flatten(1)], 1)
+        return (wide + self.deep(hidden))[:, 0]
+
+
+class Digits(nn.Module):
+    """The digits' network and their distortions.
+
+    Args:
+        augment: the largest distortions.
+    """
+
+    def __init__(self, augment: dict[str, float]) -> None:
+        super().__init__()
+        blocks: list[nn.Module] = []
+        for before, filters, size, stride in ((1, 16, 5, 2), (16, 32, 3, 1), (32, 64, 3, 1)):
+            blocks += [nn.Conv2d(before, filters, size, stride, size // 2, bias=False), nn.BatchNorm2d(filters)]
+            blocks += [nn.ReLU(), *([nn.MaxPool2d(2)] if filters == 32 else [])]
+        self.layers = nn.Sequential(*blocks, nn.Flatten(), nn.Linear(64 * 49, 10))
+        turn, shear, scale, shift = (augment[name] for name in ("rotation", "shear", "scale", "shift"))
+        self.register_buffer("most", torch.tensor([math.radians(turn), shear, scale, scale, shift / 14, shift / 14]))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits [n, 10] of images float32 [n, 1, 28, 28]."""
+        angle, shear, wider, higher, right, down = (self.most * (2 * torch.rand(len(images), 6) - 1)).unbind(1)
+        cos, sin = torch.cos(angle), torch.sin(angle)
+        first = torch.stack([cos / (1 + wider), (shear * cos - sin) / (1 + wider), right], 1)
+        second = torch.stack([sin / (1 + higher), (shear * sin + cos) / (1 + higher), down], 1)
+        grid = nn.functional.affine_grid(torch.stack([first, second], 1), list(images.shape), align_corners=False)
+        logits: torch.Tensor = self.layers(nn.functional.grid_sample(images, grid, align_corners=False))
+        return logits
+
+
+def main() -> None:
+    """Train for some steps, print the speed."""
+    args = arguments(("eager", "channels last", "compiled"))
+    torch.set_num_threads(args.threads)
+    params = yaml.safe_load(Path("params.yaml").read_text())[args.workload]
+    inputs, targets = map(torch.from_numpy, examples(args.workload))
+    batch, rate = args.batch_size or params["train"]["batch_size"], params["train"]["learning_rate"]
+    layout = torch.preserve_format if args.way == "eager" else torch.channels_last
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    model: nn.Module
+    if args.workload == "mnist":
+        model, loss = Digits(params["augment"]).to(memory_format=layout), nn.functional.cross_entropy
+        targets = targets.long()
+    else:
+        config = json.loads(Path("weights/babyweight/config.json").read_text())
+        model, loss = WideAndDeep(config), nn.functional.mse_loss
+    adam = torch.optim.Adam(model.parameters(), rate, fused=True)
+    apply: Any = torch.compile(model) if args.way == "compiled" else model
+
+    def step(places: torch.Tensor) -> None:
+        rows = inputs[places].float()
+        if args.workload == "mnist":
+            rows = (rows / 255).view(-1, 1, 28, 28).contiguous(memory_format=layout)
+        adam.zero_grad()
+        loss(apply(rows), targets[places]).backward()
+        adam.step()
+
+    order = torch.randperm(len(targets))
+    for phase in (args.warm_up, args.steps):
+        began = time.perf_counter()
+        for i in range(phase):
+            first = i * batch % (len(targets) - batch)
+            step(order[first : first + batch])
+    print(json.dumps({"examples_per_second": args.steps * batch / (time.perf_counter() - began)}))
+
+
+if __name__ == "__main__":
+    main()

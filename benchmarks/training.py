@@ -1,0 +1,171 @@
+"""Compare training speed: this project's loop, `keras.Model.fit` and PyTorch on the same networks, and 1 to 2 workers.
+
+Each contestant runs in a process of its own, in turns over some rounds; PyTorch in an environment of its own, which is
+created below `.benchmarks/`. Needs `dvc repro train@babyweight train@mnist`. Writes `training.csv` (every run),
+`training.md` (medians, ranges) and `training.png`.
+
+    python -m benchmarks.training
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+
+from benchmarks.dqn import AGENTS, processor
+from stages.shared.files import significant, write_table, write_text
+from stages.shared.launch import environment, free_addresses
+from stages.shared.params import load
+
+ROOT = Path(__file__).parents[1]
+STEPS = {"babyweight": 2000, "mnist": 300}
+NAMES = {"babyweight": "births", "mnist": "digits"}
+COLUMNS = ("workload", "contestant", "round", "examples_per_second")
+CONTESTANTS = {
+    "this project": ("fit_ours", "chunks"),
+    "fit, arrays": ("fit_keras", "arrays"),
+    "fit, tf.data": ("fit_keras", "tf.data"),
+    "PyTorch, eager": ("fit_torch", "eager"),
+    "PyTorch, channels last": ("fit_torch", "channels last"),
+    "PyTorch, compiled": ("fit_torch", "compiled"),
+}
+ALONE, HALF, PAIR = "1 worker, 1 core", "1 worker, half a batch", "2 workers, 2 cores"
+
+Row = dict[str, Any]
+
+
+def start(module: str, way: str, workload: str, cores: set[int], *more: str, **extra: str) -> "subprocess.Popen[str]":
+    """Start a contestant on some cores."""
+    torch = next(agent for agent in AGENTS if agent.module == "recipe_torch")
+    python = torch.python() if module == "fit_torch" else Path(sys.executable)
+    command = [str(python), "-m", f"benchmarks.peers.{module}", workload, way, "--steps", str(STEPS[workload]), *more]
+    pin = (lambda: os.sched_setaffinity(0, cores)) if hasattr(os, "sched_setaffinity") else None
+    inherited = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    settings = {**inherited, "PYTHONPATH": str(ROOT), **extra}
+    return subprocess.Popen(command, cwd=ROOT, env=settings, stdout=subprocess.PIPE, text=True, preexec_fn=pin)
+
+
+def finished(process: "subprocess.Popen[str]") -> float:
+    """A contestant's examples a second."""
+    out, _ = process.communicate()
+    if process.returncode:
+        raise SystemExit(f"error: {' '.join(map(str, process.args))}: ended with {process.returncode}")  # type: ignore[arg-type]
+    return float(json.loads(out.splitlines()[-1])["examples_per_second"])
+
+
+def workers(workload: str, batch: int) -> dict[str, float]:
+    """Examples a second of one worker on one core, with a whole and half a batch, and of two that exchange."""
+    one = ("--threads", "1")
+    first, second = sorted(os.sched_getaffinity(0))[:2]
+    speeds = {
+        name: finished(start("fit_ours", "chunks", workload, {first}, *one, "--batch-size", str(size)))
+        for name, size in ((ALONE, batch), (HALF, batch // 2))
+    }
+    addresses = free_addresses(2)
+    pair = [
+        start(
+            "fit_ours",
+            "chunks",
+            workload,
+            {core},
+            *one,
+            "--replicas",
+            "2",
+            TF_CONFIG=environment(addresses, index)["TF_CONFIG"],
+        )
+        for index, core in enumerate((first, second))
+    ]
+    return speeds | {PAIR: min(finished(process) for process in pair)}
+
+
+def cell(values: list[float]) -> str:
+    """Median, and the range."""
+    middle, least, most = (f"{significant(v, 3):,.0f}" for v in (statistics.median(values), min(values), max(values)))
+    return f"{middle} ({least} to {most})"
+
+
+def table(rows: list[Row], batches: dict[str, int]) -> str:
+    """The medians in Markdown, and what the exchange between two workers costs."""
+
+    def speeds(workload: str, name: str) -> list[float]:
+        return [r["examples_per_second"] for r in rows if (r["workload"], r["contestant"]) == (workload, name)]
+
+    def ratio(workload: str, name: str) -> str:
+        ours = statistics.median(speeds(workload, "this project"))
+        return f"{ours / statistics.median(speeds(workload, name)):.2f}"
+
+    packages = ", ".join(f"{p} {metadata.version(p)}" for p in ("tensorflow-cpu", "keras", "numpy"))
+    lines = [
+        f"{time.strftime('%Y-%m-%d')}, two threads on two cores of {processor()}, Python {platform.python_version()},",
+        f"{packages}, PyTorch 2.13.0. Training examples a second after the first",
+        f"100 steps, median (range) of {1 + max(row['round'] for row in rows)} rounds; batches of "
+        f"{' and '.join(f'{size} {NAMES[w]}' for w, size in batches.items())}.",
+        "",
+        "| | births a second | ours is, times | digits a second | ours is, times |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name in CONTESTANTS:
+        cells = [text for w in batches for text in (cell(speeds(w, name)), ratio(w, name))]
+        lines.append(f"| {' | '.join([name, *cells])} |")
+    lines += ["", "From one worker to two, each with one thread on a core of its own:", ""]
+    lines += ["| | births a second | digits a second |", "| --- | ---: | ---: |"]
+    for name in (ALONE, HALF, PAIR):
+        lines.append(f"| {name} | {' | '.join(cell(speeds(w, name)) for w in batches)} |")
+    medians = {(w, n): statistics.median(speeds(w, n)) for w in batches for n in (ALONE, HALF, PAIR)}
+    gains = [f"{medians[w, PAIR] / medians[w, ALONE]:.2f}" for w in batches]
+    lines.append(f"| gain of the second | {' | '.join(gains)} |")
+    costs = [size / medians[w, PAIR] - size / 2 / medians[w, HALF] for w, size in batches.items()]
+    lines.append(f"| exchange, ms a step | {' | '.join(f'{cost * 1e3:.2f}' for cost in costs)} |")
+    return "\n".join(lines) + "\n"
+
+
+def plot(path: Path, rows: list[Row]) -> None:
+    """Draw the medians of all contestants, a panel a workload."""
+    figure, axes = plt.subplots(1, len(STEPS), figsize=(9, 2.8), sharey=True, layout="constrained")
+    names = list(reversed(CONTESTANTS))
+    for axis, workload in zip(axes, STEPS, strict=True):
+        for height, name in enumerate(names):
+            found = [r["examples_per_second"] for r in rows if (r["workload"], r["contestant"]) == (workload, name)]
+            colour = "tab:blue" if name == "this project" else "tab:grey"
+            bar = axis.barh(height, statistics.median(found), color=colour)
+            axis.bar_label(bar, fmt="{:,.0f}", padding=3)
+        axis.set(title=f"{NAMES[workload]}: training examples a second")
+        axis.set_yticks(range(len(names)), names)
+        axis.margins(x=0.2)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=80, metadata={"Software": None})
+
+
+def main() -> None:
+    """Run all, write the results after each round."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results")
+    args = parser.parse_args()
+    params = load(ROOT / "params.yaml")
+    batches = {workload: int(getattr(params, workload).train.batch_size) for workload in STEPS}
+    cores = os.sched_getaffinity(0)
+    rows: list[Row] = []
+    for number in range(args.rounds):
+        for workload, batch in batches.items():
+            found = {n: finished(start(*how, workload, cores)) for n, how in CONTESTANTS.items()}
+            for name, speed in (found | workers(workload, batch)).items():
+                rows.append({"workload": workload, "contestant": name, "round": number})
+                rows[-1]["examples_per_second"] = significant(speed, 4)
+                print(json.dumps(rows[-1]), flush=True)
+        write_table(args.results / "training.csv", rows, COLUMNS)
+        write_text(args.results / "training.md", table(rows, batches))
+        plot(args.results / "training.png", rows)
+
+
+if __name__ == "__main__":
+    main()
