@@ -135,8 +135,9 @@ def table(rows: list[Row]) -> str:
     )
     for env in dict.fromkeys(row["env"] for row in rows):
         lines += ["", f"**{env}**", "", f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
-        groups = {a: [r for r in rows if (r["env"], r["agent"]) == (env, a)] for a in (a.label for a in AGENTS)}
-        ours = statistics.median(row["training_cpu"] for row in groups[AGENTS[0].label])
+        agents = dict.fromkeys(row["agent"] for row in rows)
+        groups = {a: [r for r in rows if (r["env"], r["agent"]) == (env, a)] for a in agents}
+        ours = statistics.median(row["training_cpu"] for row in next(iter(groups.values())))
         for agent, found in groups.items():
             median = {name: statistics.median(row[name] for row in found) for name in MEASURES}
             cells = (
@@ -156,14 +157,15 @@ def table(rows: list[Row]) -> str:
 def plot(path: Path, rows: list[Row]) -> None:
     """Draw every run's training, one row an agent, one panel an environment."""
     envs = list(dict.fromkeys(row["env"] for row in rows))
+    agents = list(dict.fromkeys(row["agent"] for row in reversed(rows)))
     figure, axes = plt.subplots(1, len(envs), figsize=(4.4 * len(envs) + 2, 2.6), sharey=True, layout="constrained")
     for env, axis in zip(envs, axes if len(envs) > 1 else [axes], strict=True):
-        for height, agent in enumerate(reversed(AGENTS)):
-            times = [row["training_cpu"] for row in rows if (row["env"], row["agent"]) == (env, agent.label)]
+        for height, agent in enumerate(agents):
+            times = [row["training_cpu"] for row in rows if (row["env"], row["agent"]) == (env, agent)]
             axis.plot(times, [height] * len(times), "o", alpha=0.6)
             axis.plot(statistics.median(times), height, "k|", markersize=16)
         axis.set(title=env, xscale="log", xlabel="processor time of training to solved (s)")
-        axis.set_yticks(range(len(AGENTS)), [agent.label for agent in reversed(AGENTS)])
+        axis.set_yticks(range(len(agents)), agents)
         axis.grid(axis="x", alpha=0.3)
     figure.savefig(path, dpi=80, metadata={"Software": None})
 
@@ -173,12 +175,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5, help="runs of each agent in each environment")
     parser.add_argument("--envs", nargs="+", choices=SETS, default=list(SETS))
+    modules = [agent.module for agent in AGENTS]
+    parser.add_argument("--agents", nargs="+", choices=modules, default=modules)
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results")
     args = parser.parse_args()
     rows: list[Row] = []
     for seed in range(args.seeds):
         for env in args.envs:
-            for agent in AGENTS:
+            for agent in (a for a in AGENTS if a.module in args.agents):
                 rows.append(run(agent, env, seed))
                 print(json.dumps(rows[-1]), flush=True)
         write_table(args.results / "dqn.csv", rows, COLUMNS)

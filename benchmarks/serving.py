@@ -1,12 +1,15 @@
 """This project's server beside KServe's and LitServe's, and the bare function call as the limit.
 
 All serve the same SavedModel with the same settings, one after the other in each of several rounds; figures are the
-median round's. Needs `models/babyweight`; makes the others' environments with uv at first.
+median round's. Needs `models/babyweight`; makes the others' environments with uv at first. Writes `serving.md`.
+
+    python -m benchmarks.serving
 """
 
 import argparse
 import json
 import os
+import platform
 import signal
 import statistics
 import subprocess
@@ -15,12 +18,16 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
+from benchmarks.dqn import processor
+from stages.shared.files import write_text
 from stages.shared.params import Serving
 
+ROOT = Path(__file__).parents[1]
 PORT = 8599
 PATH = "/v1/models/babyweight:predict"
 MODEL = Path("models/babyweight")
@@ -111,24 +118,33 @@ def served(command: list[str], bodies: dict[int, Path], seconds: float) -> dict[
     return found
 
 
-def table(figures: dict[str, dict[str, float]]) -> str:
+def table(figures: dict[str, dict[str, float]], rounds: int) -> str:
     """The figures in Markdown."""
+    versions = ", ".join(requirement.replace("==", " ") for requirement, _ in ENVIRONMENTS.values())
+    own = ", ".join(f"{name} {metadata.version(name)}" for name in ("tensorflow-cpu", "fastapi", "uvicorn"))
+    lines = [
+        f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores of {processor()}, shared with the clients, Python "
+        f"{platform.python_version()},",
+        f"{own}; {versions}. Medians of {rounds} rounds.",
+        "",
+    ]
     head = ["", "p50 ms", "p99 ms", *(f"requests/s, {n} clients" for n in CLIENTS), f"rows/s, {ROWS:,} a request"]
     keys = ["p50", "p99", *(f"rate {n}" for n in CLIENTS), "rows"]
-    lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * len(keys)]
+    lines += ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * len(keys)]
     for name, found in figures.items():
         cells = [
             f"{found[key]:,.2f}" if key[0] == "p" else f"{found[key]:,.0f}" if key in found else "" for key in keys
         ]
         lines.append("| " + " | ".join([name, *cells]) + " |")
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
-    """Measure round by round, print the medians."""
+    """Measure round by round, write the medians."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results")
     args = parser.parse_args()
     threads = Serving.read(Path("params.yaml")).runtime.threads
     instances = json.loads(REQUEST.read_text())["instances"]
@@ -145,7 +161,8 @@ def main() -> None:
             rounds.setdefault("the function alone", []).append(bare(threads))
             for server, command in commands.items():
                 rounds.setdefault(server, []).append(served(command, bodies, args.seconds))
-    print(table({n: {k: statistics.median(r[k] for r in found) for k in found[0]} for n, found in rounds.items()}))
+    medians = {n: {k: statistics.median(r[k] for r in found) for k in found[0]} for n, found in rounds.items()}
+    write_text(args.results / "serving.md", table(medians, args.rounds))
 
 
 if __name__ == "__main__":

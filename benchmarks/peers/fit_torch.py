@@ -50,8 +50,8 @@ class WideAndDeep(nn.Module):
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """Pounds [n] of births float32 [n, 8]."""
         numbers = torch.clamp(rows[:, self.numbers], self.low, self.high)
-        age = torch.bucketize(rows[:, self.age], self.ages, right=True)
-        weeks = torch.bucketize(rows[:, self.weeks], self.bounds, right=True)
+        age = torch.bucketize(rows[:, self.age].contiguous(), self.ages, right=True)
+        weeks = torch.bucketize(rows[:, self.weeks].contiguous(), self.bounds, right=True)
         codes = torch.cat([rows[:, self.categories].long(), age[:, None], weeks[:, None]], 1) + self.starts
         wide = self.wide(codes).sum(1) + self.crossed(age * self.across + weeks)
         hidden = torch.cat([(numbers - self.mean) / self.deviation, self.embedding(codes).flatten(1)], 1)
