@@ -16,7 +16,7 @@ from torch import nn
 from benchmarks.peers.speed import arguments, examples
 
 
-class WideAndDeep(nn.Module):
+class WideAndDeep(nn.Module):  # type: ignore[misc]
     """The network of birth weight; one-hot codes into a dense layer are table look-ups here, which is faster.
 
     Args:
@@ -58,7 +58,7 @@ class WideAndDeep(nn.Module):
         return (wide + self.deep(hidden))[:, 0]
 
 
-class Digits(nn.Module):
+class Digits(nn.Module):  # type: ignore[misc]
     """The digits' network and their distortions.
 
     Args:
