@@ -110,8 +110,8 @@ def table(rows: list[Row], batches: dict[str, int]) -> str:
         f"100 steps, median (range) of {1 + max(row['round'] for row in rows)} rounds; batches of "
         f"{' and '.join(f'{size} {NAMES[w]}' for w, size in batches.items())}.",
         "`fit` is timed over one call of at most an epoch, its start and, with tf.data, the filling of the shuffle",
-        f"buffer included; the others over {STEPS['babyweight']:,} and {STEPS['mnist']} steps without a start. Only this project "
-        "hides",
+        f"buffer included; the others over {STEPS['babyweight']:,} and {STEPS['mnist']} steps without a start. "
+        "Only this project hides",
         "categories of births and has deterministic operations. For births, PyTorch's layouts are the same program.",
         "",
         "| | births a second | ours is, times | digits a second | ours is, times |",
