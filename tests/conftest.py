@@ -30,11 +30,13 @@ def set_key(params: Params, key: str, value: Any) -> None:
     params[last] = value
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give a file's tests to one worker, and to one all that need the scratch pipeline: it is run once."""
     for item in items:
         needs_pipeline = "pipeline" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("pipeline" if needs_pipeline else str(item.path)))
+        file = item.path.relative_to(ROOT).as_posix()
+        item.add_marker(pytest.mark.xdist_group("pipeline" if needs_pipeline else file))
 
 
 @pytest.fixture
