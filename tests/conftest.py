@@ -97,10 +97,19 @@ def clone(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A scratch clone in which the real pipeline ran on little data, committed after the run."""
+    """A scratch clone in which the real pipeline ran on little data, committed after the run.
+
+    Tests share it and leave it as it was; those that change its parameters take `pipeline_copy`.
+    """
     from tests.pipeline.scratch import commit, dvc, prepare_small
 
     folder = prepare_small(clone(tmp_path_factory.mktemp("pipeline")))
     dvc(folder, "repro")
     commit(folder, "Run the pipeline")
     return folder
+
+
+@pytest.fixture
+def pipeline_copy(pipeline: Path, tmp_path: Path) -> Path:
+    """A copy of the scratch pipeline, cache and history with it, to change at will."""
+    return shutil.copytree(pipeline, tmp_path / "pipeline", symlinks=True)

@@ -97,18 +97,18 @@ def test_a_second_run_runs_nothing(pipeline: Path) -> None:
     assert "up to date" in dvc(pipeline, "status").stdout
 
 
-def test_one_parameter_reruns_its_stages_and_those_after_and_commits_compare(pipeline: Path) -> None:
-    change(pipeline, "cartpole.evaluate.episodes", 20)
-    assert ran(dvc(pipeline, "repro")) == {"evaluate@cartpole", "report"}
-    commit(pipeline, "Play fewer episodes")
+def test_one_parameter_reruns_its_stages_and_those_after_and_commits_compare(pipeline_copy: Path) -> None:
+    change(pipeline_copy, "cartpole.evaluate.episodes", 20)
+    assert ran(dvc(pipeline_copy, "repro")) == {"evaluate@cartpole", "report"}
+    commit(pipeline_copy, "Play fewer episodes")
 
-    params = json.loads(dvc(pipeline, "params", "diff", "HEAD~1", "HEAD", "--json").stdout)
+    params = json.loads(dvc(pipeline_copy, "params", "diff", "HEAD~1", "HEAD", "--json").stdout)
     assert params == {"params.yaml": {"cartpole.evaluate.episodes": {"old": 100, "new": 20, "diff": -80}}}
-    metrics = json.loads(dvc(pipeline, "metrics", "diff", "HEAD~1", "HEAD", "--json").stdout)
+    metrics = json.loads(dvc(pipeline_copy, "metrics", "diff", "HEAD~1", "HEAD", "--json").stdout)
     assert metrics["results/cartpole/evaluate.json"]["episodes"] == {"old": 100, "new": 20, "diff": -80}
-    table = dvc(pipeline, "exp", "show", "--csv").stdout
+    table = dvc(pipeline_copy, "exp", "show", "--csv").stdout
     assert "cartpole.evaluate.episodes" in table.splitlines()[0]
-    page = dvc(pipeline, "plots", "diff", "HEAD~1", "HEAD", "--out", "plots").stdout.strip()
+    page = dvc(pipeline_copy, "plots", "diff", "HEAD~1", "HEAD", "--out", "plots").stdout.strip()
     html = Path(page.removeprefix("file://")).read_text()
     declared = yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]
     titles = [title for plot in declared if isinstance(plot, dict) for title in plot]
