@@ -8,6 +8,7 @@ import gc
 import importlib.abc
 import importlib.machinery
 import os
+import platform
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -19,6 +20,7 @@ os.environ.update(
     # Kernels for newer instruction sets round differently: take those that every x86-64 of ten years has.
     ONEDNN_MAX_CPU_ISA="AVX2",
     XLA_FLAGS="--xla_cpu_max_isa=AVX2",
+    NPY_DISABLE_CPU_FEATURES="X86_V4 AVX512_ICL AVX512_SPR",
     # BLAS splits sums by thread.
     OMP_NUM_THREADS="1",
     OPENBLAS_NUM_THREADS="1",
@@ -31,6 +33,8 @@ os.environ.update(
     SDL_AUDIODRIVER="dummy",
     PYGAME_HIDE_SUPPORT_PROMPT="1",
 )
+if platform.machine() in {"x86_64", "AMD64"}:
+    os.environ["OPENBLAS_CORETYPE"] = "Haswell"  # its name for AVX2
 
 
 class _QuietLoader(importlib.abc.Loader):
