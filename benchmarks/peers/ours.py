@@ -5,12 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.peers.common import arguments, report
-from stages.cartpole import model, train
+from stages.cartpole import model, train, trial
 from stages.shared import runtime
 from stages.shared.params import TrainCartpole
 
 
-class Trial(train.Trial):
+class Trial(trial.Trial):
     """The stopping test, its time noted: other agents have none, so that it is kept apart."""
 
     cpu = wall = 0.0
@@ -31,7 +31,7 @@ def main() -> None:
     runtime.configure(params.runtime, seed=None)
     imported = time.process_time()
     run = train.Training(params)
-    run.trial = trial = Trial(params.env, params.train.stop, params.train.max_steps)
+    run.trial = timed = Trial(params.env, params.train.stop, params.train.max_steps)
     run.learner.compile()
     compiled, wall = time.process_time(), time.perf_counter()
     while run.steps < params.train.max_steps and not run.round():
@@ -41,9 +41,9 @@ def main() -> None:
     measured = {
         "import_cpu": imported,
         "compile_cpu": compiled - imported,
-        "training_cpu": looped - compiled - trial.cpu,
-        "training_wall": wall - trial.wall,
-        "trials_cpu": trial.cpu,
+        "training_cpu": looped - compiled - timed.cpu,
+        "training_wall": wall - timed.wall,
+        "trials_cpu": timed.cpu,
         "process_cpu": time.process_time(),
         "steps": run.steps,
         "updates": run.learner.updates,

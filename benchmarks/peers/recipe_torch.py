@@ -3,11 +3,9 @@
 import sys
 import types
 from typing import Any
-from unittest.mock import MagicMock
 
-# The loop's modules name TensorFlow and what needs it, and this process must not pay for them.
+# The loop's modules name TensorFlow, and this process must not pay for it.
 sys.modules["tensorflow"] = types.ModuleType("tensorflow")
-sys.modules["stages.shared.cluster"] = MagicMock()
 
 import numpy as np  # noqa: E402
 import numpy.typing as npt  # noqa: E402

@@ -3,21 +3,20 @@
 import argparse
 import math
 import sys
-from collections.abc import Callable
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
 from stages.cartpole import model
 from stages.cartpole.agent import Exploration, Learner, Policy, environments
 from stages.cartpole.replay import Replay, Steps
+from stages.cartpole.trial import Trial
 from stages.shared import runtime, weights
 from stages.shared.checkpoint import Arrays, Checkpoints, run_digest
 from stages.shared.errors import InputError, run
 from stages.shared.files import significant, whole_folder, write_json, write_table
-from stages.shared.params import CartpoleStop, TrainCartpole
+from stages.shared.params import TrainCartpole
 from stages.shared.progress import Interrupt, bar
 from stages.shared.provenance import describe
 
@@ -35,54 +34,6 @@ def stream(seed: int, *purpose: int) -> np.random.Generator:
 def environment_seed(seed: int, *purpose: int) -> int:
     """A seed for environments, below 2**31; evaluation uses those from 2**32 on."""
     return int(stream(seed, *purpose).integers(2**31))
-
-
-class Trial:
-    """Two independent sets of greedy episodes, played side by side.
-
-    Args:
-        name: the environment.
-        stop: sets, threshold and margin.
-        longest: steps after which an episode without a time limit of its own is cut.
-
-    Raises:
-        InputError: if neither the parameters nor the environment say what solves it.
-    """
-
-    def __init__(self, name: str, stop: CartpoleStop, longest: int) -> None:
-        self.envs = environments(name, 2 * stop.episodes)
-        spec = gym.spec(name)
-        self.stop, self.longest = stop, spec.max_episode_steps or longest
-        threshold = spec.reward_threshold if stop.threshold is None else stop.threshold
-        if threshold is None:
-            raise InputError(f"cartpole.train.stop.threshold: null: {name} has none of its own, expected a number")
-        self.threshold = float(threshold)
-
-    def passed(self, act: Callable[[Any], Any], seed: int, best: float) -> list[float] | None:
-        """Play; the two mean returns if both sets pass, else None.
-
-        Args:
-            act: greedy actions for observations.
-            seed: of the episodes.
-            best: the highest reward of a step known, with which a trial that cannot pass any more is given up.
-        """
-        observation, _ = self.envs.reset(seed=seed)
-        returns, running = np.zeros(len(observation)), np.ones(len(observation), np.bool_)
-        for step in range(self.longest):
-            observation, reward, terminated, truncated, _ = self.envs.step(act(observation))
-            returns += np.where(running, reward, 0.0)
-            running &= ~(terminated | truncated)
-            if not running.any():
-                break
-            rest = max(best, 0.0) * (self.longest - step - 1)
-            if step % 8 == 0 and not self._pass(returns + running * rest):
-                return None
-        return [float(mean) for mean in returns.reshape(2, -1).mean(axis=1)] if self._pass(returns) else None
-
-    def _pass(self, returns: npt.NDArray[np.float64]) -> bool:
-        sets = returns.reshape(2, -1)
-        error = sets.std(axis=1, ddof=1) / math.sqrt(self.stop.episodes)
-        return bool((sets.mean(axis=1) - self.stop.margin * error >= self.threshold).all())
 
 
 class Training:

@@ -6,14 +6,9 @@ import keras
 import tensorflow as tf
 
 from stages.shared.params import MnistExport
+from stages.shared.runtime import replicas
 
 PIXELS = 28 * 28
-
-
-def _replicas() -> int:
-    """How many replicas take part in the present step; one outside of steps."""
-    context = tf.distribute.get_replica_context()
-    return context.num_replicas_in_sync if context else 1
 
 
 class BatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
@@ -23,10 +18,10 @@ class BatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
     """
 
     def _moments(self, inputs: tf.Tensor, mask: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
-        if _replicas() == 1:
+        if replicas() == 1:
             return super()._moments(inputs, mask)  # type: ignore[no-any-return]
         context, axes = tf.distribute.get_replica_context(), self._reduction_axes
-        count = tf.cast(tf.size(inputs) // inputs.shape[-1] * _replicas(), tf.float32)
+        count = tf.cast(tf.size(inputs) // inputs.shape[-1] * replicas(), tf.float32)
         mean = context.all_reduce("SUM", tf.reduce_sum(inputs, axes)) / count
         # By the mean, the sum of squares has no slope, as `tf.nn.moments` knows, too.
         squares = tf.math.squared_difference(inputs, tf.stop_gradient(mean))
@@ -38,10 +33,10 @@ class Dropout(keras.layers.Dropout):  # type: ignore[misc]
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Inputs, some of them zero and the others larger while training."""
-        if not training or _replicas() == 1:
+        if not training or replicas() == 1:
             return super().call(inputs, training)
         rows, place = tf.shape(inputs)[0], tf.distribute.get_replica_context().replica_id_in_sync_group
-        whole = tf.ones([_replicas() * rows, *inputs.shape[1:]])
+        whole = tf.ones([replicas() * rows, *inputs.shape[1:]])
         return inputs * super().call(whole, training)[place * rows : (place + 1) * rows]
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from stages.mnist.model import build
 from stages.shared import runtime
-from stages.shared.cluster import machines, replicas, share
+from stages.shared.cluster import machines, share
 from stages.shared.errors import run
 from stages.shared.params import MnistAugment, TrainMnist
 from stages.shared.trainer import train_and_write
@@ -38,7 +38,7 @@ def distort(images: tf.Tensor, augment: MnistAugment, seed: tf.Tensor) -> tf.Ten
         ],
         tf.float32,
     )
-    rows = tf.shape(images)[0] * replicas()
+    rows = tf.shape(images)[0] * runtime.replicas()
     draws = most * share(tf.random.stateless_uniform([rows, 6], seed, -1.0, 1.0))
     angle, shear, wider, higher, right, down = tf.unstack(draws, axis=1)
     cos, sin = tf.cos(angle), tf.sin(angle)

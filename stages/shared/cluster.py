@@ -342,8 +342,3 @@ def share(whole: tf.Tensor) -> tf.Tensor:
     rows = tf.shape(whole)[0] // context.num_replicas_in_sync
     first = context.replica_id_in_sync_group * rows
     return whole[first : first + rows]
-
-
-def replicas() -> int:
-    """How many replicas take part in the present step."""
-    return int(tf.distribute.get_replica_context().num_replicas_in_sync)

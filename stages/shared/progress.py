@@ -9,26 +9,27 @@ from typing import Any
 
 from tqdm import tqdm
 
-from stages.shared.cluster import from_environment
-
 
 @contextmanager
-def bar(description: str, total: int, done: int, unit: str = "step") -> Iterator[Any]:
-    """A progress bar on standard error with the time left; silent where that is no terminal, and in a worker."""
-    silent = None if from_environment().is_chief else True  # None: as the terminal says
-    with tqdm(desc=description, total=total, initial=done, unit=unit, disable=silent, dynamic_ncols=True) as shown:
+def bar(description: str, total: int, done: int, is_chief: bool = True) -> Iterator[Any]:
+    """A progress bar of steps on standard error with the time left; none in a worker, and where that is no terminal."""
+    silent = None if is_chief else True  # None: as the terminal says
+    with tqdm(desc=description, total=total, initial=done, unit="step", disable=silent, dynamic_ncols=True) as shown:
         yield shown
 
 
 class Interrupt:
     """Notes Ctrl-C and SIGTERM instead of raising, so that a loop can end between two steps.
 
-    As a context: `noticed` turns true at the signal; a second one has its usual effect. A worker of a cluster
-    leaves the signals alone: the chief saves.
+    As a context: `noticed` turns true at the signal; a second one has its usual effect.
+
+    Args:
+        is_chief: whether this process saves; a cluster's worker leaves the signals alone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, is_chief: bool = True) -> None:
         self.noticed = False
+        self._awaited = (signal.SIGINT, signal.SIGTERM) if is_chief else ()
 
     def _notice(self, number: int, frame: FrameType | None) -> None:
         self.noticed = True
@@ -36,8 +37,7 @@ class Interrupt:
             signal.signal(name, handler)
 
     def __enter__(self) -> "Interrupt":
-        noted = (signal.SIGINT, signal.SIGTERM) if from_environment().is_chief else ()
-        self._before = {s: signal.signal(s, self._notice) for s in noted}
+        self._before = {number: signal.signal(number, self._notice) for number in self._awaited}
         return self
 
     def __exit__(self, *_: object) -> None:

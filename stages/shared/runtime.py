@@ -28,6 +28,12 @@ def configure(runtime: Runtime, seed: int | None = 0) -> None:
         keras.utils.set_random_seed(seed)
 
 
+def replicas() -> int:
+    """How many replicas take part in the present step; one outside of steps."""
+    context = tf.distribute.get_replica_context()
+    return int(context.num_replicas_in_sync) if context else 1
+
+
 def device() -> str:
     """The kind of device that TensorFlow computes on."""
     return "GPU" if tf.config.list_physical_devices("GPU") else "CPU"

@@ -201,9 +201,10 @@ def train(
         KeyboardInterrupt: after a checkpoint was written, if the run was interrupted.
     """
     machines = machines or Machines()
-    run = Run(learner, schedule, seed, examples, machines.is_chief)
+    chief = machines.is_chief
+    run = Run(learner, schedule, seed, examples, chief)
     run.restore(checkpoints, machines)
-    with Interrupt() as interrupt, bar(description, schedule.steps, run.step) as shown:
+    with Interrupt(chief) as interrupt, bar(description, schedule.steps, run.step, chief) as shown:
         while run.step < schedule.steps:
             before = run.step
             loss = run.advance()

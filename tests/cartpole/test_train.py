@@ -12,7 +12,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from stages.cartpole.train import Training, Trial, fit
+from stages.cartpole.train import Training, fit
+from stages.cartpole.trial import Trial
 from stages.shared.checkpoint import Checkpoints
 from stages.shared.errors import InputError
 from stages.shared.files import digest
