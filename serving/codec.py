@@ -21,8 +21,10 @@ import orjson
 from serving.errors import RequestError, invalid, shown
 from serving.tensors import Place, Tensor, array, is_binary, kind
 from stages.shared.params import ServingLimits
+from stages.shared.savedmodel import SIGNATURE
 
 Arrays = dict[str, npt.NDArray[Any]]
+"""Arrays by input or output; an input's strings are `bytes` or `str` objects, an output's `bytes`."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def parse(body: bytes) -> Request:
     by_row = "instances" in document
     if by_row == ("inputs" in document):
         raise invalid(f"expected either 'instances' or 'inputs', found {'both' if by_row else 'neither'}")
-    return Request(signature or "serving_default", by_row, document["instances" if by_row else "inputs"])
+    return Request(signature or SIGNATURE, by_row, document["instances" if by_row else "inputs"])
 
 
 def decode(request: Request, inputs: Mapping[str, Tensor], limits: ServingLimits) -> Arrays:

@@ -19,6 +19,7 @@ from serving.guard import extra_headers
 from serving.metrics import Metrics
 from serving.registry import Registry
 from stages.shared.params import ServingLimits
+from stages.shared.savedmodel import SIGNATURE
 
 STATIC = Path(__file__).parent / "static"
 _INLINE = 1 << 16  # bytes; a larger body is read and written in a thread, so that others need not wait for it
@@ -55,13 +56,16 @@ class Server:
         body = await self._body(request)
         in_place = len(body) <= _INLINE
 
-        def read() -> tuple[codec.Request, codec.Arrays]:
+        def read() -> tuple[str, bool, codec.Arrays]:
+            if (rows := servable.read_rows(body, self._limits.instances)) is not None:
+                return SIGNATURE, True, rows
             asked = codec.parse(body)
-            return asked, codec.decode(asked, servable.signature(asked.signature).inputs, self._limits)
+            inputs = codec.decode(asked, servable.signature(asked.signature).inputs, self._limits)
+            return asked.signature, asked.by_row, inputs
 
-        asked, inputs = read() if in_place else await asyncio.to_thread(read)
-        outputs = await servable.run(asked.signature, inputs)
-        arguments = (outputs, asked.by_row, self._keep_name)
+        signature, by_row, inputs = read() if in_place else await asyncio.to_thread(read)
+        outputs = await servable.run(signature, inputs)
+        arguments = (outputs, by_row, self._keep_name)
         answer = codec.encode(*arguments) if in_place else await asyncio.to_thread(codec.encode, *arguments)
         return Response(answer, media_type=_JSON)
 

@@ -13,9 +13,10 @@ from serving.batching import Batcher
 from serving.codec import Arrays
 from serving.errors import RequestError, invalid, shown
 from serving.metrics import Metrics
+from serving.rows import RowReader
 from serving.tensors import SUPPORTED, Tensor
 from stages.shared.params import ServingBatching
-from stages.shared.savedmodel import TAG, read_graph
+from stages.shared.savedmodel import SIGNATURE, TAG, read_graph
 
 
 class Signature:
@@ -98,6 +99,8 @@ class Servable:
         self.signatures = {key: Signature(function) for key, function in self._model.signatures.items()}
         for signature in self.signatures.values():
             signature.warm_up()
+        default = self.signatures.get(SIGNATURE)
+        self.read_rows = RowReader(default.inputs if default else {})
         self._batchers = {
             key: Batcher(found, found.joinable, batching, pool, metrics.calls(name))
             for key, found in self.signatures.items()

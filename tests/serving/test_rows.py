@@ -1,0 +1,133 @@
+"""What the short way reads is what the long way would have read; all else it leaves to it."""
+
+import json
+from typing import Any
+
+import hypothesis
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving import codec
+from serving.errors import RequestError
+from serving.rows import RowReader
+from serving.tensors import Tensor
+from stages.shared.params import ServingLimits, ServingSection
+from tests.serving.test_properties import EXAMPLES, leaves
+
+TYPES = {"text": tf.string, "single": tf.float32, "double": tf.float64, "flag": tf.bool}
+INPUTS = {name: Tensor(name, dtype, (None,)) for name, dtype in TYPES.items()}
+READ = RowReader(INPUTS)
+ROW = {"text": "a", "single": 1.5, "double": 2, "flag": True}
+
+many = hypothesis.settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
+usual = {"text": st.text(), "single": st.floats(width=32), "double": st.floats(), "flag": st.booleans()}
+numbers = st.integers(-(2**70), 2**70) | st.floats()
+rows = st.fixed_dictionaries(usual) | st.fixed_dictionaries({**usual, "single": numbers, "double": numbers})
+spoilt = st.builds(lambda row, name, leaf: {**row, name: leaf}, rows, st.sampled_from([*usual, "more"]), leaves)
+
+
+@pytest.fixture(scope="module")
+def limits(settings: ServingSection) -> ServingLimits:
+    return settings.limits
+
+
+def same(short: codec.Arrays, body: bytes, limits: ServingLimits) -> bool:
+    """Whether the long way finds the same arrays, to the bit."""
+    long = codec.decode(codec.parse(body), INPUTS, limits)
+    return long.keys() == short.keys() and all(
+        found.dtype == short[name].dtype
+        and (
+            [text.encode() for text in short[name]] == found.tolist()
+            if found.dtype == object
+            else found.tobytes() == short[name].tobytes()
+        )
+        for name, found in long.items()
+    )
+
+
+def body_of(*instances: Any, **more: Any) -> bytes:
+    return json.dumps({"instances": instances, **more}).encode()
+
+
+@many
+@given(instances=st.lists(rows, min_size=1, max_size=4))
+def test_it_reads_the_same(limits: ServingLimits, instances: list[dict[str, Any]]) -> None:
+    body = body_of(*instances)
+    found = READ(body, limits.instances)
+    assert found is None or same(found, body, limits)
+    usual = np.isfinite(np.array([[row["single"], row["double"]] for row in instances], float)).all()
+    fits = usual and all(abs(row["single"]) < 3e38 for row in instances)
+    assert not fits or found is not None
+
+
+@many
+@given(instances=st.lists(rows | spoilt, max_size=3), change=st.tuples(st.integers(0, 200), st.binary(max_size=2)))
+def test_it_reads_nothing_that_is_wrong(limits: ServingLimits, instances: list[Any], change: tuple[int, bytes]) -> None:
+    body = bytearray(body_of(*instances))
+    at, new = change
+    body[at : at + len(new)] = new
+    found = READ(bytes(body), limits.instances)
+    assert found is None or same(found, bytes(body), limits)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(body_of(), id="no instance"),
+        pytest.param(body_of(*[ROW] * 4), id="over the limit"),
+        pytest.param(body_of({**ROW, "more": 1}), id="one input more"),
+        pytest.param(body_of({"text": "a"}), id="inputs missing"),
+        pytest.param(body_of(ROW, inputs={}), id="both keys"),
+        pytest.param(b'{"inputs": {}}', id="columns"),
+        pytest.param(body_of(ROW, signature_name="other"), id="another signature"),
+        pytest.param(body_of({**ROW, "single": "1.5"}), id="a number as text"),
+        pytest.param(body_of({**ROW, "single": True}), id="a truth value as a number"),
+        pytest.param(body_of({**ROW, "flag": 1}), id="a number as a truth value"),
+        pytest.param(body_of({**ROW, "text": {"b64": "aGk="}}), id="binary data"),
+        pytest.param(body_of({**ROW, "double": float("nan")}), id="not a number"),
+        pytest.param(body_of({**ROW, "single": 1e39}), id="too large for its type"),
+        pytest.param(body_of({**ROW, "double": 10**400}), id="too large for any"),
+        pytest.param(body_of({**ROW, "text": "\ud800"}), id="half a character"),
+        pytest.param(body_of(ROW).replace(b'"a"', b'"\xff"'), id="not UTF-8"),
+        pytest.param(b"[" * 100_000, id="nested without end"),
+        pytest.param(b"", id="nothing"),
+    ],
+)
+def test_it_leaves_all_else(body: bytes) -> None:
+    assert READ(body, 3) is None
+
+
+def test_a_key_named_twice_counts_as_last_named(limits: ServingLimits) -> None:
+    body = body_of(ROW).replace(b'"single": 1.5', b'"single": 1.5, "single": 2.5')
+    found = READ(body, limits.instances)
+    assert found is not None
+    assert found["single"].tolist() == [2.5]
+    assert same(found, body, limits)
+
+
+def test_the_default_signature_may_be_named() -> None:
+    for name in ("", "serving_default"):
+        assert READ(body_of(ROW, signature_name=name), 3) is not None
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        pytest.param([Tensor("x", tf.float32, (None,))], id="one input, which needs no name"),
+        pytest.param([Tensor("x", tf.float32, (None,)), Tensor("y", tf.int32, (None,))], id="whole numbers"),
+        pytest.param([Tensor("x", tf.float32, (None,)), Tensor("y", tf.float32, (None, 2))], id="a list an instance"),
+        pytest.param([Tensor("x", tf.float32, None), Tensor("y", tf.float32, (None,))], id="any shape"),
+        pytest.param([], id="no default signature"),
+    ],
+)
+def test_other_signatures_go_the_long_way(inputs: list[Tensor]) -> None:
+    read = RowReader({tensor.name: tensor for tensor in inputs})
+    assert read(body_of({tensor.name: 1 for tensor in inputs}), 3) is None
+
+
+def test_what_it_leaves_is_told_as_ever(limits: ServingLimits) -> None:
+    with pytest.raises(RequestError, match="input 'single', instance 1: expected a number, found a string"):
+        codec.decode(codec.parse(body_of(ROW, {**ROW, "single": "x"})), INPUTS, limits)
