@@ -3,7 +3,7 @@
 Each agent runs in an environment of its own, which is created below `.benchmarks/`; runs of different agents take
 turns, each on one core. Writes `dqn.csv` (every run), `dqn.md` (medians, ranges) and `dqn.png`.
 
-    python -m benchmarks.dqn --seeds 5
+    python -m benchmarks.dqn --seeds 20
 """
 
 import argparse
@@ -47,6 +47,7 @@ class Agent:
     label: str
     module: str
     requirements: tuple[str, ...]
+    slow: bool = False
 
     def python(self) -> Path:
         """The interpreter of its environment, made on first use; without requirements, the project's own."""
@@ -69,8 +70,10 @@ def same(*packages: str) -> tuple[str, ...]:
 AGENTS = (
     Agent("this project", "ours", ()),
     Agent("same recipe, eager PyTorch", "recipe_torch", ("torch==2.13.0", *same(*LOOP))),
-    Agent("Stable-Baselines3, Zoo parameters", "zoo_sb3", ("torch==2.13.0", "stable-baselines3==2.9.2")),
-    Agent("single environment, CleanRL's parameters", "single_torch", ("torch==2.13.0", *same("gymnasium", "numpy"))),
+    Agent("Stable-Baselines3, Zoo parameters", "zoo_sb3", ("torch==2.13.0", "stable-baselines3==2.9.2"), True),
+    Agent(
+        "single environment, CleanRL's parameters", "single_torch", ("torch==2.13.0", *same("gymnasium", "numpy")), True
+    ),
 )
 
 
@@ -173,7 +176,8 @@ def plot(path: Path, rows: list[Row]) -> None:
 def main() -> None:
     """Run all, write the results after each round."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5, help="runs of each agent in each environment")
+    parser.add_argument("--seeds", type=int, default=20, help="runs of each agent in each environment")
+    parser.add_argument("--slow-seeds", type=int, default=3, help="at most so many of those that take a minute")
     parser.add_argument("--envs", nargs="+", choices=SETS, default=list(SETS))
     modules = [agent.module for agent in AGENTS]
     parser.add_argument("--agents", nargs="+", choices=modules, default=modules)
@@ -182,7 +186,7 @@ def main() -> None:
     rows: list[Row] = []
     for seed in range(args.seeds):
         for env in args.envs:
-            for agent in (a for a in AGENTS if a.module in args.agents):
+            for agent in (a for a in AGENTS if a.module in args.agents and not (a.slow and seed >= args.slow_seeds)):
                 rows.append(run(agent, env, seed))
                 print(json.dumps(rows[-1]), flush=True)
         write_table(args.results / "dqn.csv", rows, COLUMNS)

@@ -30,10 +30,12 @@ def training(params: TrainCartpole, buffer: int, prioritised: bool) -> Training:
     run = Training(dataclasses.replace(params, train=train))
     run.learner.compile()
     random = np.random.default_rng(0)
-    observation = random.normal(size=(buffer, run.config["observations"])).astype(np.float32)
-    action = random.integers(0, run.config["actions"], buffer).astype(np.int32)
-    reward = np.zeros(buffer, np.float32)
-    run.replay.add(observation, action, reward, reward + 0.9, observation)
+    transitions = np.zeros(buffer, run.replay.transitions.dtype)
+    for name in ("observation", "next"):
+        transitions[name] = random.normal(size=transitions[name].shape)
+    transitions["action"] = random.integers(0, run.config["actions"], buffer)
+    transitions["discount"] = 0.9
+    run.replay.add(transitions)
     return run
 
 
@@ -54,7 +56,7 @@ def buffers(params: TrainCartpole) -> list[str]:
     for buffer in BUFFERS:
         for prioritised in (False, True):
             run = training(params, buffer, prioritised)
-            size = sum(array.nbytes for array in run.replay.arrays.values())
+            size = run.replay.transitions.nbytes
             size += run.replay.tree.nodes.nbytes if run.replay.tree else 0
             rate = params.train.updates / seconds(run._learn, CALLS)
             how = "by priority" if prioritised else "uniformly"

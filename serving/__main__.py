@@ -9,7 +9,7 @@ from pathlib import Path
 from serving import published
 from serving.publish import publish_all
 from stages.shared.errors import InputError, run
-from stages.shared.params import Serving
+from stages.shared.params import Serving, add_params
 
 TOKEN = "SERVING_TOKEN"
 
@@ -26,7 +26,7 @@ def arguments() -> argparse.Namespace:
         action="store_true",
         help='answer {"outputs": 7.3} rather than 7.3 where a model has one output',
     )
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    add_params(parser)
     return parser.parse_args()
 
 

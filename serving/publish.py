@@ -7,7 +7,7 @@ from pathlib import Path
 from serving import published
 from stages.shared import files
 from stages.shared.errors import InputError, run
-from stages.shared.params import Serving
+from stages.shared.params import Serving, add_params
 
 
 def checked_digest(predictions: Path) -> str:
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--models", type=Path, default=Path("models"), help="exported models")
     parser.add_argument("--results", type=Path, default=Path("results"), help="their prediction checks")
     parser.add_argument("--published", type=Path, default=published.PUBLISHED)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    add_params(parser)
     args = parser.parse_args()
     keep = Serving.read(args.params).serving.keep
     publish_all(args.workload, args.models, args.results, args.published, keep)

@@ -8,7 +8,7 @@ from typing import Any
 from stages.shared import runtime, savedmodel, weights
 from stages.shared.errors import InputError, run
 from stages.shared.files import read_json
-from stages.shared.params import READERS
+from stages.shared.params import READERS, add_params
 
 
 def main() -> None:
@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("workload")
     parser.add_argument("weights", type=Path, help="folder of the trained weights")
     parser.add_argument("model", type=Path, help="SavedModel to write")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    add_params(parser)
     args = parser.parse_args()
     params: Any = READERS[f"export@{args.workload}"].read(args.params)
     network = importlib.import_module(f"stages.{args.workload}.model")

@@ -15,7 +15,7 @@ import tensorflow as tf
 from stages.shared import runtime
 from stages.shared.errors import InputError, run
 from stages.shared.files import digest, read_json, write_json
-from stages.shared.params import READERS
+from stages.shared.params import READERS, add_params
 from stages.shared.request import Columns, columns, example, read_instances, rows
 from stages.shared.savedmodel import SIGNATURE, TAG, Predictor, read_provenance, serving_signature
 
@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("request", type=Path, help='{"instances": [...]} to send')
     parser.add_argument("expected", type=Path, help="what the answers should be")
     parser.add_argument("predictions", type=Path, help="file to write the answers to")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    add_params(parser)
     args = parser.parse_args()
     params: Any = READERS[f"predict@{args.workload}"].read(args.params)
 

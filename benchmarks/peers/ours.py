@@ -37,7 +37,7 @@ def main() -> None:
     while run.steps < params.train.max_steps and not run.round():
         pass
     looped, wall = time.process_time(), time.perf_counter() - wall
-    model.save(args.weights, run.learner.arrays["online"], run.config)
+    model.save(run.learner.online, run.config, args.weights)
     measured = {
         "import_cpu": imported,
         "compile_cpu": compiled - imported,

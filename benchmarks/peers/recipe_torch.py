@@ -23,13 +23,13 @@ class Learner:
 
     def __init__(self, config: dict[str, Any], numbers: CartpoleTrain, random: np.random.Generator) -> None:
         self.numbers, self.updates = numbers, 0
-        self.arrays = {"online": model.initial(config, random)}
-        self.online, self.target = self._network(config), self._network(config)
-        self.adam = torch.optim.Adam(self.online.parameters(), numbers.learning_rate, eps=agent.EPSILON)
+        self.online = model.initial(config, random)
+        self.network, self.valued = self._network(config), self._network(config)
+        self.adam = torch.optim.Adam(self.network.parameters(), numbers.learning_rate, eps=agent.EPSILON)
 
     def _network(self, config: dict[str, Any]) -> torch.nn.Sequential:
         layers: list[torch.nn.Module] = []
-        parts = model.split(self.arrays["online"], config, np.reshape)
+        parts = model.split(self.online, config)
         for kernel, bias in zip(parts[::2], parts[1::2], strict=True):
             linear = torch.nn.Linear(*kernel.shape)
             linear.weight.data, linear.bias.data = torch.tensor(kernel.T.copy()), torch.tensor(bias)
@@ -39,29 +39,29 @@ class Learner:
     def compile(self) -> None:
         """Nothing to compile."""
 
-    def learn(self, batches: tuple[npt.NDArray[Any], ...]) -> npt.NDArray[np.float32]:
+    def learn(self, transitions: npt.NDArray[np.void], weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Make one update with each batch."""
         errors = []
         low, high = self.numbers.targets or (-np.inf, np.inf)
-        parts = [torch.from_numpy(part) for part in batches]
-        for observation, action, reward, discount, after, weight in zip(*parts, strict=True):
+        parts = [torch.tensor(transitions[name]) for name in transitions.dtype.names or ()]
+        for observation, action, reward, discount, after, weight in zip(*parts, torch.from_numpy(weights), strict=True):
             with torch.no_grad():
-                best = self.online(after).argmax(1, keepdim=True)
-                worth = self.target(after).gather(1, best)[:, 0]
+                best = self.network(after).argmax(1, keepdim=True)
+                worth = self.valued(after).gather(1, best)[:, 0]
                 aim = (reward + discount * worth).clamp(low, high)
-            error = aim - self.online(observation).gather(1, action[:, None].long())[:, 0]
+            error = aim - self.network(observation).gather(1, action[:, None].long())[:, 0]
             self.adam.zero_grad()
             (weight * error**2).mean().backward()
             self.adam.step()
             self.updates += 1
             if self.updates % self.numbers.target.every == 0:
-                self.target.load_state_dict(self.online.state_dict())
+                self.valued.load_state_dict(self.network.state_dict())
             errors.append(error.detach())
-        self.arrays["online"] = self._flat()
+        self.online = self._flat()
         return np.asarray(torch.stack(errors))
 
     def _flat(self) -> npt.NDArray[np.float32]:
-        parts = [p.detach().numpy().T.ravel() for p in self.online.parameters()]
+        parts = [p.detach().numpy().T.ravel() for p in self.network.parameters()]
         return np.concatenate(parts)
 
 

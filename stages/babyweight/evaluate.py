@@ -10,7 +10,7 @@ import numpy.typing as npt
 from stages.shared import runtime
 from stages.shared.errors import run
 from stages.shared.files import read_json, significant, whole_folder, write_json, write_table
-from stages.shared.params import EvaluateBabyweight
+from stages.shared.params import EvaluateBabyweight, add_params
 from stages.shared.savedmodel import Predictor
 
 BATCH = 16384
@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="prepared folder with the test births")
     parser.add_argument("metrics", type=Path, help="file to write the metrics to")
     parser.add_argument("plots", type=Path, help="folder to write the tables to")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    add_params(parser)
     args = parser.parse_args()
     params = EvaluateBabyweight.read(args.params)
 

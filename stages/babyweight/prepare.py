@@ -34,7 +34,7 @@ from stages.babyweight.births import (
 from stages.babyweight.synthetic import BLOCK_ROWS, FACTS, Generator, read_facts
 from stages.shared import files
 from stages.shared.errors import InputError, run
-from stages.shared.params import BabyweightPrepare, BabyweightSource, PrepareBabyweight
+from stages.shared.params import BabyweightPrepare, BabyweightSource, PrepareBabyweight, add_params
 
 SAMPLE_ROWS = 1000
 _QUOTED_ROWS = 5
@@ -301,7 +301,7 @@ def main() -> None:
     parser.add_argument("sample", type=Path, help=f"CSV file to write the first {SAMPLE_ROWS} births to")
     parser.add_argument("metrics", type=Path, help="file to write the counts to")
     parser.add_argument("--facts", type=Path, default=FACTS, help="figures that synthetic births follow")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    add_params(parser)
     args = parser.parse_args()
     params = PrepareBabyweight.read(args.params)
 

@@ -21,7 +21,7 @@ import yaml
 from stages.babyweight.births import COLUMNS, VOCABULARIES
 from stages.shared import files
 from stages.shared.errors import InputError, run
-from stages.shared.params import PrepareBabyweight
+from stages.shared.params import PrepareBabyweight, add_params
 
 FACTS = Path("data/raw/babyweight/facts.yaml")
 GRAMS_PER_POUND = 453.59237
@@ -231,7 +231,7 @@ def main() -> None:
     parser.add_argument("rows", type=int, help="how many")
     parser.add_argument("output", type=Path, help="the CSV file to write")
     parser.add_argument("--facts", type=Path, default=FACTS)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    add_params(parser)
     args = parser.parse_args()
     if args.rows < 1:
         raise InputError(f"rows: {args.rows}; expected 1 or more")

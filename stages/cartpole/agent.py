@@ -7,6 +7,7 @@ error in place of Huber's, Adam in place of RMSProp, and in many updates a call.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from stages.cartpole import model
 from stages.cartpole.model import Floats, initial, split
+from stages.cartpole.replay import Transitions, transition
 from stages.shared.checkpoint import Arrays
 from stages.shared.errors import InputError
 from stages.shared.params import CartpoleExploration, CartpoleTrain
@@ -64,16 +67,21 @@ class Policy:
 
     def set(self, flat: Floats) -> None:
         """Take these weights."""
-        self.layers = split(flat, self.config, np.reshape)
+        layers = split(flat, self.config)
+        self._kernels = layers[::2]
+        shifts: list[Floats] = []
+        # max(x + b, 0) is max(x, -b) + b, where b can wait: it adds the same to every row of the next layer.
+        for kernel, bias in zip(self._kernels, layers[1::2], strict=True):
+            shifts.append(bias + shifts[-1] @ kernel if shifts else bias)
+        self._least, self._head = [-shift for shift in shifts[:-1]], shifts[-1]
 
     def __call__(self, scaled: Floats) -> Indices:
         """Best actions int64 [n] for observations that are divided by their scale, float32 [n, observations]."""
         values = scaled
-        for layer in range(0, len(self.layers) - 2, 2):
-            values = values @ self.layers[layer]
-            values += self.layers[layer + 1]
-            np.maximum(values, 0, out=values)
-        values = values @ self.layers[-2] + self.layers[-1]
+        for kernel, least in zip(self._kernels[:-1], self._least, strict=True):
+            values = values @ kernel
+            np.maximum(values, least, out=values)
+        values = values @ self._kernels[-1] + self._head
         # What dueling adds to every action alike does not change which is best.
         best: Indices = np.argmax(values[:, self.config["dueling"] :], axis=1)
         return best
@@ -103,8 +111,9 @@ class Exploration:
     def replace(self, greedy: Indices, step: int, random: np.random.Generator) -> Indices:
         """Actions [envs] to take where `greedy` are the best."""
         action, left = self.arrays["action"], self.arrays["left"]
-        begin = (left == 0) & (random.random(len(left)) < self.share(step))
-        np.copyto(action, random.integers(0, self.actions, len(left)), where=begin)
+        chance, pick = random.random((2, len(left)))
+        begin = (left == 0) & (chance < self.share(step))
+        np.copyto(action, (pick * self.actions).astype(np.int64), where=begin)
         np.copyto(left, random.geometric(1 / self.schedule.hold, len(left)), where=begin)
         taken = np.where(left > 0, action, greedy)
         np.maximum(left - 1, 0, out=left)
@@ -134,14 +143,23 @@ class Learner:
     def __init__(self, config: dict[str, Any], train: CartpoleTrain, random: np.random.Generator) -> None:
         first = initial(config, random)
         self.arrays: Arrays = {
-            "online": first,
-            "target": first.copy(),  # a restored run writes into each
-            "mean": np.zeros_like(first),
-            "square": np.zeros_like(first),
+            "state": np.stack([first, first, np.zeros_like(first), np.zeros_like(first)]),
             "updates": np.zeros((), np.int32),
         }
         self._update = _compile(config, train)
         self._shape, self._observations = (train.updates, train.batch_size), config["observations"]
+
+    @property
+    def online(self) -> Floats:
+        """Weights that learn [parameters]."""
+        weights: Floats = self.arrays["state"][0]
+        return weights
+
+    @property
+    def target(self) -> Floats:
+        """Weights that value what comes after [parameters]."""
+        weights: Floats = self.arrays["state"][1]
+        return weights
 
     @property
     def updates(self) -> int:
@@ -150,70 +168,82 @@ class Learner:
 
     def compile(self) -> None:
         """Trace and compile now what the first `learn` would: a call with nothing in it, whose result is dropped."""
-        row = np.zeros(self._shape, np.float32)
-        observation = np.zeros((*self._shape, self._observations), np.float32)
-        self._update(tuple(self.arrays.values()), (observation, row.astype(np.int32), row, row, observation, row))
+        nothing = np.zeros(self._shape, transition(self._observations))
+        self._call(nothing, np.zeros(self._shape, np.float32))
 
-    def learn(self, batches: tuple[npt.NDArray[Any], ...]) -> Floats:
+    def learn(self, transitions: Transitions, weights: Floats) -> Floats:
         """Make one update with each batch.
 
         Args:
-            batches: observation [updates, batch, observations], action, return and discount [updates, batch],
-                next observation and importance weight in the same shapes.
+            transitions: [updates, batch].
+            weights: of their importance, [updates, batch].
 
         Returns:
             The temporal-difference errors before each update, float32 [updates, batch].
         """
-        *state, errors = self._update(tuple(self.arrays.values()), batches)
-        self.arrays = {name: np.asarray(value) for name, value in zip(self.arrays, state, strict=True)}
+        state, updates, errors = self._call(transitions, weights)
+        self.arrays = {"state": np.asarray(state), "updates": np.asarray(updates)}
         return errors.numpy()  # type: ignore[no-any-return]
+
+    def _call(self, transitions: Transitions, weights: Floats) -> Any:
+        rows = transitions.view(np.float32).reshape(*self._shape, -1)
+        return self._update(self.arrays["state"], self.arrays["updates"], rows, weights)
 
 
 def _compile(config: dict[str, Any], train: CartpoleTrain) -> Callable[..., Any]:
-    """The learner's call: (online, target, mean, square, updates), batches to the same state and errors."""
-    dueling, actions = config["dueling"], config["actions"]
+    """The learner's call: state [4, parameters], updates, transitions, weights to new state and updates, and errors.
 
-    def values(flat: tf.Tensor, scaled: tf.Tensor) -> tf.Tensor:
-        return _values(split(flat, config, tf.reshape), scaled, dueling)
+    The state's rows are the online and the target network's weights, and Adam's two moments.
+    """
+    dueling, actions, shapes = config["dueling"], config["actions"], model.shapes(config)
+    sizes = [math.prod(shape) for shape in shapes]
+    fields = [config["observations"], 1, 1, 1, config["observations"]]  # of a transition
 
-    def aims(online: tf.Tensor, target: tf.Tensor, reward: Any, discount: Any, after: Any) -> tf.Tensor:
-        worth = values(target, after)
-        best = tf.argmax(values(online, after) if train.double else worth, axis=1)
+    def layers(flat: tf.Tensor) -> list[tf.Tensor]:
+        return [tf.reshape(part, shape) for part, shape in zip(tf.split(flat, sizes), shapes, strict=True)]
+
+    def aims(online: list[tf.Tensor], target: list[tf.Tensor], reward: Any, discount: Any, after: Any) -> tf.Tensor:
+        worth = _values(target, after, dueling)
+        best = tf.argmax(_values(online, after, dueling) if train.double else worth, axis=1)
         aim = reward + discount * tf.reduce_sum(worth * tf.one_hot(best, actions), axis=1)
         return aim if train.targets is None else tf.clip_by_value(aim, *train.targets)
 
-    def follow(target: tf.Tensor, online: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-        if train.target.kind == "soft":
-            return target + train.target.rate * (online - target)
-        return tf.where(count % train.target.every == 0, online, target)
-
-    def update(index: tf.Tensor, state: Any, errors: tf.Tensor, batches: Any) -> Any:
-        online, target, mean, square, count = state
-        observation, action, reward, discount, after, weight = (part[index] for part in batches)
-        aim = aims(online, target, reward, discount, after)
+    def update(state: Any, batch: tf.Tensor, weight: tf.Tensor, rate: tf.Tensor, share: tf.Tensor) -> Any:
+        online, target, mean, square = state
+        observation, action, reward, discount, after = tf.split(batch, fields, axis=1)
+        action, reward, discount = (tf.squeeze(part, axis=1) for part in (action, reward, discount))
+        now = layers(online)
+        aim = aims(now, layers(target), reward, discount, after)
         with tf.GradientTape() as tape:
-            tape.watch(online)
-            taken = tf.reduce_sum(values(online, observation) * tf.one_hot(action, actions), axis=1)
+            tape.watch(now)
+            taken = tf.reduce_sum(
+                _values(now, observation, dueling) * tf.one_hot(tf.cast(action, tf.int32), actions), axis=1
+            )
             error = aim - taken
             loss = tf.reduce_mean(weight * error**2)
-        gradient = tape.gradient(loss, online)
-        count += 1
-        times = tf.cast(count, tf.float32)
+        gradient = tf.concat([tf.reshape(part, [-1]) for part in tape.gradient(loss, now)], axis=0)
         mean += (gradient - mean) * (1 - DECAY_1)
         square += (gradient**2 - square) * (1 - DECAY_2)
-        rate = train.learning_rate * tf.sqrt(1 - DECAY_2**times) / (1 - DECAY_1**times)
         online -= rate * mean / (tf.sqrt(square) + EPSILON)
-        state = (online, follow(target, online, count), mean, square, count)
-        return index + 1, state, tf.tensor_scatter_nd_update(errors, [[index]], [error])
+        target = share * online + (1.0 - share) * target
+        return (online, target, mean, square), error
 
     # One loop, so that one update is traced and compiled: sixteen in a row take sixteen times as long.
     @tf.function(jit_compile=train.xla, autograph=False)  # type: ignore[untyped-decorator]
-    def learn(state: Any, batches: Any) -> Any:
-        _, state, errors = tf.while_loop(
-            lambda index, *_: index < train.updates,
-            lambda index, state, errors: update(index, state, errors, batches),
-            (0, state, tf.zeros([train.updates, train.batch_size])),
-        )
-        return *state, errors
+    def learn(state: tf.Tensor, updates: tf.Tensor, transitions: tf.Tensor, weights: tf.Tensor) -> Any:
+        counts = updates + tf.range(1, train.updates + 1)
+        times = tf.cast(counts, tf.float32)
+        rates = train.learning_rate * tf.sqrt(1 - DECAY_2**times) / (1 - DECAY_1**times)
+        shares = tf.cast(counts % train.target.every == 0, tf.float32)
+        if train.target.kind == "soft":
+            shares = tf.fill([train.updates], train.target.rate)
+
+        def body(index: tf.Tensor, state: Any, errors: tf.Tensor) -> Any:
+            state, error = update(state, transitions[index], weights[index], rates[index], shares[index])
+            return index + 1, state, tf.tensor_scatter_nd_update(errors, [[index]], [error])
+
+        first = (0, tuple(tf.unstack(state)), tf.zeros([train.updates, train.batch_size]))
+        _, state, errors = tf.while_loop(lambda index, *_: index < train.updates, body, first)
+        return tf.stack(state), counts[-1], errors
 
     return learn  # type: ignore[no-any-return]

@@ -12,7 +12,7 @@ from stages.cartpole.render import Answers, animate, plot_values
 from stages.shared import runtime
 from stages.shared.errors import InputError, run
 from stages.shared.files import significant, whole_folder, write_json, write_table
-from stages.shared.params import EvaluateCartpole
+from stages.shared.params import EvaluateCartpole, add_params
 from stages.shared.savedmodel import PROVENANCE, Predictor, read_provenance
 
 
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="SavedModel to measure")
     parser.add_argument("metrics", type=Path, help="file to write the metrics to")
     parser.add_argument("plots", type=Path, help="folder to write returns and pictures to")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    add_params(parser)
     args = parser.parse_args()
     params = EvaluateCartpole.read(args.params)
 

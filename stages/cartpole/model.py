@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,13 +35,10 @@ def shapes(config: dict[str, Any]) -> list[tuple[int, ...]]:
     return [shape for pair in itertools.pairwise(sizes) for shape in (pair, pair[1:])]
 
 
-def split(flat: Any, config: dict[str, Any], reshape: Callable[..., Any]) -> list[Any]:
-    """Cut a flat vector [parameters] into kernels and biases; `reshape` is NumPy's or TensorFlow's."""
-    ends = list(itertools.accumulate((math.prod(shape) for shape in shapes(config)), initial=0))
-    return [
-        reshape(flat[start:end], shape)
-        for (start, end), shape in zip(itertools.pairwise(ends), shapes(config), strict=True)
-    ]
+def split(flat: Floats, config: dict[str, Any]) -> list[Floats]:
+    """Cut a flat vector [parameters] into kernels and biases, which share its memory."""
+    ends = itertools.accumulate(math.prod(shape) for shape in shapes(config))
+    return [part.reshape(shape) for part, shape in zip(np.split(flat, list(ends)[:-1]), shapes(config), strict=True)]
 
 
 def initial(config: dict[str, Any], random: np.random.Generator) -> Floats:
@@ -55,10 +51,10 @@ def initial(config: dict[str, Any], random: np.random.Generator) -> Floats:
     return np.concatenate(parts).astype(np.float32)
 
 
-def save(path: Path, flat: Floats, config: dict[str, Any]) -> None:
+def save(flat: Floats, config: dict[str, Any], path: Path) -> None:
     """Write weights as Keras does (`.weights.h5`), without importing Keras: that takes longer than to train."""
     with h5py.File(path, "w") as file:
-        for index, array in enumerate(split(flat, config, np.reshape)):
+        for index, array in enumerate(split(flat, config)):
             layer, part = divmod(index, 2)
             file[f"layers/dense{f'_{layer}' if layer else ''}/vars/{part}"] = array
 

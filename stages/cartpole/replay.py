@@ -1,4 +1,6 @@
-"""Replay memory: transitions in preallocated arrays, n-step returns, priorities in a sum tree."""
+"""Replay memory: transitions in a preallocated array, n-step returns, priorities in a sum tree."""
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +10,18 @@ from stages.shared.checkpoint import Arrays
 Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
+Transitions = npt.NDArray[np.void]
+
+
+def transition(observations: int) -> np.dtype[np.void]:
+    """What one transition consists of, all float32: a batch is a matrix as it lies in memory.
+
+    Args:
+        observations: size of an observation.
+    """
+    numbers = ("action", "return", "discount")
+    vector = (np.float32, (observations,))
+    return np.dtype([("observation", *vector), *((name, np.float32) for name in numbers), ("next", *vector)])
 
 
 class Steps:
@@ -29,45 +43,50 @@ class Steps:
         self.gamma = np.float32(gamma)
         # One row for each of the last n steps, used in turn; `open` marks the transitions not yet given out.
         self.arrays: Arrays = {
-            "observation": np.zeros((n, envs, observations), np.float32),
-            "action": np.zeros((n, envs), np.int32),
-            "reward": np.zeros((n, envs), np.float32),
-            "discount": np.zeros((n, envs), np.float32),
+            "transitions": np.zeros((n, envs), transition(observations)),
             "open": np.zeros((n, envs), np.bool_),
         }
         self.taken = 0
 
     def add(
-        self, observation: Floats, action: Indices, reward: Floats, terminated: Flags, ended: Flags, counts: Flags
-    ) -> tuple[Floats, npt.NDArray[np.int32], Floats, Floats, Indices]:
-        """Take one step of every environment; give the transitions that it completes.
+        self,
+        observation: Floats,
+        action: Indices,
+        reward: Floats,
+        after: Floats,
+        terminated: Flags,
+        ended: Flags,
+        counts: Flags,
+    ) -> Transitions:
+        """Take one step of every environment.
 
         Args:
             observation: before the step, [envs, observations].
             action: [envs].
             reward: [envs].
+            after: the observation after the step, [envs, observations].
             terminated: whether the episode ended in a terminal state [envs].
             ended: whether it ended, there or at a time limit [envs].
             counts: whether the step was one: the one after an end only resets [envs].
 
         Returns:
-            Of the completed: observation, action, n-step return, discount, and the environment whose
-            observation after this step is the one that the transition leads to.
+            The transitions that it completes.
         """
-        known = self.arrays
-        rows = len(known["open"])
-        row, last = self.taken % rows, (self.taken + 1) % rows
+        known, still = self.arrays["transitions"], self.arrays["open"]
+        row, last = self.taken % len(known), (self.taken + 1) % len(known)
         known["observation"][row], known["action"][row] = observation, action
-        known["reward"][row], known["discount"][row], known["open"][row] = 0.0, 1.0, counts
-        known["reward"] += known["discount"] * reward
+        known["return"][row], known["discount"][row], still[row] = 0.0, 1.0, counts
+        known["return"] += known["discount"] * reward
         known["discount"] *= self.gamma
-        complete = known["open"] & ended
-        complete[last] = known["open"][last]
-        known["open"] &= ~complete
+        complete = still & ended
+        complete[last] = still[last]
+        still &= ~complete
         self.taken += 1
-        at, env = np.nonzero(complete)
-        discount = known["discount"][at, env] * ~terminated[env]
-        return known["observation"][at, env], known["action"][at, env], known["reward"][at, env], discount, env
+        _, env = np.nonzero(complete)
+        given = known[complete]
+        given["discount"] *= ~terminated[env]
+        given["next"] = after[env]
+        return given
 
 
 class SumTree:
@@ -116,13 +135,7 @@ class Replay:
 
     def __init__(self, capacity: int, observations: int, exponent: float | None) -> None:
         self.capacity = capacity
-        self.arrays: Arrays = {
-            "observation": np.zeros((capacity, observations), np.float32),
-            "action": np.zeros(capacity, np.int32),
-            "reward": np.zeros(capacity, np.float32),
-            "discount": np.zeros(capacity, np.float32),
-            "next": np.zeros((capacity, observations), np.float32),
-        }
+        self.transitions = np.zeros(capacity, transition(observations))
         self.added = 0
         self.exponent = exponent
         self.tree = None if exponent is None else SumTree(capacity)
@@ -131,16 +144,14 @@ class Replay:
     def __len__(self) -> int:
         return min(self.added, self.capacity)
 
-    def add(
-        self, observation: Floats, action: npt.NDArray[np.int32], reward: Floats, discount: Floats, after: Floats
-    ) -> None:
+    def add(self, transitions: Transitions) -> None:
         """Write transitions over the oldest; a new one has the highest priority seen."""
-        places = (self.added + np.arange(len(action))) % self.capacity
-        for name, values in zip(self.arrays, (observation, action, reward, discount, after), strict=True):
-            self.arrays[name][places] = values
-        if self.tree and len(places):
-            self.tree.update(places, self.highest)
-        self.added += len(action)
+        first, after = self.added % self.capacity, self.added % self.capacity + len(transitions)
+        places: Any = slice(first, after) if after <= self.capacity else np.arange(first, after) % self.capacity
+        self.transitions[places] = transitions
+        if self.tree and len(transitions):
+            self.tree.update(np.arange(first, after) % self.capacity, self.highest)
+        self.added += len(transitions)
 
     def sample(self, shape: tuple[int, int], random: np.random.Generator, correction: float) -> tuple[Indices, Floats]:
         """Draw transitions, with replacement.

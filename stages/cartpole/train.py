@@ -3,6 +3,7 @@
 import argparse
 import math
 import sys
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from stages.cartpole.trial import Trial
 from stages.shared import runtime, weights
 from stages.shared.checkpoint import Arrays, Checkpoints, run_digest
 from stages.shared.errors import InputError, run
-from stages.shared.files import significant, whole_folder, write_json, write_table
+from stages.shared.files import significant, write_json
 from stages.shared.params import TrainCartpole
 from stages.shared.progress import Interrupt, bar
 from stages.shared.provenance import describe
@@ -57,17 +58,18 @@ class Training:
         self.policy = Policy(self.config)
         self.learner = Learner(self.config, train, stream(seed, WEIGHTS))
         self.exploration = Exploration(train.exploration, train.envs, actions)
-        self.transitions = Steps(train.n_step, train.gamma, train.envs, size)
+        self.open = Steps(train.n_step, train.gamma, train.envs, size)
         exponent = train.prioritised.exponent if train.prioritised.enabled else None
         self.replay = Replay(train.buffer, size, exponent)
         self.random = {"acting": stream(seed, ACTING), "replay": stream(seed, REPLAY)}
-        self.policy.set(self.learner.arrays["online"])
+        self.policy.set(self.learner.online)
         self.observation = self._reset()
         self.ended = np.zeros(train.envs, np.bool_)
         self.returns = np.zeros(train.envs)
+        self.action_type = np.min_scalar_type(actions)
         self.taken: list[npt.NDArray[np.unsignedinteger[Any]]] = []
-        self.steps, self.best, self.loss = 0, -math.inf, math.nan
-        self.history: list[dict[str, float]] = []
+        self.steps, self.best, self.loss = 0, 0.0, math.nan
+        self.history: list[list[float]] = []  # of an episode, what COLUMNS says
 
     def _reset(self) -> npt.NDArray[np.float32]:
         return self._scaled(self.envs.reset(seed=environment_seed(self.seed, ENVIRONMENT))[0])
@@ -83,31 +85,29 @@ class Training:
         """Step every environment once; remember the transitions, note the episodes that ended."""
         share = self.exploration.share(self.steps)
         action = self.exploration.replace(self.policy(self.observation), self.steps, self.random["acting"])
-        self.taken.append(action.astype(np.min_scalar_type(self.config["actions"])))
+        self.taken.append(action.astype(self.action_type))
         observation, reward, terminated, truncated, _ = self.envs.step(action + self.first_action)
         after, counts, ended = self._scaled(observation), ~self.ended, terminated | truncated
         form = self.train.reward
         learned = form.scale * reward + form.shift + form.terminal * terminated
-        complete = self.transitions.add(self.observation, action, learned, terminated, ended, counts)
-        self.replay.add(*complete[:-1], after[complete[-1]])
+        self.replay.add(self.open.add(self.observation, action, learned, after, terminated, ended, counts))
         self.returns += reward
         self.observation, self.ended = after, ended
         self.steps += int(np.count_nonzero(counts))
-        self.best = max(self.best, float(reward[counts].max(initial=-math.inf)))
-        for value in self.returns[ended]:
-            row = (self.steps, len(self.history) + 1, float(value), share)
-            self.history.append(dict(zip(COLUMNS, map(significant, row), strict=True)))
-        self.returns[ended] = 0.0
+        self.best = max(self.best, float(reward.max()))
+        if ended.any():
+            for value in self.returns[ended].tolist():
+                self.history.append([self.steps, len(self.history) + 1, value, share])
+            self.returns[ended] = 0.0
 
     def _learn(self) -> None:
         """Make the updates of one call."""
         train = self.train
         shape = (train.updates, train.batch_size)
         places, weights = self.replay.sample(shape, self.random["replay"], train.prioritised.correction)
-        batches = (*(array[places] for array in self.replay.arrays.values()), weights)
-        errors = self.learner.learn(batches)
+        errors = self.learner.learn(self.replay.transitions[places], weights)
         self.replay.prioritise(places, errors)
-        self.policy.set(self.learner.arrays["online"])
+        self.policy.set(self.learner.online)
         self.loss = float(np.mean(errors**2))
 
     def round(self) -> list[float] | None:
@@ -127,8 +127,8 @@ class Training:
         return {
             "learner": self.learner.arrays,
             "exploration": self.exploration.arrays,
-            "transitions": self.transitions.arrays,
-            "replay": {name: array[: len(self.replay)] for name, array in self.replay.arrays.items()},
+            "open": self.open.arrays,
+            "replay": {"transitions": self.replay.transitions[: len(self.replay)]},
             "run": {"returns": self.returns, "ended": self.ended},
             "tree": {} if tree is None else {"nodes": tree.nodes},
         }
@@ -142,7 +142,7 @@ class Training:
         arrays = {f"{part}.{name}": a for part, found in self._parts().items() for name, a in found.items()}
         arrays["taken"] = np.stack(self.taken)
         counts = {"steps": self.steps, "best": self.best, "history": self.history}
-        memory = {"added": self.replay.added, "highest": self.replay.highest, "rows": self.transitions.taken}
+        memory = {"added": self.replay.added, "highest": self.replay.highest, "rows": self.open.taken}
         random = {name: generator.bit_generator.state for name, generator in self.random.items()}
         return arrays, {**counts, **memory, "random": random}
 
@@ -154,7 +154,7 @@ class Training:
             observation, *_ = self.envs.step(action.astype(np.int64) + self.first_action)
         self.observation = self._scaled(observation)
         self.replay.added, self.replay.highest = notes["added"], notes["highest"]
-        self.transitions.taken = notes["rows"]
+        self.open.taken = notes["rows"]
         self.steps, self.best = notes["steps"], notes["best"]
         self.history = notes["history"]
         for name, generator in self.random.items():
@@ -165,7 +165,7 @@ class Training:
                     array[...] = arrays[f"{part}.{name}"]
                 else:
                     found[name] = arrays[f"{part}.{name}"]
-        self.policy.set(self.learner.arrays["online"])
+        self.policy.set(self.learner.online)
 
 
 def fit(training: Training, checkpoints: Checkpoints) -> list[float] | None:
@@ -202,11 +202,10 @@ def main() -> None:
     with Checkpoints("cartpole", name, params.train.keep) as checkpoints:
         training = Training(params)
         solved = fit(training, checkpoints)
-        with whole_folder(args.weights) as folder:
-            model.save(folder / weights.WEIGHTS, training.learner.arrays["online"], training.config)
-            write_json(folder / weights.CONFIG, training.config)
-            write_json(folder / weights.PROVENANCE, provenance)
-        write_table(args.curve, training.history, COLUMNS)
+        save = partial(model.save, training.learner.online, training.config)
+        weights.write_weights(args.weights, save, training.config, provenance)
+        history = [dict(zip(COLUMNS, episode, strict=True)) for episode in training.history]
+        weights.write_curve(args.curve, history, COLUMNS)
         counts = {"steps": training.steps, "updates": training.learner.updates, "episodes": len(training.history)}
         sets = {f"trial_{number}_return": significant(mean) for number, mean in enumerate(solved or [], 1)}
         write_json(args.metrics, counts | sets | {"stopped_by": "solved" if solved else "max_steps"})

@@ -40,7 +40,7 @@ class Trial:
         Args:
             act: greedy actions for observations.
             seed: of the episodes.
-            best: the highest reward of a step known, with which a trial that cannot pass any more is given up.
+            best: the highest reward of a step known, at least 0: a trial that cannot pass any more even so is given up.
         """
         observation, _ = self.envs.reset(seed=seed)
         returns, running = np.zeros(len(observation)), np.ones(len(observation), np.bool_)
@@ -50,7 +50,7 @@ class Trial:
             running &= ~(terminated | truncated)
             if not running.any():
                 break
-            rest = max(best, 0.0) * (self.longest - step - 1)
+            rest = best * (self.longest - step - 1)
             if step % 8 == 0 and not self._pass(returns + running * rest):
                 return None
         return [float(mean) for mean in returns.reshape(2, -1).mean(axis=1)] if self._pass(returns) else None

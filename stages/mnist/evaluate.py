@@ -10,7 +10,7 @@ import numpy.typing as npt
 from stages.shared import runtime
 from stages.shared.errors import run
 from stages.shared.files import significant, whole_folder, write_json, write_table
-from stages.shared.params import EvaluateMnist
+from stages.shared.params import EvaluateMnist, add_params
 from stages.shared.savedmodel import Predictor
 
 BATCH = 1000
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="prepared folder with the test images")
     parser.add_argument("metrics", type=Path, help="file to write the metrics to")
     parser.add_argument("plots", type=Path, help="folder to write the tables to")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    add_params(parser)
     args = parser.parse_args()
     params = EvaluateMnist.read(args.params)
 

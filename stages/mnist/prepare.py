@@ -9,7 +9,7 @@ from stages.mnist.download import fetch
 from stages.mnist.idx import Images
 from stages.shared.errors import run
 from stages.shared.files import whole_folder, write_json
-from stages.shared.params import PrepareMnist
+from stages.shared.params import PrepareMnist, add_params
 
 REQUEST_IMAGES = 10
 
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder to write the splits to")
     parser.add_argument("request", type=Path, help="file to write the request to")
     parser.add_argument("metrics", type=Path, help="file to write the counts to")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    add_params(parser)
     args = parser.parse_args()
     params = PrepareMnist.read(args.params)
 

@@ -4,6 +4,7 @@ Each stage has one reader here: a class whose fields name the keys. `dvc.yaml` l
 `params:`, and `make lint` holds the two together.
 """
 
+import argparse
 import dataclasses
 import functools
 import sys
@@ -376,6 +377,11 @@ class Params(Section):
     export: Export
     predict: Predict
     serving: ServingSection
+
+
+def add_params(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that names the parameters file."""
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="parameters file")
 
 
 @functools.cache

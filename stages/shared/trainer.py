@@ -263,7 +263,7 @@ def train_and_write(
         if checkpoints.latest(schedule.steps) is None and schedule.schedule == "one_cycle":
             explain_start(workload, provenance)
         history = train(learner, schedule, params.seed, examples, checkpoints, workload, machines)
-        write_weights(args.weights, learner.model, config, provenance)
+        write_weights(args.weights, learner.model.save_weights, config, provenance)
         last = {name: significant(value) for name, value in learner.evaluate().items()}
         write_curve(args.curve, history, ["step", "loss", *last])
         counts = {"steps": schedule.steps, "examples": examples, "parameters": learner.model.count_params()}

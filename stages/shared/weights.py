@@ -1,11 +1,12 @@
 """The folder of a trained model: weights, the configuration to build the network again, provenance."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from stages.shared.files import significant, whole_folder, write_json, write_table
+from stages.shared.params import add_params
 
 WEIGHTS = "model.weights.h5"
 CONFIG = "config.json"
@@ -17,20 +18,22 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("weights", type=Path, help="folder to write weights, configuration and provenance to")
     parser.add_argument("metrics", type=Path, help="file to write the last metrics to")
     parser.add_argument("curve", type=Path, help="file to write the learning curve to")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    add_params(parser)
 
 
-def write_weights(folder: Path, model: Any, config: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
+def write_weights(
+    folder: Path, save: Callable[[Path], object], config: Mapping[str, Any], provenance: Mapping[str, Any]
+) -> None:
     """Write a trained model's folder whole.
 
     Args:
         folder: where to.
-        model: the Keras model.
+        save: writes the weights to a path, as Keras does.
         config: what its `model.build` takes.
         provenance: what `provenance.describe` returned.
     """
     with whole_folder(folder) as temporary:
-        model.save_weights(temporary / WEIGHTS)
+        save(temporary / WEIGHTS)
         write_json(temporary / CONFIG, config)
         write_json(temporary / PROVENANCE, provenance)
 

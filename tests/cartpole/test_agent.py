@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from stages.cartpole import model
 from stages.cartpole.agent import Exploration, Learner, Policy, environments
+from stages.cartpole.replay import transition
 from stages.shared.errors import InputError
 from stages.shared.params import CartpoleExploration, CartpoleTrain, load
 from tests.conftest import ROOT
@@ -28,13 +29,17 @@ def trained(**changes: Any) -> CartpoleTrain:
     return CartpoleTrain(**{**TRAIN.model_dump(), "updates": 3, "batch_size": 4, "targets": None, **changes})
 
 
-def batches(updates: int, size: int, random: np.random.Generator) -> tuple[np.ndarray, ...]:
+def batches(updates: int, size: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Transitions [updates, size] and their weights."""
+
     def draw(*more: int) -> np.ndarray:
         return random.normal(size=(updates, size, *more)).astype(np.float32)
 
-    actions = random.integers(0, 2, (updates, size)).astype(np.int32)
-    discount = random.choice([0.0, 0.9], (updates, size)).astype(np.float32)
-    return draw(3), actions, draw(), discount, draw(3), np.abs(draw())
+    given = np.zeros((updates, size), transition(3))
+    given["observation"], given["return"], given["next"] = draw(3), draw(), draw(3)
+    given["action"] = random.integers(0, 2, (updates, size))
+    given["discount"] = random.choice([0.0, 0.9], (updates, size))
+    return given, np.abs(draw())
 
 
 def network(dueling: bool = False) -> keras.Model:
@@ -43,7 +48,7 @@ def network(dueling: bool = False) -> keras.Model:
 
 
 def weights(flat: np.ndarray, config: dict[str, Any]) -> list[np.ndarray]:
-    return model.split(flat, config, np.reshape)
+    return model.split(flat, config)
 
 
 @pytest.mark.parametrize(
@@ -64,18 +69,18 @@ def test_the_compiled_learner_does_what_keras_does(changes: dict[str, Any]) -> N
     learner = Learner(config, train, random)
     online, target = network(config["dueling"]), network(config["dueling"])
     for net in (online, target):
-        net.set_weights(weights(learner.arrays["online"], config))
+        net.set_weights(weights(learner.online, config))
     adam = keras.optimizers.Adam(train.learning_rate, epsilon=1e-8)
-    given = batches(train.updates, train.batch_size, random)
+    given, importance = batches(train.updates, train.batch_size, random)
     expected = []
-    for count, (observation, action, reward, discount, after, weight) in enumerate(zip(*given, strict=True), 1):
-        worth = target(after)
-        best = tf.argmax(online(after) if train.double else worth, axis=1)
-        aim = reward + discount * tf.gather(worth, best, batch_dims=1)
+    for count, (batch, weight) in enumerate(zip(given, importance, strict=True), 1):
+        worth = target(batch["next"])
+        best = tf.argmax(online(batch["next"]) if train.double else worth, axis=1)
+        aim = batch["return"] + batch["discount"] * tf.gather(worth, best, batch_dims=1)
         if train.targets:
             aim = tf.clip_by_value(aim, *train.targets)
         with tf.GradientTape() as tape:
-            error = aim - tf.gather(online(observation), action, batch_dims=1)
+            error = aim - tf.gather(online(batch["observation"]), batch["action"].astype(int), batch_dims=1)
             loss = tf.reduce_mean(weight * error**2)
         adam.apply(tape.gradient(loss, online.trainable_variables), online.trainable_variables)
         if train.target.kind == "soft":
@@ -85,23 +90,24 @@ def test_the_compiled_learner_does_what_keras_does(changes: dict[str, Any]) -> N
             target.set_weights(online.get_weights())
         expected.append(error.numpy())
 
-    errors = learner.learn(given)
+    errors = learner.learn(given, importance)
 
     assert np.allclose(errors, expected, atol=1e-5)
     assert learner.updates == train.updates
-    for net, name in ((online, "online"), (target, "target")):
-        for ours, theirs in zip(weights(learner.arrays[name], config), net.get_weights(), strict=True):
+    for net, flat in ((online, learner.online), (target, learner.target)):
+        for ours, theirs in zip(weights(flat, config), net.get_weights(), strict=True):
             assert np.allclose(ours, theirs, atol=1e-5)
 
 
 def test_the_learner_finds_the_action_that_is_worth_more() -> None:
     train = trained(updates=200, batch_size=32, learning_rate=0.01)
     learner, random = Learner(CONFIG, train, np.random.default_rng(0)), np.random.default_rng(1)
-    observation, action, reward, discount, after, weight = batches(train.updates, train.batch_size, random)
-    reward = np.where((observation[..., 0] > 0) == (action == 1), 1.0, 0.0).astype(np.float32)
-    learner.learn((observation, action, reward, 0 * discount, after, np.ones_like(weight)))
+    given, weight = batches(train.updates, train.batch_size, random)
+    given["return"] = (given["observation"][..., 0] > 0) == (given["action"] == 1)
+    given["discount"] = 0
+    learner.learn(given, np.ones_like(weight))
     policy = Policy(CONFIG)
-    policy.set(learner.arrays["online"])
+    policy.set(learner.online)
     fresh = np.asarray(random.normal(size=(1000, 3)), np.float32)
     assert np.mean(policy(fresh) == (fresh[:, 0] > 0)) > 0.95
 
@@ -112,7 +118,7 @@ def test_saved_weights_make_the_same_network_in_keras(dueling: bool, tmp_path: P
     random = np.random.default_rng(0)
     flat = random.normal(size=model.initial(config, random).shape).astype(np.float32)
     path = tmp_path / "model.weights.h5"
-    model.save(path, flat, config)
+    model.save(flat, config, path)
     built = model.build(config)
     built.load_weights(path)
     for ours, theirs in zip(weights(flat, config), built.get_weights(), strict=True):

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
-from stages.cartpole.replay import Replay, Steps, SumTree
+from stages.cartpole.replay import Replay, Steps, SumTree, transition
+
+NAMES = ("observation", "action", "return", "discount")
 
 
 def flags(*values: int) -> np.ndarray:
@@ -17,8 +19,9 @@ def play(
         over = flags(number in {terminated, ended})
         observation = np.full((1, 1), number, np.float32)
         action, gain = np.array([number]), np.array([reward], np.float32)
-        found = steps.add(observation, action, gain, flags(number == terminated), over, flags(1))
-        given += [(number, *(float(part.ravel()[i]) for part in found[:4])) for i in range(len(found[1]))]
+        found = steps.add(observation, action, gain, observation + 1, flags(number == terminated), over, flags(1))
+        given += [(number, *(float(row[name].item()) for name in NAMES)) for row in found]
+        assert (found["next"] == number + 1).all()
     return given
 
 
@@ -40,12 +43,12 @@ def test_a_time_limit_ends_them_with_bootstrap_over_the_steps_taken() -> None:
 
 def test_the_step_that_resets_is_not_learned_from() -> None:
     steps = Steps(1, 0.9, 2, 1)
-    observation, action = np.zeros((2, 1), np.float32), np.zeros(2, np.int64)
+    observation, action = np.array([[7], [8]], np.float32), np.zeros(2, np.int64)
     reward = np.ones(2, np.float32)
-    *_, environment = steps.add(observation, action, reward, flags(1, 0), flags(1, 0), flags(1, 1))
-    assert environment.tolist() == [0, 1]
-    *_, environment = steps.add(observation, action, reward, flags(0, 0), flags(0, 0), flags(0, 1))
-    assert environment.tolist() == [1]
+    given = steps.add(observation, action, reward, observation, flags(1, 0), flags(1, 0), flags(1, 1))
+    assert given["observation"].ravel().tolist() == [7, 8]
+    given = steps.add(observation, action, reward, observation, flags(0, 0), flags(0, 0), flags(0, 1))
+    assert given["observation"].ravel().tolist() == [8]
 
 
 def test_environments_do_not_mix() -> None:
@@ -53,9 +56,18 @@ def test_environments_do_not_mix() -> None:
     for number in range(3):
         observation = np.array([[number], [10 + number]], np.float32)
         gain = np.array([number, 10 * number], np.float32)
-        found = steps.add(observation, np.zeros(2, np.int64), gain, flags(0, 0), flags(0, 0), flags(1, 1))
-    assert found[0].ravel().tolist() == [1, 11]
-    assert found[2].tolist() == [3, 30]
+        action = np.zeros(2, np.int64)
+        found = steps.add(observation, action, gain, observation + 100, flags(0, 0), flags(0, 0), flags(1, 1))
+    assert found["observation"].ravel().tolist() == [1, 11]
+    assert found["return"].tolist() == [3, 30]
+    assert found["next"].ravel().tolist() == [102, 112]
+
+
+def test_a_batch_is_a_matrix_as_it_lies_in_memory() -> None:
+    given = np.zeros(2, transition(2))
+    given["observation"], given["next"] = [[1, 2], [3, 4]], [[8, 9], [10, 11]]
+    given["action"], given["return"], given["discount"] = [0, 1], [5, 6], [0.5, 0]
+    assert given.view(np.float32).reshape(2, -1).tolist() == [[1, 2, 0, 5, 0.5, 8, 9], [3, 4, 1, 6, 0, 10, 11]]
 
 
 def test_a_sum_tree_holds_the_sums_of_its_leaves() -> None:
@@ -78,18 +90,30 @@ def test_a_sum_tree_never_finds_an_empty_leaf() -> None:
 
 def filled(replay: Replay, count: int) -> Replay:
     for number in range(count):
-        row = np.full((1, 1), number, np.float32)
-        replay.add(row, np.array([0], np.int32), row[0], row[0], row)
+        given = np.zeros(1, transition(1))
+        given["return"] = number
+        replay.add(given)
     return replay
 
 
 def test_the_newest_transitions_are_remembered() -> None:
     replay = filled(Replay(4, 1, None), 6)
     assert len(replay) == 4
-    assert sorted(replay.arrays["reward"]) == [2, 3, 4, 5]
+    assert sorted(replay.transitions["return"]) == [2, 3, 4, 5]
     places, weights = replay.sample((8, 16), np.random.default_rng(0), 0.4)
     assert set(places.ravel()) == {0, 1, 2, 3}
     assert (weights == 1).all()
+
+
+def test_transitions_are_written_around_the_end() -> None:
+    replay = filled(Replay(8, 1, 1.0), 6)
+    given = np.zeros(5, transition(1))
+    given["return"] = np.arange(6, 11)
+    replay.add(given)
+    assert replay.transitions["return"].tolist() == [8, 9, 10, 3, 4, 5, 6, 7]
+    assert len(replay) == 8
+    assert replay.tree is not None
+    assert (replay.tree.nodes[8:] == 1).all()
 
 
 def test_transitions_are_drawn_in_proportion_to_their_priorities_and_corrected() -> None:

@@ -83,26 +83,27 @@ def test_more_steps_continue_a_finished_run_as_if_it_had_been_longer(params_file
     whole = training(longer)
     with Checkpoints("cartpole", "run", 1, tmp_path / "long") as saved:
         fit(whole, saved)
-    assert again.learner.arrays["online"].tobytes() == whole.learner.arrays["online"].tobytes()
+    assert again.learner.online.tobytes() == whole.learner.online.tobytes()
     assert again.history == whole.history
 
 
 def test_seeds_differ(params_file: WriteParams) -> None:
     runs = [training(params_file({"seed": seed})) for seed in (0, 1)]
     assert (runs[0].observation != runs[1].observation).all()
-    assert (runs[0].learner.arrays["online"] != runs[1].learner.arrays["online"]).any()
+    assert (runs[0].learner.online != runs[1].learner.online).any()
 
 
 def test_what_is_learned_from_is_the_transformed_reward(params_file: WriteParams) -> None:
     run = training(params_file({"cartpole.train.n_step": 1, "cartpole.train.learning_starts": 10**6}))
-    run.round()
-    replay, count = run.replay.arrays, len(run.replay)
-    ends = replay["discount"][:count] == 0
-    assert 0 < ends.sum() < count
-    assert set(replay["reward"][:count][ends]) == {-1.0}
-    assert set(replay["reward"][:count][~ends]) == {0.0}
+    for _ in range(8):  # until some episodes have ended
+        run.round()
+    replay = run.replay.transitions[: len(run.replay)]
+    ends = replay["discount"] == 0
+    assert 0 < ends.sum() < len(replay)
+    assert set(replay["return"][ends]) == {-1.0}
+    assert set(replay["return"][~ends]) == {0.0}
     # Both neighbours in time are in the memory, and no step that only reset: the pole has fallen there.
-    assert np.abs(replay["observation"][:count, 2]).max() <= 12 / 180 * np.pi / 0.21
+    assert np.abs(replay["observation"][:, 2]).max() <= 12 / 180 * np.pi / 0.21
 
 
 def play(act: Callable[[Any], Any], stop: CartpoleStop = STOP) -> list[float] | None:
