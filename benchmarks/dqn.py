@@ -160,7 +160,7 @@ def table(rows: list[Row]) -> str:
 def plot(path: Path, rows: list[Row]) -> None:
     """Draw every run's training, one row an agent, one panel an environment."""
     envs = list(dict.fromkeys(row["env"] for row in rows))
-    agents = list(dict.fromkeys(row["agent"] for row in reversed(rows)))
+    agents = list(dict.fromkeys(row["agent"] for row in rows))[::-1]
     figure, axes = plt.subplots(1, len(envs), figsize=(4.4 * len(envs) + 2, 2.6), sharey=True, layout="constrained")
     for env, axis in zip(envs, axes if len(envs) > 1 else [axes], strict=True):
         for height, agent in enumerate(agents):
