@@ -26,7 +26,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     keras.utils.set_random_seed(1)
     folder = tmp_path_factory.mktemp("trained") / "weights"
-    write_weights(folder, build(CONFIG), CONFIG, {"parameters": {"seed": 1}})
+    write_weights(folder, build(CONFIG).save_weights, CONFIG, {"parameters": {"seed": 1}})
     return folder
 
 

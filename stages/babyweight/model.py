@@ -16,9 +16,9 @@ _CROSSED = ("mother_age", "gestation_weeks")
 
 
 def _bucket(values: Any, boundaries: list[int]) -> Any:
-    """The number of boundaries that a value [n] has reached, as one-hot [n, boundaries + 1]."""
+    """The number of boundaries int32 [n] that a value [n] has reached."""
     reached = ops.expand_dims(values, 1) >= ops.convert_to_tensor([boundaries], "float32")
-    return ops.one_hot(ops.sum(ops.cast(reached, "int32"), axis=1), len(boundaries) + 1)
+    return ops.sum(ops.cast(reached, "int32"), axis=1)
 
 
 def build(config: dict[str, Any]) -> keras.Model:
@@ -42,9 +42,10 @@ def build(config: dict[str, Any]) -> keras.Model:
         ops.one_hot(ops.cast(column[name], "int32"), 1 + max(words.values()))
         for name, words in sorted(config["spellings"].items())
     ]
-    age, weeks = (_bucket(column[name], config["buckets"][name]) for name in _CROSSED)
-    crossed = ops.expand_dims(age, 2) * ops.expand_dims(weeks, 1)
-    crossed = ops.reshape(crossed, [-1, age.shape[1] * weeks.shape[1]])
+    buckets = [_bucket(column[name], config["buckets"][name]) for name in _CROSSED]
+    sizes = [len(config["buckets"][name]) + 1 for name in _CROSSED]
+    age, weeks = map(ops.one_hot, buckets, sizes)
+    crossed = ops.one_hot(buckets[0] * sizes[1] + buckets[1], sizes[0] * sizes[1])
     start = keras.initializers.Constant(config["mean_weight"])
     one_hot = keras.layers.Concatenate()([*codes, age, weeks, crossed])
     wide = keras.layers.Dense(1, kernel_initializer="zeros", bias_initializer=start, name="wide")(one_hot)

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from stages.mnist.model import PIXELS, build
+from stages.mnist.model import PIXELS, BatchNormalization, build
 from stages.mnist.train import distort
 from stages.shared.files import digest
 from stages.shared.params import MnistAugment
@@ -52,6 +53,22 @@ def test_rotation_turns_about_the_centre(images: np.ndarray) -> None:
 
 def test_the_same_seed_draws_the_same(images: np.ndarray) -> None:
     assert (distorted(images, rotation=20.0, shift=2.0) == distorted(images, rotation=20.0, shift=2.0)).all()
+
+
+def test_batches_are_normalised_as_keras_normalises_them() -> None:
+    values = tf.constant(np.random.default_rng(3).normal(3, 2, (16, 5, 5, 4)).astype(np.float32))
+    slope = tf.constant(np.random.default_rng(4).normal(size=(16, 5, 5, 4)).astype(np.float32))
+    found = []
+    for layer in BatchNormalization(momentum=0.9), keras.layers.BatchNormalization(momentum=0.9):
+        for _ in range(3):
+            with tf.GradientTape() as tape:
+                tape.watch(values)
+                outputs = layer(values, training=True)
+            slopes = tape.gradient(outputs, [values, *layer.trainable_variables], slope)
+        moving = [variable.numpy() for variable in layer.non_trainable_variables]
+        found.append([outputs, *slopes, *moving, layer(values, training=False)])
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("network", "parameters"), [("strided", 55258), ("original", 3274634)])
