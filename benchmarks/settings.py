@@ -39,10 +39,9 @@ def trial(setting: dict[str, Any], steps: int) -> dict[str, Any]:
     from stages.shared.params import TrainMnist
 
     params = TrainMnist.read(Path("params.yaml"))
-    threads = setting.get("threads", params.runtime.threads)
     if not setting.get("determinism", True):
         tf.config.experimental.enable_op_determinism = lambda: None
-    runtime.configure(params.runtime.model_copy(update={"threads": threads}), params.seed)
+    runtime.configure(params.runtime, params.seed, setting.get("threads"))
     learner = Learner(Path("data/mnist"), params.model.model_dump(), params.augment, params.seed)
     never = {"evaluate_every": 10**9, "checkpoint_every": 10**9}
     schedule = params.train.model_copy(update={"steps": steps, **never})

@@ -28,6 +28,7 @@ from stages.shared.params import load
 
 ROOT = Path(__file__).parents[1]
 STEPS = {"babyweight": 2000, "mnist": 300}
+THREADS = {"babyweight": (1, 2), "mnist": (2,)}  # those tried: of births, some contestants are faster on one
 NAMES = {"babyweight": "births", "mnist": "digits"}
 COLUMNS = ("workload", "contestant", "round", "examples_per_second")
 CONTESTANTS = {
@@ -60,6 +61,11 @@ def finished(process: "subprocess.Popen[str]") -> float:
     if process.returncode:
         raise SystemExit(f"error: {' '.join(map(str, process.args))}: ended with {process.returncode}")  # type: ignore[arg-type]
     return float(json.loads(out.splitlines()[-1])["examples_per_second"])
+
+
+def fastest(how: tuple[str, str], workload: str, cores: set[int]) -> float:
+    """A contestant's examples a second at the number of threads that suits it."""
+    return max(finished(start(*how, workload, cores, "--threads", str(count))) for count in THREADS[workload])
 
 
 def workers(workload: str, batch: int) -> dict[str, float]:
@@ -105,8 +111,9 @@ def table(rows: list[Row], batches: dict[str, int]) -> str:
 
     packages = ", ".join(f"{p} {metadata.version(p)}" for p in ("tensorflow-cpu", "keras", "numpy"))
     lines = [
-        f"{time.strftime('%Y-%m-%d')}, two threads on two cores of {processor()}, Python {platform.python_version()},",
-        f"{packages}, PyTorch 2.13.0. Training examples a second after the first",
+        f"{time.strftime('%Y-%m-%d')}, two cores of {processor()}, Python {platform.python_version()}, {packages},",
+        "PyTorch 2.13.0. Births on one thread or two, whichever is faster for each contestant (one for this project);",
+        "digits on two. Training examples a second after the first "
         f"100 steps, median (range) of {1 + max(row['round'] for row in rows)} rounds; batches of "
         f"{' and '.join(f'{size} {NAMES[w]}' for w, size in batches.items())}.",
         "`fit` is timed over one call of at most an epoch, its start and, with tf.data, the filling of the shuffle",
@@ -161,7 +168,7 @@ def main() -> None:
     rows: list[Row] = []
     for number in range(args.rounds):
         for workload, batch in batches.items():
-            found = {n: finished(start(*how, workload, cores)) for n, how in CONTESTANTS.items()}
+            found = {name: fastest(how, workload, cores) for name, how in CONTESTANTS.items()}
             for name, speed in (found | workers(workload, batch)).items():
                 rows.append({"workload": workload, "contestant": name, "round": number})
                 rows[-1]["examples_per_second"] = significant(speed, 4)

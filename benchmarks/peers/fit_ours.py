@@ -17,7 +17,7 @@ def main() -> None:
     """Train for some steps, print the speed."""
     args = arguments(("chunks",))
     params: Any = (TrainMnist if args.workload == "mnist" else TrainBabyweight).read(Path("params.yaml"))
-    runtime.configure(params.runtime.model_copy(update={"threads": args.threads}), params.seed)
+    runtime.configure(params.runtime, params.seed, args.threads)
     never = {"evaluate_every": 10**9, "checkpoint_every": 10**9, "replicas": args.replicas}
     changes = {"steps": args.warm_up + args.steps, "batch_size": args.batch_size or params.train.batch_size}
     schedule = params.train.model_copy(update=never | changes)

@@ -121,7 +121,7 @@ def main() -> None:
     args = parser.parse_args()
     params = TrainBabyweight.read(args.params)
 
-    runtime.configure(params.runtime, params.seed)
+    runtime.configure(params.runtime, params.seed, params.train.threads)
     with machines(params.train.replicas, params.train.worker_timeout) as where:
         learner = Learner(args.data, params)
         train_and_write("babyweight", learner, len(learner.weights), params, learner.config, args, where)

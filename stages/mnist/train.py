@@ -104,7 +104,7 @@ def main() -> None:
     args = parser.parse_args()
     params = TrainMnist.read(args.params)
 
-    runtime.configure(params.runtime, params.seed)
+    runtime.configure(params.runtime, params.seed, params.train.threads)
     with machines(params.train.replicas, params.train.worker_timeout) as where:
         learner = Learner(args.data, params.model.model_dump(), params.augment, params.seed)
         train_and_write("mnist", learner, len(learner.labels), params, params.model.model_dump(), args, where)

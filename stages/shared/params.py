@@ -24,6 +24,7 @@ Count = Annotated[int, Field(ge=1)]
 Index = Annotated[int, Field(ge=0)]
 Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Threads = Annotated[int, Field(ge=1, le=256)]
 Layers = Annotated[list[Count], Field(min_length=1)]
 
 
@@ -36,7 +37,7 @@ class Section(BaseModel):
 class Runtime(Section):
     """What the bytes depend on beside the inputs."""
 
-    threads: Annotated[int, Field(ge=1, le=256)]
+    threads: Threads
 
 
 class Schedule(Section):
@@ -49,6 +50,7 @@ class Schedule(Section):
     evaluate_every: Count
     checkpoint_every: Count
     keep: Count
+    threads: Threads | None
     replicas: Count
     worker_timeout: Positive
 

@@ -8,16 +8,17 @@ import tensorflow as tf
 from stages.shared.params import Runtime
 
 
-def configure(runtime: Runtime, seed: int | None = 0) -> None:
+def configure(runtime: Runtime, seed: int | None = 0, threads: int | None = None) -> None:
     """Set up this process, before it makes its first tensor.
 
     Args:
         runtime: the number of threads.
         seed: of Python's, NumPy's and TensorFlow's global generators; None leaves them alone, and Keras
             unimported, which takes a second.
+        threads: in place of `runtime`'s.
     """
     tf.get_logger().setLevel("ERROR")
-    tf.config.threading.set_intra_op_parallelism_threads(runtime.threads)
+    tf.config.threading.set_intra_op_parallelism_threads(threads or runtime.threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.config.experimental.enable_op_determinism()
     for gpu in tf.config.list_physical_devices("GPU"):

@@ -35,7 +35,14 @@ class Linear:
 
 def schedule(**changes: object) -> Schedule:
     values = {"steps": 40, "batch_size": 8, "learning_rate": 0.1, "schedule": "one_cycle"}
-    intervals = {"evaluate_every": 15, "checkpoint_every": 10, "keep": 2, "replicas": 1, "worker_timeout": 9.0}
+    intervals = {
+        "evaluate_every": 15,
+        "checkpoint_every": 10,
+        "keep": 2,
+        "replicas": 1,
+        "threads": None,
+        "worker_timeout": 9.0,
+    }
     return Schedule.model_validate(values | intervals | changes)
 
 
