@@ -22,7 +22,7 @@ EVALUATION_BATCH = 16384
 PLAUSIBLE = {"mother_age": (10, 60), "plurality": (1, 5), "gestation_weeks": (15, 48)}
 """Where the deep part's numbers are clipped to, so that a code for unknown weeks stays in sight."""
 
-_STEP, *_COLUMNS = (float(x) for x in np.sqrt([2, 3, 5, 7, 11, 13]))
+_STEP, *_COLUMNS = (float(x) for x in np.sqrt([2, 3, 5, 7, 11, 13, 17, 19, 23]))
 
 
 def configure(
@@ -48,8 +48,8 @@ def configure(
     }
 
 
-def hidden(indices: tf.Tensor, step: tf.Tensor, share: float) -> tf.Tensor:
-    """Which categories bool [batch, 5] are hidden from a step: a share of each column, evenly spread.
+def hidden(indices: tf.Tensor, step: tf.Tensor, shares: npt.ArrayLike) -> tf.Tensor:
+    """Which features bool [batch, 8] are hidden from a step: a share of each column, evenly spread.
 
     An additive recurrence (Weyl, 1916) in the birth's index and the step, so a birth's part does not depend
     on the batch that it is in.
@@ -57,10 +57,10 @@ def hidden(indices: tf.Tensor, step: tf.Tensor, share: float) -> tf.Tensor:
     Args:
         indices: int64 [batch].
         step: int64 scalar.
-        share: of 1.
+        shares: of each column, of 1.
     """
-    place = tf.cast(indices, tf.float64)[:, None] * _COLUMNS + tf.cast(step, tf.float64) * _STEP
-    return place - tf.floor(place) < share  # the remainder's own operation takes fifty times as long
+    place = tf.expand_dims(tf.cast(indices, tf.float64), 1) * _COLUMNS + tf.cast(step, tf.float64) * _STEP
+    return place - tf.floor(place) < shares  # the remainder's own operation takes fifty times as long
 
 
 class Learner:
@@ -78,9 +78,8 @@ class Learner:
         self.model = build(self.config)
         self.features, self.weights = tf.constant(features), tf.constant(weights)
         self.held_out = self._load(data / "validation")
-        self._hidden_share = params.model.hidden_share
-        is_category = [name in schema["vocabularies"] for name in schema["features"]]
-        self._spread = tf.constant(np.eye(len(is_category), dtype=np.float32)[is_category])  # [5, 8]
+        is_category = np.array([name in schema["vocabularies"] for name in schema["features"]])
+        self._hidden_shares = np.where(is_category, params.model.hidden_share, 0)
         self._predict = tf.function(
             lambda rows: self.model(tf.cast(rows, tf.float32), training=False),
             input_signature=[tf.TensorSpec([None, len(is_category)], tf.uint8)],
@@ -98,8 +97,8 @@ class Learner:
         """
         with tf.device(self.features.device):  # send rows to the replica, not the table
             rows = tf.cast(tf.gather(self.features, indices), tf.float32)
-        away = tf.cast(hidden(indices, step, self._hidden_share), tf.float32)
-        predicted = self.model(rows * (1 - away @ self._spread), training=True)
+        rows = tf.where(hidden(indices, step, self._hidden_shares), 0.0, rows)
+        predicted = self.model(rows, training=True)
         return tf.square(predicted - tf.gather(self.weights, indices))
 
     def evaluate(self) -> dict[str, float]:

@@ -31,8 +31,6 @@ class BatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
         return outputs
 
     def _moments(self, inputs: tf.Tensor, mask: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
-        if replicas() == 1:
-            return super()._moments(inputs, mask)  # type: ignore[no-any-return]
         context, axes = tf.distribute.get_replica_context(), self._reduction_axes
         count = tf.cast(tf.size(inputs) // inputs.shape[-1] * replicas(), tf.float32)
         mean = context.all_reduce("SUM", tf.reduce_sum(inputs, axes)) / count

@@ -6,8 +6,9 @@ that a checkpoint holds, or a pure function of the global step: the order of the
 """
 
 import argparse
+import functools
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import keras
@@ -28,6 +29,8 @@ from stages.shared.weights import write_curve, write_weights
 LONGEST_CHUNK = 100
 """Steps of one compiled call: between two calls the run looks for Ctrl-C and moves its progress bar."""
 
+_BETAS, _EPSILON = (0.9, 0.999), 1e-7
+
 History = list[dict[str, float]]
 
 
@@ -43,48 +46,90 @@ class Learner(Protocol):
         """Metrics on held-out data, for the learning curve."""
 
 
-class Adam(keras.optimizers.Adam):  # type: ignore[misc]
-    """Adam (Kingma and Ba, 2015) in one operation a variable, where Keras makes a dozen."""
+def rates(schedule: Schedule, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Learning rates [n] of steps [n].
 
-    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
-        """Change a variable and its two moments."""
-        index, times = self._get_variable_index(variable), tf.cast(self.iterations + 1, tf.float32)
+    Constant, or one cycle: a linear rise over the first quarter of the steps, then a cosine down to zero
+    (after Smith, "Super-Convergence", 2017).
+    """
+    highest = schedule.learning_rate
+    if schedule.schedule == "constant":
+        return np.full(len(steps), highest)
+    rise = schedule.steps // 4
+    up = highest / 25 + (highest - highest / 25) * steps / max(rise, 1)
+    down = highest * (1 + np.cos(np.pi * (steps - rise) / (schedule.steps - rise))) / 2
+    return np.where(steps < rise, up, down)
+
+
+class Adam:
+    """Adam (Kingma and Ba, 2015), in one operation a variable.
+
+    What is the same for all variables is computed for many steps at once, before the graph runs: in every step it
+    would take longer than a small network's update.
+
+    Args:
+        variables: what it trains, made in the same strategy's scope.
+        schedule: how fast.
+    """
+
+    def __init__(self, variables: Sequence[tf.Variable], schedule: Schedule) -> None:
+        self._trained, self._schedule = list(variables), schedule
+        self._moments = [tuple(tf.Variable(tf.zeros_like(v)) for _ in _BETAS) for v in self._trained]
+
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """Its state: both moments of each variable."""
+        return [moment for moments in self._moments for moment in moments]
+
+    def factors(self, first: int, last: int) -> npt.NDArray[np.float32]:
+        """What steps `first` to `last` need, [last - first, 3]: the rate and the powers of both betas."""
+        steps = np.arange(first, last)
+        powers = [beta ** (steps + 1.0) for beta in _BETAS]
+        return np.stack([rates(self._schedule, steps), *powers], axis=1, dtype=np.float32, casting="same_kind")
+
+    def apply(self, gradients: Sequence[tf.Tensor], factors: tf.Tensor) -> None:
+        """Change the variables by the sum of all replicas' gradients.
+
+        Args:
+            gradients: this replica's, of each variable.
+            factors: the step's row of `factors`.
+        """
+        context = tf.distribute.get_replica_context()
+        context.merge_call(self._update, (context.all_reduce("SUM", gradients), factors))
+
+    def _update(self, strategy: tf.distribute.Strategy, gradients: Sequence[Any], factors: Any) -> None:
+        for variable, moments, gradient in zip(self._trained, self._moments, gradients, strict=True):
+            strategy.extended.update(variable, self._change, (*moments, gradient, factors), group=False)
+
+    @staticmethod
+    def _change(variable: tf.Variable, m: tf.Variable, v: tf.Variable, gradient: tf.Tensor, factors: tf.Tensor) -> None:
+        rate, beta1_power, beta2_power = tf.unstack(factors)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
-            m=self._momentums[index].value.handle,
-            v=self._velocities[index].value.handle,
-            beta1_power=self.beta_1**times,
-            beta2_power=self.beta_2**times,
-            lr=learning_rate,
-            beta1=self.beta_1,
-            beta2=self.beta_2,
-            epsilon=self.epsilon,
+            m=m.handle,
+            v=v.handle,
+            beta1_power=beta1_power,
+            beta2_power=beta2_power,
+            lr=rate,
+            beta1=_BETAS[0],
+            beta2=_BETAS[1],
+            epsilon=_EPSILON,
             grad=gradient,
         )
-
-
-def optimizer(schedule: Schedule) -> keras.Optimizer:
-    """Adam at a constant rate or with one cycle: a linear rise over the first quarter
-    of the steps, then a cosine down to zero (after Smith, "Super-Convergence", 2017)."""
-    rate: Any = schedule.learning_rate
-    if schedule.schedule == "one_cycle":
-        rise = schedule.steps // 4
-        rate = keras.optimizers.schedules.CosineDecay(
-            initial_learning_rate=schedule.learning_rate / 25,
-            decay_steps=schedule.steps - rise,
-            warmup_target=schedule.learning_rate,
-            warmup_steps=rise,
-        )
-    return Adam(rate)
 
 
 def batches(first: int, last: int, examples: int, batch_size: int, seed: int) -> npt.NDArray[np.int64]:
     """Indices [last - first, batch_size] of the examples of steps `first` to `last`, all of one epoch."""
     per_epoch = steps_per_epoch(examples, batch_size)
     epoch, start = divmod(first, per_epoch)
-    order = np.random.default_rng([seed, epoch]).permutation(examples)
-    chosen = order[start * batch_size : (start + last - first) * batch_size]
+    chosen = _order(seed, epoch, examples)[start * batch_size : (start + last - first) * batch_size]
     return chosen.reshape(last - first, batch_size)
+
+
+@functools.lru_cache(maxsize=1)
+def _order(seed: int, epoch: int, examples: int) -> npt.NDArray[np.int64]:
+    """The order of an epoch's examples: kept, as it takes as long as many small steps."""
+    return np.random.default_rng([seed, epoch]).permutation(examples)
 
 
 def steps_per_epoch(examples: int, batch_size: int) -> int:
@@ -112,30 +157,35 @@ class Run:
         if examples < replicas:
             raise InputError(f"replicas: {replicas}: expected at most the number of training examples, {examples}")
         self.batch_size = min(schedule.batch_size, examples) // replicas * replicas
-        self.optimizer = optimizer(schedule)
-        self.optimizer.build(learner.model.trainable_variables)
+        self.optimizer = Adam([variable.value for variable in learner.model.trainable_variables], schedule)
         self.step = 0
         self.history: History = []
         self._chunk = tf.function(
             self._run_chunk,
-            input_signature=[tf.TensorSpec([None, self.batch_size], tf.int64), tf.TensorSpec([], tf.int64)],
+            input_signature=[
+                tf.TensorSpec([None, self.batch_size], tf.int64),
+                tf.TensorSpec([None, 3], tf.float32),
+                tf.TensorSpec([], tf.int64),
+            ],
         )
 
-    def _run_chunk(self, indices: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
-        """Make a step for each row of `indices`; return the mean loss of all."""
+    def _run_chunk(self, indices: tf.Tensor, factors: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
+        """Make a step for each row of `indices` and the optimiser's `factors`; return the mean loss of all."""
         run, here = self.strategy.run, self.strategy.experimental_local_results
         totals = tf.zeros([self.replicas_here])
         for i in tf.range(tf.shape(indices, out_type=tf.int64)[0]):
-            totals += tf.stack(here(run(self._run_step, (indices[i], first + i))))
+            # Its graph is smaller than a slice's.
+            batch, of_step = tf.gather(indices, i), tf.gather(factors, i)
+            totals += tf.stack(here(run(self._run_step, (batch, of_step, first + i))))
         total = here(run(self._sum, (totals,)))[0]
         return total / tf.cast(tf.shape(indices)[0], tf.float32)
 
-    def _run_step(self, batch: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    def _run_step(self, batch: tf.Tensor, factors: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """Take a replica's part in a step; return its part of the mean loss. The optimiser sums the gradients."""
         variables = self.learner.model.trainable_variables
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(self.learner.loss(share(batch), step)) / self.batch_size
-        self.optimizer.apply(tape.gradient(loss, variables), variables)
+        self.optimizer.apply(tape.gradient(loss, variables), factors)
         return loss
 
     @staticmethod
@@ -147,7 +197,7 @@ class Run:
     def _variables(self) -> dict[str, tf.Variable]:
         """Everything that a step changes: weights, batch statistics, seed generators, optimiser."""
         model = {f"model/{i}": v.value for i, v in enumerate(self.learner.model.variables)}
-        return model | {f"optimizer/{i}": v.value for i, v in enumerate(self.optimizer.variables)}
+        return model | {f"optimizer/{i}": v for i, v in enumerate(self.optimizer.variables)}
 
     def save(self, checkpoints: Checkpoints) -> None:
         """Write a checkpoint of the present step."""
@@ -182,7 +232,8 @@ class Run:
         """Run one chunk; return its mean loss."""
         last = self.next_stop()
         indices = batches(self.step, last, self.examples, self.batch_size, self.seed)
-        loss = float(self._chunk(tf.constant(indices), tf.constant(self.step, tf.int64)))
+        factors = self.optimizer.factors(self.step, last)
+        loss = float(self._chunk(tf.constant(indices), tf.constant(factors), tf.constant(self.step, tf.int64)))
         self.step = last
         if self.is_chief and self.step % self.schedule.evaluate_every == 0:
             self.history.append({"step": self.step, "loss": loss, **self.learner.evaluate()})

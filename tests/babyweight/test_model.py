@@ -58,30 +58,54 @@ def model() -> Any:
     return model
 
 
-def test_the_wide_part_alone_is_a_table() -> None:
+def wide_alone() -> Any:
     model = build(CONFIG)
-    model.get_layer("deep").kernel.assign(tf.zeros_like(model.get_layer("deep").kernel))
-    wide = model.get_layer("wide").kernel
-    assert wide.shape == (4 * 3 + 12 + 3 + 4 + 3 * 4, 1)
-    wide.assign(np.arange(43, dtype=np.float32)[:, None])
+    deep = model.get_layer("deep").kernel
+    deep.assign(tf.zeros_like(deep))
+    return model
+
+
+def test_the_wide_part_alone_is_a_table() -> None:
+    model = wide_alone()
+    wide, crossed = model.get_layer("wide").kernel, model.get_layer("crossed").kernel
+    assert wide.shape == (4 * 3 + 12 + 3 + 4, 1) and crossed.shape == (3, 4)
+    wide.assign(np.arange(31, dtype=np.float32)[:, None])
+    crossed.assign(100 * np.arange(12, dtype=np.float32).reshape(3, 4))
     # Categories by name: alcohol, cigarettes, sex, marriage, race; then age, weeks, and the two crossed.
     row = [2, 26, 8, 1, 39, 2, 1, 0]
-    places = [0, 3 + 1, 6 + 2, 9 + 2, 12 + 8, 24 + 1, 27 + 3, 31 + 1 * 4 + 3]
+    places = [0, 3 + 1, 6 + 2, 9 + 2, 12 + 8, 24 + 1, 27 + 3, 100 * (1 * 4 + 3)]
     assert float(model(np.array([row], np.float32))[0]) == pytest.approx(7.25 + sum(places))
 
 
+def test_the_deep_part_is_a_dense_network_over_numbers_and_embeddings(model: Any) -> None:
+    row = {"alcohol_use": 0, "cigarette_use": 1, "is_male": 2, "mother_married": 2, "mother_race": 8}
+    buckets = {"mother_age": 1, "gestation_weeks": 3}
+    codes = np.concatenate([np.eye(3)[[0, 1, 2, 2]].ravel(), np.eye(12)[8], np.eye(3)[1], np.eye(4)[3]])
+    embedded = next(layer for layer in model.layers if hasattr(layer, "embeddings"))
+    offsets = np.cumsum([0, 3, 3, 3, 3, 12, 3])
+    places = offsets + np.array([*row.values(), *buckets.values()])
+    assert (codes[places] == 1).all()
+    embeddings = embedded.embeddings.numpy()[places].ravel()
+    # Numbers by name: weeks, age, plurality.
+    numbers = np.array([(39 - 38) / 2, (26 - 27) / 2, 0])
+    dense = next(layer for layer in model.layers if layer.name.startswith("dense"))
+    hidden = embeddings @ embedded.kernel.numpy() + numbers @ dense.kernel.numpy() + dense.bias.numpy()
+    wide, crossed = model.get_layer("wide"), model.get_layer("crossed").kernel.numpy()[1, 3]
+    expected = np.maximum(hidden, 0) @ model.get_layer("deep").kernel.numpy()[:, 0]
+    expected += codes @ wide.kernel.numpy()[:, 0] + wide.bias.numpy()[0] + crossed
+    features = np.array([[2, 26, 8, 1, 39, 2, 1, 0]], np.float32)
+    assert float(model(features)[0]) == pytest.approx(float(expected), rel=1e-5)
+
+
 def test_an_untrained_wide_part_starts_at_the_mean() -> None:
-    model = build(CONFIG)
-    model.get_layer("deep").kernel.assign(tf.zeros_like(model.get_layer("deep").kernel))
-    assert float(model(np.zeros([1, 8], np.float32))[0]) == pytest.approx(7.25)
+    assert float(wide_alone()(np.zeros([1, 8], np.float32))[0]) == pytest.approx(7.25)
 
 
 @pytest.mark.parametrize("value", ["18.9", "19", "20", "29", "30", "31"])
 def test_a_bucket_begins_at_its_boundary(value: str) -> None:
-    model = build(CONFIG)
-    model.get_layer("deep").kernel.assign(tf.zeros_like(model.get_layer("deep").kernel))
+    model = wide_alone()
     wide = model.get_layer("wide").kernel
-    wide.assign(np.eye(1, 43, 25, dtype=np.float32).T)  # the bucket of 20 to 29 years weighs a pound
+    wide.assign(np.eye(1, 31, 25, dtype=np.float32).T)  # the bucket of 20 to 29 years weighs a pound
     (pounds,) = served(model, {**BIRTH, "mother_age": float(value)})
     assert pounds - 7.25 == pytest.approx(float(20 <= float(value) < 30))
 
@@ -108,20 +132,26 @@ def test_spellings_are_served_as_they_are_read(model: Any, column: str, word: st
 
 
 def test_numbers_out_of_sight_are_clipped(model: Any) -> None:
-    unknown, far = served(model, {**BIRTH, "gestation_weeks": 99.0}, {**BIRTH, "gestation_weeks": 1e6})
-    assert unknown == far and np.isfinite(far)
+    births = ({**BIRTH, "gestation_weeks": weeks} for weeks in (99.0, 1e6, 3e38, np.inf))
+    unknown, *far = served(model, *births)
+    assert far == [pytest.approx(unknown, rel=1e-5)] * 3 and np.isfinite(unknown)
+
+
+def test_a_number_that_is_none_spoils_its_own_birth_alone(model: Any) -> None:
+    spoilt, whole = served(model, {**BIRTH, "mother_age": np.nan}, BIRTH)
+    assert np.isnan(spoilt) and served(model, BIRTH) == [pytest.approx(whole, rel=1e-5)]
 
 
 def test_hidden_categories_are_a_share_and_do_not_depend_on_the_batch() -> None:
     indices = tf.range(20000, dtype=tf.int64)
-    whole = hidden(indices, tf.constant(7, tf.int64), 0.05).numpy()
-    assert whole.shape == (20000, 5)
-    assert whole.mean(axis=0) == pytest.approx([0.05] * 5, abs=0.002)
-    assert np.corrcoef(whole.T) - np.eye(5) == pytest.approx(0, abs=0.02)
-    part = hidden(indices[300:500], tf.constant(7, tf.int64), 0.05).numpy()
+    shares = [0.05] * 7 + [0.0]
+    whole = hidden(indices, tf.constant(7, tf.int64), shares).numpy()
+    assert whole.shape == (20000, 8)
+    assert whole.mean(axis=0) == pytest.approx(shares, abs=0.002) and not whole[:, 7].any()
+    assert np.corrcoef(whole.T[:7]) - np.eye(7) == pytest.approx(0, abs=0.02)
+    part = hidden(indices[300:500], tf.constant(7, tf.int64), shares).numpy()
     assert (part == whole[300:500]).all()
-    assert (hidden(indices, tf.constant(8, tf.int64), 0.05).numpy() != whole).any()
-    assert not hidden(indices, tf.constant(7, tf.int64), 0.0).numpy().any()
+    assert (hidden(indices, tf.constant(8, tf.int64), shares).numpy() != whole).any()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
@@ -141,9 +171,8 @@ def test_the_loss_is_the_squared_error_and_hides_categories_only(
     params = TrainBabyweight.read(params_file({"babyweight.model.hidden_share": share}))
     learner = Learner(tmp_path, params)
     indices, step = tf.constant([3, 8, 49], tf.int64), tf.constant(5, tf.int64)
-    seen = features[[3, 8, 49]].copy()
-    categories = [i for i, name in enumerate(FEATURES) if name in VOCABULARIES]
-    seen[:, categories] *= ~hidden(indices, step, share).numpy()
+    shares = [share if name in VOCABULARIES else 0 for name in FEATURES]
+    seen = features[[3, 8, 49]] * ~hidden(indices, step, shares).numpy()
     errors = learner.model(seen.astype(np.float32)).numpy() - pounds[[3, 8, 49]]
     assert learner.loss(indices, step).numpy() == pytest.approx(errors**2, rel=1e-4)
     everything = learner.model(features.astype(np.float32)).numpy() - pounds

@@ -10,7 +10,7 @@ import tensorflow as tf
 from stages.shared.checkpoint import Checkpoints
 from stages.shared.params import Schedule
 from stages.shared.progress import Interrupt
-from stages.shared.trainer import Adam, History, Run, batches, optimizer, run_name, train
+from stages.shared.trainer import Adam, History, Run, batches, rates, run_name, train
 
 EXAMPLES, SLOPES = 50, np.array([2.0, -1.0, 0.5], np.float32)
 
@@ -127,23 +127,37 @@ def test_an_epoch_is_a_permutation_and_each_another_one() -> None:
 
 
 def test_one_cycle_rises_to_the_rate_and_falls_to_nothing() -> None:
-    rate = optimizer(schedule(steps=100))._learning_rate
-    rates = [float(rate(step)) for step in range(101)]
-    assert max(rates) == pytest.approx(0.1)
-    assert rates.index(max(rates)) == 25
-    assert rates[0] == pytest.approx(0.1 / 25)
-    assert rates[100] == pytest.approx(0, abs=1e-6)
+    found = list(rates(schedule(steps=100), np.arange(101)))
+    assert found.index(max(found)) == 25 and max(found) == pytest.approx(0.1)
+    assert found[0] == pytest.approx(0.1 / 25)
+    assert found[100] == pytest.approx(0, abs=1e-9)
+    keras_rate = keras.optimizers.schedules.CosineDecay(0.1 / 25, 75, warmup_target=0.1, warmup_steps=25)
+    assert found == pytest.approx([float(keras_rate(step)) for step in range(101)], abs=1e-7)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_a_cycle_of_few_steps_has_a_rate_for_each(steps: int) -> None:
+    assert 0 < rates(schedule(steps=steps), np.arange(steps)).min() <= 0.1
+
+
+def test_a_constant_rate_stays() -> None:
+    assert (rates(schedule(schedule="constant"), np.arange(1000)) == 0.1).all()
 
 
 def test_adam_takes_the_steps_of_keras_adam() -> None:
     start = np.random.default_rng(2).normal(size=(2, 7)).astype("float32")
-    ours, theirs = keras.Variable(start), keras.Variable(start)
-    fused, plain = Adam(0.1), keras.optimizers.Adam(0.1)
-    for step in range(20):
+    ours, theirs = tf.Variable(start), keras.Variable(start)
+    fused, plain = Adam([ours], schedule(schedule="constant")), keras.optimizers.Adam(0.1)
+    for step, factors in enumerate(fused.factors(0, 20)):
         gradient = tf.constant(np.random.default_rng(step).normal(size=start.shape).astype(np.float32))
-        fused.apply([gradient], [ours])
+        fused.apply([gradient], tf.constant(factors))
         plain.apply([gradient], [theirs])
     assert np.abs(ours.numpy() - start).max() > 0.3
     np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=0, atol=3e-5)  # 1 - 0.999 in float32 is 4e-5 off
-    for mine, other in zip(fused.variables, plain.variables, strict=True):
+    for mine, other in zip(fused.variables, plain.variables[2:], strict=True):  # after the steps and the rate
         np.testing.assert_allclose(mine.numpy(), other.numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_the_factors_of_a_step_do_not_depend_on_the_chunk() -> None:
+    adam = Adam([tf.Variable([0.0])], schedule())
+    assert (adam.factors(0, 40)[13:17] == adam.factors(13, 17)).all()
