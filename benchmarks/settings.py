@@ -36,12 +36,13 @@ def trial(setting: dict[str, Any], steps: int) -> dict[str, Any]:
 
     from stages.mnist.train import Learner
     from stages.shared import runtime, trainer
-    from stages.shared.params import TrainMnist
+    from stages.shared.params import Runtime, TrainMnist
 
     params = TrainMnist.read(Path("params.yaml"))
     if not setting.get("determinism", True):
         tf.config.experimental.enable_op_determinism = lambda: None
-    runtime.configure(params.runtime, params.seed, setting.get("threads"))
+    threads = setting.get("threads", params.runtime.threads)
+    runtime.configure(Runtime(threads=threads), params.seed, params.train.parts)
     learner = Learner(Path("data/mnist"), params.model.model_dump(), params.augment, params.seed)
     never = {"evaluate_every": 10**9, "checkpoint_every": 10**9}
     schedule = params.train.model_copy(update={"steps": steps, **never})

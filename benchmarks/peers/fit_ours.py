@@ -10,14 +10,14 @@ from stages.babyweight import train as babyweight
 from stages.mnist import train as mnist
 from stages.shared import runtime, trainer
 from stages.shared.cluster import machines
-from stages.shared.params import TrainBabyweight, TrainMnist
+from stages.shared.params import Runtime, TrainBabyweight, TrainMnist
 
 
 def main() -> None:
     """Train for some steps, print the speed."""
     args = arguments(("chunks",))
     params: Any = (TrainMnist if args.workload == "mnist" else TrainBabyweight).read(Path("params.yaml"))
-    runtime.configure(params.runtime, params.seed, args.threads)
+    runtime.configure(Runtime(threads=args.threads), params.seed, params.train.parts)
     never = {"evaluate_every": 10**9, "checkpoint_every": 10**9, "replicas": args.replicas}
     changes = {"steps": args.warm_up + args.steps, "batch_size": args.batch_size or params.train.batch_size}
     schedule = params.train.model_copy(update=never | changes)

@@ -107,9 +107,9 @@ def build(config: dict[str, Any]) -> keras.Model:
 
     first, *others = config["hidden_units"]
     hidden = keras.layers.Dense(first)(scaled) + EmbeddedDense(first, config["embedding_dim"], sizes)(codes)
-    hidden = ops.relu(hidden)
+    hidden = ops.elu(hidden)
     for units in others:
-        hidden = keras.layers.Dense(units, "relu")(hidden)
+        hidden = keras.layers.Dense(units, "elu")(hidden)
     deep = keras.layers.Dense(1, use_bias=False, name="deep")(hidden)
     return keras.Model(features, ops.squeeze(wide + deep, axis=1))
 

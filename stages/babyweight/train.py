@@ -1,6 +1,7 @@
 """Train the network of birth weight on encoded births; write its weights and learning curve."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,21 @@ from stages.shared.trainer import train_and_write
 from stages.shared.weights import add_outputs
 
 EVALUATION_BATCH = 16384
+BLOCK_ROWS = 1 << 20
 
 PLAUSIBLE = {"mother_age": (10, 60), "plurality": (1, 5), "gestation_weeks": (15, 48)}
 """Where the deep part's numbers are clipped to, so that a code for unknown weeks stays in sight."""
 
 _STEP, *_COLUMNS = (float(x) for x in np.sqrt([2, 3, 5, 7, 11, 13, 17, 19, 23]))
+
+
+def _counts(features: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """How often each code occurs in each column, [columns, 256], reading a block of rows at a time."""
+    columns, counts = features.shape[1], np.zeros((features.shape[1], 256), np.int64)
+    for first in range(0, len(features), BLOCK_ROWS):
+        block = features[first : first + BLOCK_ROWS]
+        counts += np.stack([np.bincount(block[:, i], minlength=256) for i in range(columns)])
+    return counts
 
 
 def configure(
@@ -32,10 +43,12 @@ def configure(
     params: TrainBabyweight,
 ) -> dict[str, Any]:
     """What `model.build` takes, for these births [n, 8] and their weights [n]."""
+    counts = dict(zip(schema["features"], _counts(features), strict=True))
     numbers = {}
     for name, (low, high) in PLAUSIBLE.items():
-        values = np.clip(features[:, schema["features"].index(name)], low, high)
-        mean, deviation = float(values.mean()), max(float(values.std()), 1e-3)
+        values = np.clip(np.arange(256), low, high)
+        mean = float(np.average(values, weights=counts[name]))
+        deviation = max(float(np.average((values - mean) ** 2, weights=counts[name])) ** 0.5, 1e-3)
         numbers[name] = {"low": low, "high": high, "mean": round(mean, 3), "deviation": round(deviation, 3)}
     return {
         "features": schema["features"],
@@ -64,7 +77,7 @@ def hidden(indices: tf.Tensor, step: tf.Tensor, shares: npt.ArrayLike) -> tf.Ten
 
 
 class Learner:
-    """The network on the births of a prepared folder, resident as tensors.
+    """The network on the births of a prepared folder, which stay on disk: a step reads its own.
 
     Args:
         data: the prepared folder.
@@ -73,11 +86,10 @@ class Learner:
 
     def __init__(self, data: Path, params: TrainBabyweight) -> None:
         schema = read_json(data / "schema.json")
-        features, weights = self._load(data / "train")
-        self.config = configure(schema, features, weights, params)
+        self.features, self.weights = self._open(data / "train")
+        self.config = configure(schema, self.features, self.weights, params)
         self.model = build(self.config)
-        self.features, self.weights = tf.constant(features), tf.constant(weights)
-        self.held_out = self._load(data / "validation")
+        self.held_out = self._open(data / "validation")
         is_category = np.array([name in schema["vocabularies"] for name in schema["features"]])
         self._hidden_shares = np.where(is_category, params.model.hidden_share, 0)
         self._predict = tf.function(
@@ -86,20 +98,26 @@ class Learner:
         )
 
     @staticmethod
-    def _load(folder: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-        return np.load(folder / "features.npy"), np.load(folder / "weight_pounds.npy")
+    def _open(folder: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+        return np.load(folder / "features.npy", mmap_mode="r"), np.load(folder / "weight_pounds.npy", mmap_mode="r")
 
-    def loss(self, indices: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """Squared errors float32 [batch] in square pounds.
+    def examples(self, indices: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], ...]:
+        """The indices [n, batch], features uint8 [n, batch, 8] and weights float32 [n, batch]."""
+        return indices, self.features[indices], self.weights[indices]
+
+    def loss(self, examples: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
+        """Squared errors float32 [rows] in square pounds.
 
         Some known categories are hidden, as unknown ones are at serving: so code 0 gets a meaning of its own
         even where the births at hand leave nothing unknown.
         """
-        with tf.device(self.features.device):  # send rows to the replica, not the table
-            rows = tf.cast(tf.gather(self.features, indices), tf.float32)
-        rows = tf.where(hidden(indices, step, self._hidden_shares), 0.0, rows)
-        predicted = self.model(rows, training=True)
-        return tf.square(predicted - tf.gather(self.weights, indices))
+        indices, features, weights = examples
+        features = tf.where(hidden(indices, step, self._hidden_shares), 0.0, tf.cast(features, tf.float32))
+        return tf.square(self.model(features, training=True) - weights)
+
+    def statistics(self) -> Sequence[tuple[tf.Variable, tf.Tensor]]:
+        """None: nothing here follows the batches."""
+        return ()
 
     def evaluate(self) -> dict[str, float]:
         """Root mean squared error on the validation births, in pounds."""
@@ -120,7 +138,7 @@ def main() -> None:
     args = parser.parse_args()
     params = TrainBabyweight.read(args.params)
 
-    runtime.configure(params.runtime, params.seed, params.train.threads)
+    runtime.configure(params.runtime, params.seed, params.train.parts)
     with machines(params.train.replicas, params.train.worker_timeout) as where:
         learner = Learner(args.data, params)
         train_and_write("babyweight", learner, len(learner.weights), params, learner.config, args, where)

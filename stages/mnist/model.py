@@ -5,50 +5,74 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from stages.shared import runtime
 from stages.shared.params import MnistExport
-from stages.shared.runtime import replicas
 
 PIXELS = 28 * 28
 
 
-class BatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
-    """Statistics of the whole batch, of which a replica has a part.
+@tf.custom_gradient  # type: ignore[untyped-decorator]
+def normalised(
+    inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: tf.Tensor
+) -> tuple[tuple[tf.Tensor, tf.Tensor, tf.Tensor], Any]:
+    """Inputs [n, height, width, channels] of mean `beta` and deviation `gamma` a channel; their own mean and variance.
 
-    Keras' own `synchronized` takes the variance for E[x²] - E[x]², which loses digits.
+    In few passes, and sums by matrix products: on CPUs without AVX-512 TensorFlow's fused operation takes five times
+    as long. Mean and variance have no gradient.
+
+    Source: Ioffe and Szegedy, "Batch Normalization" (2015), with its gradient.
+    """
+    shape = tf.shape(inputs)
+    rows = tf.reshape(inputs, [-1, inputs.shape[-1]])
+    count, ones = tf.cast(tf.shape(rows)[0], tf.float32), tf.ones([1, tf.shape(rows)[0]])
+    mean = tf.matmul(ones, rows)[0] / count
+    centred = rows - mean
+    variance = tf.matmul(ones, tf.square(centred))[0] / count
+    inverse = tf.math.rsqrt(variance + epsilon)
+    scale = gamma * inverse
+
+    def gradient(outputs: tf.Tensor, *_: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
+        outputs = tf.reshape(outputs, [-1, inputs.shape[-1]])
+        of_beta = tf.matmul(ones, outputs)[0]
+        slant = tf.matmul(ones, outputs * centred)[0]
+        of_rows = outputs * scale - centred * (scale * inverse**2 * slant / count)
+        return tf.reshape(tf.nn.bias_add(of_rows, -scale * of_beta / count), shape), slant * inverse, of_beta, None
+
+    return (tf.reshape(tf.nn.bias_add(centred * scale, beta), shape), mean, variance), gradient
+
+
+class BatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
+    """Normalises a part of a batch by itself; where that takes the running statistics is for the trainer to average.
+
+    Attributes:
+        moved: each running statistic, and what the last call while training would make of it.
     """
 
-    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Inputs of mean 0 and deviation 1, scaled and shifted; while training, one fused operation does it all."""
-        if not training or replicas() > 1:
-            return super().call(inputs, training=training)
-        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-            inputs, self.gamma, self.beta, epsilon=self.epsilon, is_training=True
-        )
-        count = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
-        variance *= (count - 1) / count  # the operation's is the unbiased one
-        for moving, value in (self.moving_mean, mean), (self.moving_variance, variance):
-            moving.assign(moving * self.momentum + value * (1 - self.momentum))
-        return outputs
+    moved: tuple[tuple[tf.Variable, tf.Tensor], ...] = ()
 
-    def _moments(self, inputs: tf.Tensor, mask: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
-        context, axes = tf.distribute.get_replica_context(), self._reduction_axes
-        count = tf.cast(tf.size(inputs) // inputs.shape[-1] * replicas(), tf.float32)
-        mean = context.all_reduce("SUM", tf.reduce_sum(inputs, axes)) / count
-        # By the mean, the sum of squares has no slope, as `tf.nn.moments` knows, too.
-        squares = tf.math.squared_difference(inputs, tf.stop_gradient(mean))
-        return mean, context.all_reduce("SUM", tf.reduce_sum(squares, axes)) / count
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Inputs of mean 0 and deviation 1, scaled and shifted."""
+        if not training:
+            return super().call(inputs)
+        outputs, *found = normalised(inputs, self.gamma.value, self.beta.value, self.epsilon)
+        running = (self.moving_mean.value, self.moving_variance.value)
+        self.moved = tuple(
+            (variable, variable * self.momentum + value * (1 - self.momentum))
+            for variable, value in zip(running, found, strict=True)
+        )
+        return outputs
 
 
 class Dropout(keras.layers.Dropout):  # type: ignore[misc]
-    """Draws for the whole batch, of which a replica has a part."""
+    """Draws for the whole batch at its first part here, for the others to take theirs."""
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Inputs, some of them zero and the others larger while training."""
-        if not training or replicas() == 1:
-            return super().call(inputs, training)
-        rows, place = tf.shape(inputs)[0], tf.distribute.get_replica_context().replica_id_in_sync_group
-        whole = tf.ones([replicas() * rows, *inputs.shape[1:]])
-        return inputs * super().call(whole, training)[place * rows : (place + 1) * rows]
+        if not training or not self.rate:
+            return inputs
+        if runtime.is_first_part():
+            self._factors = super().call(tf.ones([runtime.parts() * tf.shape(inputs)[0], *inputs.shape[1:]]), True)
+        return inputs * runtime.share(self._factors)
 
 
 def _strided(dropout: float) -> list[keras.Layer]:

@@ -1,15 +1,17 @@
 """Train the digits' network on distorted images; write its weights and learning curve."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
-from stages.mnist.model import build
+from stages.mnist.model import BatchNormalization, build
 from stages.shared import runtime
-from stages.shared.cluster import machines, share
+from stages.shared.cluster import machines
 from stages.shared.errors import run
 from stages.shared.params import MnistAugment, TrainMnist
 from stages.shared.trainer import train_and_write
@@ -20,7 +22,7 @@ def distort(images: tf.Tensor, augment: MnistAugment, seed: tf.Tensor) -> tf.Ten
     """Rotate, scale, shear and shift each image by amounts drawn from `seed`.
 
     Args:
-        images: float32 [n, 28, 28, 1], of a batch or, in a replica, of its part of it.
+        images: float32 [n, 28, 28, 1], of a batch or the present part of it.
         augment: the largest amounts.
         seed: int64 [2].
 
@@ -38,8 +40,8 @@ def distort(images: tf.Tensor, augment: MnistAugment, seed: tf.Tensor) -> tf.Ten
         ],
         tf.float32,
     )
-    rows = tf.shape(images)[0] * runtime.replicas()
-    draws = most * share(tf.random.stateless_uniform([rows, 6], seed, -1.0, 1.0))
+    rows = tf.shape(images)[0] * runtime.parts()
+    draws = most * runtime.share(tf.random.stateless_uniform([rows, 6], seed, -1.0, 1.0))
     angle, shear, wider, higher, right, down = tf.unstack(draws, axis=1)
     cos, sin = tf.cos(angle), tf.sin(angle)
     # Where each pixel of the result comes from: a linear map about the centre, then a shift.
@@ -58,7 +60,7 @@ def distort(images: tf.Tensor, augment: MnistAugment, seed: tf.Tensor) -> tf.Ten
 
 
 class Learner:
-    """The network on the digits of a prepared folder, resident as tensors.
+    """The network on the digits of a prepared folder.
 
     Args:
         data: the prepared folder.
@@ -70,22 +72,30 @@ class Learner:
     def __init__(self, data: Path, config: dict[str, Any], augment: MnistAugment, seed: int) -> None:
         self.model = build(config)
         self.augment, self.seed = augment, seed
-        self.images = tf.constant(np.load(data / "train/images.npy"))
-        self.labels = tf.constant(np.load(data / "train/labels.npy"))
+        self.images = np.load(data / "train/images.npy", mmap_mode="r")
+        self.labels = np.load(data / "train/labels.npy")
         self.held_out = (
             tf.constant(np.load(data / "validation/images.npy")),
             np.load(data / "validation/labels.npy"),
         )
         self._logits = tf.function(lambda pixels: self.model(tf.cast(pixels, tf.float32) / 255, training=False))
 
-    def loss(self, indices: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """Cross entropies float32 [batch] in nats."""
-        with tf.device(self.images.device):  # send rows to the replica, not the table
-            pixels = tf.cast(tf.gather(self.images, indices), tf.float32) / 255
-        distorted = distort(tf.reshape(pixels, [-1, 28, 28, 1]), self.augment, tf.stack([self.seed, step]))
+    def examples(self, indices: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], ...]:
+        """Pixels uint8 [n, batch, 784] and labels uint8 [n, batch]."""
+        return self.images[indices], self.labels[indices]
+
+    def loss(self, examples: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
+        """Cross entropies float32 [rows] in nats."""
+        pixels, labels = examples
+        images = tf.reshape(tf.cast(pixels, tf.float32) / 255, [-1, 28, 28, 1])
+        distorted = distort(images, self.augment, tf.stack([self.seed, step]))
         logits = self.model(tf.reshape(distorted, [-1, pixels.shape[1]]), training=True)
-        labels = tf.cast(tf.gather(self.labels, indices), tf.int64)
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(labels, tf.int64), logits)
+
+    def statistics(self) -> Sequence[tuple[tf.Variable, tf.Tensor]]:
+        """Batch normalisation's running mean and variance."""
+        layers = (layer for layer in self.model.layers if isinstance(layer, BatchNormalization))
+        return [pair for layer in layers for pair in layer.moved]
 
     def evaluate(self) -> dict[str, float]:
         """Accuracy and mean cross entropy on the validation images."""
@@ -104,7 +114,7 @@ def main() -> None:
     args = parser.parse_args()
     params = TrainMnist.read(args.params)
 
-    runtime.configure(params.runtime, params.seed, params.train.threads)
+    runtime.configure(params.runtime, params.seed, params.train.parts)
     with machines(params.train.replicas, params.train.worker_timeout) as where:
         learner = Learner(args.data, params.model.model_dump(), params.augment, params.seed)
         train_and_write("mnist", learner, len(learner.labels), params, params.model.model_dump(), args, where)

@@ -1,8 +1,9 @@
 """Training by several replicas, each of which takes its part of every batch, on one machine or on several.
 
 How many replicas there are is a parameter, where they run is not: `TF_CONFIG` says that, as TensorFlow defines it
-(tensorflow.org/guide/distributed_training#TF_CONFIG). Everywhere they are summed by the same ring, so the bytes are
-the same in one process, in several and on several machines. The first process is the chief: it alone writes.
+(tensorflow.org/guide/distributed_training#TF_CONFIG). What they exchange is not rounded on the way (`trainer.total`),
+so the bytes are the same in one process, in several and on several machines. The first process is the chief: it alone
+writes.
 
 The chief keeps a connection to every other process, opened on that one's own port before TensorFlow listens there.
 It ends when the process does, however that ends; so none is left waiting for one that is gone.
@@ -221,26 +222,23 @@ def _leave(message: str) -> NoReturn:
 
 
 class _Ring(CollectiveAllReduceExtended):  # type: ignore[misc]
-    """`MultiWorkerMirroredStrategy` with some devices a process, where TensorFlow's takes one CPU or every GPU.
+    """`MultiWorkerMirroredStrategy` with some devices a process, where TensorFlow's takes one CPU or every GPU."""
 
-    In one process, too, it sums by a ring, in the same order; `MirroredStrategy` would sum on one device.
-    """
-
-    def __init__(self, strategy: Any, kind: str, devices: int, alone: bool) -> None:
+    def __init__(self, strategy: Any, kind: str, devices: int) -> None:
         self._kind, self._names = kind, tuple(f"/device:{kind}:{i}" for i in range(devices))
         form = tf.distribute.experimental.CommunicationImplementation
         options = tf.distribute.experimental.CommunicationOptions(
             implementation=form.NCCL if kind == "GPU" else form.RING
         )
-        super().__init__(strategy, None, options, devices=self._names if alone else None)
+        super().__init__(strategy, None, options)
 
     def _initialize_local_devices(self, _: Any, worker_device: str) -> tuple[tuple[str, ...], str]:
         return tuple(worker_device + name for name in self._names), self._kind
 
 
 class _RingStrategy(tf.distribute.MultiWorkerMirroredStrategy):  # type: ignore[misc]
-    def __init__(self, kind: str, devices: int, alone: bool) -> None:
-        tf.distribute.Strategy.__init__(self, _Ring(self, kind, devices, alone))
+    def __init__(self, kind: str, devices: int) -> None:
+        tf.distribute.Strategy.__init__(self, _Ring(self, kind, devices))
 
 
 def _strategy(cluster: Cluster, replicas: int) -> Any:
@@ -255,12 +253,13 @@ def _strategy(cluster: Cluster, replicas: int) -> Any:
     gpus = tf.config.list_physical_devices("GPU")
     if gpus and len(gpus) < here:
         raise InputError(f"replicas: {replicas}: expected at most {len(gpus)} in this process, one a GPU")
-    if gpus and cluster.processes == 1:
-        return tf.distribute.MirroredStrategy([f"GPU:{i}" for i in range(here)])
     if not gpus:
         (cpu,) = tf.config.list_physical_devices("CPU")
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * here)
-    return _RingStrategy("GPU" if gpus else "CPU", here, cluster.processes == 1)
+    kind = "GPU" if gpus else "CPU"
+    if cluster.processes == 1:
+        return tf.distribute.MirroredStrategy([f"{kind}:{i}" for i in range(here)])
+    return _RingStrategy(kind, here)
 
 
 class Machines:
@@ -332,13 +331,3 @@ def machines(replicas: int, seconds: float) -> Iterator[Machines]:
         raise InputError(f"between the processes of TF_CONFIG: {str(error.message).splitlines()[0]}") from None
     if links:
         links.finish()
-
-
-def share(whole: tf.Tensor) -> tf.Tensor:
-    """This replica's part of the rows [batch, …] of a whole batch."""
-    context = tf.distribute.get_replica_context()
-    if context.num_replicas_in_sync == 1:
-        return whole
-    rows = tf.shape(whole)[0] // context.num_replicas_in_sync
-    first = context.replica_id_in_sync_group * rows
-    return whole[first : first + rows]

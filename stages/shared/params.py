@@ -50,14 +50,17 @@ class Schedule(Section):
     evaluate_every: Count
     checkpoint_every: Count
     keep: Count
-    threads: Threads | None
+    parts: Count
     replicas: Count
     worker_timeout: Positive
 
     @model_validator(mode="after")
-    def _replicas_divide_a_batch(self) -> Self:
-        if self.batch_size % self.replicas:
-            raise ValueError("batch_size must be a multiple of replicas")
+    def _divide_a_batch(self) -> Self:
+        fewer, more = sorted((self.parts, self.replicas))
+        if more % fewer:
+            raise ValueError("parts must be a multiple of replicas, or replicas of parts")
+        if self.batch_size % more:
+            raise ValueError("batch_size must be a multiple of parts and replicas")
         return self
 
 

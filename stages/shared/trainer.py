@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from stages.shared import runtime
 from stages.shared.checkpoint import Arrays, Checkpoints, explain_start, note_finished, run_digest
-from stages.shared.cluster import Machines, share
+from stages.shared.cluster import Machines
 from stages.shared.errors import InputError
 from stages.shared.files import significant, write_json
 from stages.shared.params import Schedule
@@ -39,8 +39,14 @@ class Learner(Protocol):
 
     model: keras.Model
 
-    def loss(self, indices: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """Losses float32 [batch] of the training examples at `indices` int64 [batch], at a global step."""
+    def examples(self, indices: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], ...]:
+        """Arrays [n, batch, …] of the training examples at `indices` [n, batch]: only these are read."""
+
+    def loss(self, examples: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
+        """Losses float32 [rows] of a part [rows, …] of a batch of such arrays, at a global step."""
+
+    def statistics(self) -> Sequence[tuple[tf.Variable, tf.Tensor]]:
+        """Variables that follow the batches, and where the last `loss` would take each; all parts' mean counts."""
 
     def evaluate(self) -> dict[str, float]:
         """Metrics on held-out data, for the learning curve."""
@@ -88,14 +94,13 @@ class Adam:
         return np.stack([rates(self._schedule, steps), *powers], axis=1, dtype=np.float32, casting="same_kind")
 
     def apply(self, gradients: Sequence[tf.Tensor], factors: tf.Tensor) -> None:
-        """Change the variables by the sum of all replicas' gradients.
+        """Change the variables.
 
         Args:
-            gradients: this replica's, of each variable.
+            gradients: of each, the same in every replica.
             factors: the step's row of `factors`.
         """
-        context = tf.distribute.get_replica_context()
-        context.merge_call(self._update, (context.all_reduce("SUM", gradients), factors))
+        tf.distribute.get_replica_context().merge_call(self._update, (gradients, factors))
 
     def _update(self, strategy: tf.distribute.Strategy, gradients: Sequence[Any], factors: Any) -> None:
         for variable, moments, gradient in zip(self._trained, self._moments, gradients, strict=True):
@@ -118,18 +123,46 @@ class Adam:
         )
 
 
+def paired_sum(values: Sequence[tf.Tensor]) -> tf.Tensor:
+    """The sum of neighbours, then of neighbouring sums, and so on."""
+    while len(values) > 1:
+        pairs = [a + b for a, b in zip(values[::2], values[1::2], strict=False)]
+        values = [*pairs, *values[2 * len(pairs) :]]
+    return values[0]
+
+
+def total(found: Sequence[Sequence[tf.Tensor]]) -> list[tf.Tensor]:
+    """Sums over all parts of all replicas, in pairs: first within a replica, then between them.
+
+    So they are rounded the same however many replicas share the parts, as long as both are powers of two.
+
+    Args:
+        found: the same float32 tensors of each part of this replica.
+    """
+    here = [paired_sum(values) for values in zip(*found, strict=True)]
+    place, replicas = runtime.replica()
+    if replicas == 1:
+        return here
+    # Each replica's in a row of its own, so that the exchange itself rounds nothing.
+    flat = tf.concat([tf.reshape(value, [-1]) for value in here], axis=0)
+    rows = tf.one_hot(place, replicas)[:, tf.newaxis] * flat
+    rows = tf.distribute.get_replica_context().all_reduce("SUM", rows)
+    sums = tf.split(paired_sum(tf.unstack(rows)), [value.shape.num_elements() for value in here])
+    return [tf.reshape(summed, value.shape) for summed, value in zip(sums, here, strict=True)]
+
+
 def batches(first: int, last: int, examples: int, batch_size: int, seed: int) -> npt.NDArray[np.int64]:
     """Indices [last - first, batch_size] of the examples of steps `first` to `last`, all of one epoch."""
     per_epoch = steps_per_epoch(examples, batch_size)
     epoch, start = divmod(first, per_epoch)
     chosen = _order(seed, epoch, examples)[start * batch_size : (start + last - first) * batch_size]
-    return chosen.reshape(last - first, batch_size)
+    return chosen.reshape(last - first, batch_size).astype(np.int64)
 
 
 @functools.lru_cache(maxsize=1)
-def _order(seed: int, epoch: int, examples: int) -> npt.NDArray[np.int64]:
+def _order(seed: int, epoch: int, examples: int) -> npt.NDArray[np.uint32]:
     """The order of an epoch's examples: kept, as it takes as long as many small steps."""
-    return np.random.default_rng([seed, epoch]).permutation(examples)
+    return np.random.default_rng([seed, epoch]).permutation(np.arange(examples, dtype=np.uint32))
 
 
 def steps_per_epoch(examples: int, batch_size: int) -> int:
@@ -153,46 +186,55 @@ class Run:
         self.is_chief = is_chief
         self.strategy = tf.distribute.get_strategy()
         replicas = self.strategy.num_replicas_in_sync
-        self.replicas_here = len(self.strategy.experimental_local_results(self.strategy.run(lambda: tf.constant(0))))
-        if examples < replicas:
-            raise InputError(f"replicas: {replicas}: expected at most the number of training examples, {examples}")
-        self.batch_size = min(schedule.batch_size, examples) // replicas * replicas
+        self.parts_here = max(schedule.parts // replicas, 1)
+        count = self.parts_here * replicas
+        if examples < count:
+            raise InputError(f"parts, replicas: {count}: expected at most the number of training examples, {examples}")
+        self.batch_size = min(schedule.batch_size, examples) // count * count
         self.optimizer = Adam([variable.value for variable in learner.model.trainable_variables], schedule)
         self.step = 0
         self.history: History = []
+        first = learner.examples(np.zeros([1, self.batch_size], np.int64))
         self._chunk = tf.function(
             self._run_chunk,
             input_signature=[
-                tf.TensorSpec([None, self.batch_size], tf.int64),
+                tuple(tf.TensorSpec([None, *array.shape[1:]], array.dtype) for array in first),
                 tf.TensorSpec([None, 3], tf.float32),
                 tf.TensorSpec([], tf.int64),
             ],
         )
 
-    def _run_chunk(self, indices: tf.Tensor, factors: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
-        """Make a step for each row of `indices` and the optimiser's `factors`; return the mean loss of all."""
-        run, here = self.strategy.run, self.strategy.experimental_local_results
-        totals = tf.zeros([self.replicas_here])
-        for i in tf.range(tf.shape(indices, out_type=tf.int64)[0]):
-            # Its graph is smaller than a slice's.
-            batch, of_step = tf.gather(indices, i), tf.gather(factors, i)
-            totals += tf.stack(here(run(self._run_step, (batch, of_step, first + i))))
-        total = here(run(self._sum, (totals,)))[0]
-        return total / tf.cast(tf.shape(indices)[0], tf.float32)
+    def _run_chunk(self, examples: Sequence[tf.Tensor], factors: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
+        """Make a step for each row of `examples` and the optimiser's `factors`; return the mean loss of all."""
+        summed = tf.zeros([])
+        for i in tf.range(tf.shape(factors, out_type=tf.int64)[0]):
+            # A gather's graph is smaller than a slice's.
+            batch, of_step = tuple(tf.gather(array, i) for array in examples), tf.gather(factors, i)
+            losses = self.strategy.run(self._run_step, (batch, of_step, first + i))
+            summed += self.strategy.experimental_local_results(losses)[0]
+        return summed / tf.cast(tf.shape(factors)[0], tf.float32)
 
-    def _run_step(self, batch: tf.Tensor, factors: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """Take a replica's part in a step; return its part of the mean loss. The optimiser sums the gradients."""
+    def _run_step(self, batch: Sequence[tf.Tensor], factors: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        """Work on a replica's parts of a batch, then change its variables as all do; return the mean loss."""
         variables = self.learner.model.trainable_variables
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(self.learner.loss(share(batch), step)) / self.batch_size
-        self.optimizer.apply(tape.gradient(loss, variables), factors)
+        found = []
+        for _ in runtime.each_part(self.parts_here):
+            with tf.GradientTape() as tape:
+                losses = self.learner.loss([runtime.share(array) for array in batch], step)
+                loss = tf.reduce_sum(losses) / self.batch_size
+            gradients = tape.gradient(loss, variables)
+            means = [value / runtime.parts() for _, value in self.learner.statistics()]
+            found.append([loss, *gradients, *means])
+        loss, *totals = total(found)
+        gradients, means = totals[: len(variables)], totals[len(variables) :]
+        self.optimizer.apply(gradients, factors)
+        if means:
+            tf.distribute.get_replica_context().merge_call(self._follow, (means,))
         return loss
 
-    @staticmethod
-    def _sum(parts: tf.Tensor) -> tf.Tensor:
-        """Sum of all replicas' `parts`, of which each process has its own replicas'."""
-        context = tf.distribute.get_replica_context()
-        return context.all_reduce("SUM", parts[context.replica_id_in_sync_group % parts.shape[0]])
+    def _follow(self, strategy: tf.distribute.Strategy, means: Sequence[Any]) -> None:
+        for (variable, _), mean in zip(self.learner.statistics(), means, strict=True):
+            strategy.extended.update(variable, lambda v, value: v.assign(value), (mean,), group=False)
 
     def _variables(self) -> dict[str, tf.Variable]:
         """Everything that a step changes: weights, batch statistics, seed generators, optimiser."""
@@ -233,7 +275,8 @@ class Run:
         last = self.next_stop()
         indices = batches(self.step, last, self.examples, self.batch_size, self.seed)
         factors = self.optimizer.factors(self.step, last)
-        loss = float(self._chunk(tf.constant(indices), tf.constant(factors), tf.constant(self.step, tf.int64)))
+        examples = tuple(map(tf.constant, self.learner.examples(indices)))
+        loss = float(self._chunk(examples, tf.constant(factors), tf.constant(self.step, tf.int64)))
         self.step = last
         if self.is_chief and self.step % self.schedule.evaluate_every == 0:
             self.history.append({"step": self.step, "loss": loss, **self.learner.evaluate()})

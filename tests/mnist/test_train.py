@@ -65,6 +65,8 @@ def test_batches_are_normalised_as_keras_normalises_them() -> None:
                 tape.watch(values)
                 outputs = layer(values, training=True)
             slopes = tape.gradient(outputs, [values, *layer.trainable_variables], slope)
+            for variable, value in getattr(layer, "moved", ()):
+                variable.assign(value)
         moving = [variable.numpy() for variable in layer.non_trainable_variables]
         found.append([outputs, *slopes, *moving, layer(values, training=False)])
     for ours, theirs in zip(*found, strict=True):

@@ -1,5 +1,6 @@
 """The loop on a linear model that it can solve."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -23,11 +24,17 @@ class Linear:
         layers = [keras.layers.Dropout(dropout)] if dropout else []
         self.model = keras.Sequential([keras.Input([3]), *layers, keras.layers.Dense(1)])
         inputs = np.random.default_rng(0).normal(size=(EXAMPLES, 3)).astype(np.float32)
-        self.inputs, self.targets = tf.constant(inputs), tf.constant(inputs @ SLOPES)
+        self.inputs, self.targets = inputs, inputs @ SLOPES
 
-    def loss(self, indices: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        predicted = self.model(tf.gather(self.inputs, indices), training=True)[:, 0]
-        return (predicted - tf.gather(self.targets, indices)) ** 2
+    def examples(self, indices: np.ndarray) -> tuple[np.ndarray, ...]:
+        return self.inputs[indices], self.targets[indices]
+
+    def loss(self, examples: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
+        inputs, targets = examples
+        return (self.model(inputs, training=True)[:, 0] - targets) ** 2
+
+    def statistics(self) -> Sequence[tuple[tf.Variable, tf.Tensor]]:
+        return ()
 
     def evaluate(self) -> dict[str, float]:
         return {"error": float(np.abs(self.model.layers[-1].kernel.numpy()[:, 0] - SLOPES).max())}
@@ -40,7 +47,7 @@ def schedule(**changes: object) -> Schedule:
         "checkpoint_every": 10,
         "keep": 2,
         "replicas": 1,
-        "threads": None,
+        "parts": 1,
         "worker_timeout": 9.0,
     }
     return Schedule.model_validate(values | intervals | changes)
@@ -116,6 +123,47 @@ def test_the_handler_gives_way_to_a_second_signal() -> None:
         assert interrupt.noticed
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+
+
+class Following(Linear):
+    """A variable that follows the mean of the inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = tf.Variable([0.0, 0.0, 0.0])
+
+    def loss(self, examples: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
+        self.now = tf.reduce_mean(examples[0], axis=0)
+        return super().loss(examples, step)
+
+    def statistics(self) -> Sequence[tuple[tf.Variable, tf.Tensor]]:
+        return [(self.seen, self.now)]
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_parts_add_up_to_the_whole_batch(parts: int) -> None:
+    learner, whole = Following(), Linear()
+    run, expected = (Run(x, schedule(parts=n), 1, EXAMPLES) for x, n in ((learner, parts), (whole, 1)))
+    loss, expected_loss = run.advance(), expected.advance()
+    assert loss == pytest.approx(expected_loss, rel=1e-5)
+    for found, other in zip(learner.model.variables, whole.model.variables, strict=True):
+        np.testing.assert_allclose(found.numpy(), other.numpy(), rtol=1e-4, atol=1e-6)
+    (last,) = batches(run.step - 1, run.step, EXAMPLES, 8, seed=1)
+    np.testing.assert_allclose(learner.seen.numpy(), learner.inputs[last].mean(axis=0), rtol=1e-5, atol=1e-6)
+
+
+def test_a_step_reads_its_own_examples_alone() -> None:
+    read: list[int] = []
+
+    class Counting(Linear):
+        def examples(self, indices: np.ndarray) -> tuple[np.ndarray, ...]:
+            read.extend(indices.ravel())
+            return super().examples(indices)
+
+    run = Run(Counting(), schedule(), 1, EXAMPLES)
+    read.clear()
+    run.advance()
+    assert read == list(batches(0, run.step, EXAMPLES, 8, seed=1).ravel())
 
 
 def test_an_epoch_is_a_permutation_and_each_another_one() -> None:
