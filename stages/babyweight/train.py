@@ -24,7 +24,7 @@ BLOCK_ROWS = 1 << 20
 PLAUSIBLE = {"mother_age": (10, 60), "plurality": (1, 5), "gestation_weeks": (15, 48)}
 """Where the deep part's numbers are clipped to, so that a code for unknown weeks stays in sight."""
 
-_STEP, *_COLUMNS = (float(x) for x in np.sqrt([2, 3, 5, 7, 11, 13, 17, 19, 23]))
+_STEP, *_COLUMNS = (np.sqrt([2.0, 3, 5, 7, 11, 13, 17, 19, 23]) % 1 * 2**32).astype(np.uint32)
 
 
 def _counts(features: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
@@ -61,19 +61,24 @@ def configure(
     }
 
 
-def hidden(indices: tf.Tensor, step: tf.Tensor, shares: npt.ArrayLike) -> tf.Tensor:
-    """Which features bool [batch, 8] are hidden from a step: a share of each column, evenly spread.
+def hidden(
+    indices: npt.NDArray[np.int64], steps: npt.NDArray[np.int64], columns: int, share: float
+) -> npt.NDArray[np.bool_]:
+    """Which features [n, batch, columns] are hidden from a step: a share of each column, evenly spread.
 
     An additive recurrence (Weyl, 1916) in the birth's index and the step, so a birth's part does not depend
     on the batch that it is in.
 
     Args:
-        indices: int64 [batch].
-        step: int64 scalar.
-        shares: of each column, of 1.
+        indices: of births [n, batch].
+        steps: global steps [n].
+        columns: how many, up to 8.
+        share: of each column, of 1.
     """
-    place = tf.expand_dims(tf.cast(indices, tf.float64), 1) * _COLUMNS + tf.cast(step, tf.float64) * _STEP
-    return place - tf.floor(place) < shares  # the remainder's own operation takes fifty times as long
+    place = indices.astype(np.uint32)[..., np.newaxis] * np.array(_COLUMNS[:columns])
+    place += (steps.astype(np.uint32) * _STEP)[:, np.newaxis, np.newaxis]
+    found: npt.NDArray[np.bool_] = place < int(share * 2**32)  # of all that 32 bits hold
+    return found
 
 
 class Learner:
@@ -90,30 +95,31 @@ class Learner:
         self.config = configure(schema, self.features, self.weights, params)
         self.model = build(self.config)
         self.held_out = self._open(data / "validation")
-        is_category = np.array([name in schema["vocabularies"] for name in schema["features"]])
-        self._hidden_shares = np.where(is_category, params.model.hidden_share, 0)
+        self._categories = [i for i, name in enumerate(schema["features"]) if name in schema["vocabularies"]]
+        self._hidden_share = params.model.hidden_share
         self._predict = tf.function(
             lambda rows: self.model(tf.cast(rows, tf.float32), training=False),
-            input_signature=[tf.TensorSpec([None, len(is_category)], tf.uint8)],
+            input_signature=[tf.TensorSpec([None, self.features.shape[1]], tf.uint8)],
         )
 
     @staticmethod
     def _open(folder: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
         return np.load(folder / "features.npy", mmap_mode="r"), np.load(folder / "weight_pounds.npy", mmap_mode="r")
 
-    def examples(self, indices: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], ...]:
-        """The indices [n, batch], features uint8 [n, batch, 8] and weights float32 [n, batch]."""
-        return indices, self.features[indices], self.weights[indices]
-
-    def loss(self, examples: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
-        """Squared errors float32 [rows] in square pounds.
+    def examples(self, indices: npt.NDArray[np.int64], steps: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], ...]:
+        """Features uint8 [n, batch, 8] and weights float32 [n, batch].
 
         Some known categories are hidden, as unknown ones are at serving: so code 0 gets a meaning of its own
         even where the births at hand leave nothing unknown.
         """
-        indices, features, weights = examples
-        features = tf.where(hidden(indices, step, self._hidden_shares), 0.0, tf.cast(features, tf.float32))
-        return tf.square(self.model(features, training=True) - weights)
+        features = self.features[indices]
+        features[..., self._categories] *= ~hidden(indices, steps, len(self._categories), self._hidden_share)
+        return features, self.weights[indices]
+
+    def loss(self, examples: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
+        """Squared errors float32 [rows] in square pounds."""
+        features, weights = examples
+        return tf.square(self.model(tf.cast(features, tf.float32), training=True) - weights)
 
     def statistics(self) -> Sequence[tuple[tf.Variable, tf.Tensor]]:
         """None: nothing here follows the batches."""

@@ -80,7 +80,7 @@ class Learner:
         )
         self._logits = tf.function(lambda pixels: self.model(tf.cast(pixels, tf.float32) / 255, training=False))
 
-    def examples(self, indices: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], ...]:
+    def examples(self, indices: npt.NDArray[np.int64], steps: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], ...]:
         """Pixels uint8 [n, batch, 784] and labels uint8 [n, batch]."""
         return self.images[indices], self.labels[indices]
 

@@ -9,6 +9,7 @@ import argparse
 import functools
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
 import keras
@@ -39,8 +40,8 @@ class Learner(Protocol):
 
     model: keras.Model
 
-    def examples(self, indices: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], ...]:
-        """Arrays [n, batch, …] of the training examples at `indices` [n, batch]: only these are read."""
+    def examples(self, indices: npt.NDArray[np.int64], steps: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], ...]:
+        """Arrays [n, batch, …] of the training examples at `indices` [n, batch], for global steps [n]."""
 
     def loss(self, examples: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
         """Losses float32 [rows] of a part [rows, …] of a batch of such arrays, at a global step."""
@@ -194,7 +195,9 @@ class Run:
         self.optimizer = Adam([variable.value for variable in learner.model.trainable_variables], schedule)
         self.step = 0
         self.history: History = []
-        first = learner.examples(np.zeros([1, self.batch_size], np.int64))
+        self._reader = ThreadPoolExecutor(1)
+        self._ahead: Future[tuple[int, Any]] | None = None
+        first = learner.examples(np.zeros([1, self.batch_size], np.int64), np.zeros([1], np.int64))
         self._chunk = tf.function(
             self._run_chunk,
             input_signature=[
@@ -260,23 +263,24 @@ class Run:
                 mine = variable.numpy()
                 variable.assign(np.frombuffer(machines.from_chief(mine.tobytes()), mine.dtype).reshape(mine.shape))
 
-    def next_stop(self) -> int:
-        """The step at which the present chunk ends: something is due there, or it is long enough."""
+    def stop_after(self, step: int) -> int:
+        """The step at which the chunk from `step` on ends: something is due there, or it is long enough."""
         schedule, per_epoch = self.schedule, steps_per_epoch(self.examples, self.batch_size)
         due = (schedule.evaluate_every, schedule.checkpoint_every, per_epoch)
-        return min(
-            *(self.step - self.step % every + every for every in due),
-            self.step + LONGEST_CHUNK,
-            schedule.steps,
-        )
+        return min(*(step - step % every + every for every in due), step + LONGEST_CHUNK, schedule.steps)
+
+    def _read(self, first: int) -> tuple[int, Any]:
+        """The end of the chunk from step `first` on, and its tensors: examples, factors, first step."""
+        last = self.stop_after(first)
+        indices = batches(first, last, self.examples, self.batch_size, self.seed)
+        examples = tuple(map(tf.constant, self.learner.examples(indices, np.arange(first, last))))
+        return last, (examples, tf.constant(self.optimizer.factors(first, last)), tf.constant(first, tf.int64))
 
     def advance(self) -> float:
-        """Run one chunk; return its mean loss."""
-        last = self.next_stop()
-        indices = batches(self.step, last, self.examples, self.batch_size, self.seed)
-        factors = self.optimizer.factors(self.step, last)
-        examples = tuple(map(tf.constant, self.learner.examples(indices)))
-        loss = float(self._chunk(examples, tf.constant(factors), tf.constant(self.step, tf.int64)))
+        """Run one chunk while the next one is read; return its mean loss."""
+        last, tensors = (self._ahead or self._reader.submit(self._read, self.step)).result()
+        self._ahead = self._reader.submit(self._read, last) if last < self.schedule.steps else None
+        loss = float(self._chunk(*tensors))
         self.step = last
         if self.is_chief and self.step % self.schedule.evaluate_every == 0:
             self.history.append({"step": self.step, "loss": loss, **self.learner.evaluate()})

@@ -143,15 +143,14 @@ def test_a_number_that_is_none_spoils_its_own_birth_alone(model: Any) -> None:
 
 
 def test_hidden_categories_are_a_share_and_do_not_depend_on_the_batch() -> None:
-    indices = tf.range(20000, dtype=tf.int64)
-    shares = [0.05] * 7 + [0.0]
-    whole = hidden(indices, tf.constant(7, tf.int64), shares).numpy()
-    assert whole.shape == (20000, 8)
-    assert whole.mean(axis=0) == pytest.approx(shares, abs=0.002) and not whole[:, 7].any()
-    assert np.corrcoef(whole.T[:7]) - np.eye(7) == pytest.approx(0, abs=0.02)
-    part = hidden(indices[300:500], tf.constant(7, tf.int64), shares).numpy()
-    assert (part == whole[300:500]).all()
-    assert (hidden(indices, tf.constant(8, tf.int64), shares).numpy() != whole).any()
+    indices, steps = np.arange(40000).reshape(2, 20000), np.array([7, 8])
+    whole = hidden(indices, steps, 7, 0.05)
+    assert whole.shape == (2, 20000, 7)
+    for step in whole:
+        assert step.mean(axis=0) == pytest.approx([0.05] * 7, abs=0.002)
+        assert np.corrcoef(step.T) - np.eye(7) == pytest.approx(0, abs=0.02)
+    assert (hidden(indices[:, 300:500], steps, 7, 0.05) == whole[:, 300:500]).all()
+    assert (hidden(indices, steps + 1, 7, 0.05) != whole).any()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
@@ -170,12 +169,15 @@ def test_the_loss_is_the_squared_error_and_hides_categories_only(
 
     params = TrainBabyweight.read(params_file({"babyweight.model.hidden_share": share}))
     learner = Learner(tmp_path, params)
-    indices, step = tf.constant([3, 8, 49], tf.int64), tf.constant(5, tf.int64)
-    shares = [share if name in VOCABULARIES else 0 for name in FEATURES]
-    seen = features[[3, 8, 49]] * ~hidden(indices, step, shares).numpy()
-    errors = learner.model(seen.astype(np.float32)).numpy() - pounds[[3, 8, 49]]
-    examples = [array[0] for array in learner.examples(np.array([[3, 8, 49]]))]
-    assert learner.loss(examples, step).numpy() == pytest.approx(errors**2, rel=1e-4)
+    indices, steps = np.array([[3, 8, 49], [0, 49, 8]]), np.array([5, 6])
+    seen, weights = learner.examples(indices, steps)
+    categories = [FEATURES.index(name) for name in FEATURES if name in VOCABULARIES]
+    expected = features[indices]
+    expected[..., categories] = np.where(hidden(indices, steps, 5, share), 0, expected[..., categories])
+    assert (seen == expected).all() and (weights == pounds[indices]).all()
+    assert (seen != features[indices]).any() == (share > 0)
+    errors = learner.model(seen[0].astype(np.float32)).numpy() - weights[0]
+    assert learner.loss((seen[0], weights[0]), 5).numpy() == pytest.approx(errors**2, rel=1e-4)
     everything = learner.model(features.astype(np.float32)).numpy() - pounds
     assert learner.evaluate() == {"validation_rmse": pytest.approx(np.sqrt((everything**2).mean()), rel=1e-5)}
 

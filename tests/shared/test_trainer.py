@@ -26,7 +26,7 @@ class Linear:
         inputs = np.random.default_rng(0).normal(size=(EXAMPLES, 3)).astype(np.float32)
         self.inputs, self.targets = inputs, inputs @ SLOPES
 
-    def examples(self, indices: np.ndarray) -> tuple[np.ndarray, ...]:
+    def examples(self, indices: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, ...]:
         return self.inputs[indices], self.targets[indices]
 
     def loss(self, examples: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
@@ -156,14 +156,14 @@ def test_a_step_reads_its_own_examples_alone() -> None:
     read: list[int] = []
 
     class Counting(Linear):
-        def examples(self, indices: np.ndarray) -> tuple[np.ndarray, ...]:
+        def examples(self, indices: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, ...]:
             read.extend(indices.ravel())
-            return super().examples(indices)
+            return super().examples(indices, steps)
 
-    run = Run(Counting(), schedule(), 1, EXAMPLES)
+    run = Run(Counting(), schedule(steps=6), 1, EXAMPLES)
     read.clear()
     run.advance()
-    assert read == list(batches(0, run.step, EXAMPLES, 8, seed=1).ravel())
+    assert run.step == 6 and read == list(batches(0, 6, EXAMPLES, 8, seed=1).ravel())
 
 
 def test_an_epoch_is_a_permutation_and_each_another_one() -> None:
