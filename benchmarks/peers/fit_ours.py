@@ -17,9 +17,11 @@ def main() -> None:
     """Train for some steps, print the speed."""
     args = arguments(("chunks",))
     params: Any = (TrainMnist if args.workload == "mnist" else TrainBabyweight).read(Path("params.yaml"))
-    runtime.configure(Runtime(threads=args.threads), params.seed, params.train.parts)
     never = {"evaluate_every": 10**9, "checkpoint_every": 10**9, "replicas": args.replicas}
-    changes = {"steps": args.warm_up + args.steps, "batch_size": args.batch_size or params.train.batch_size}
+    batch = args.batch_size or params.train.batch_size
+    parts = max(params.train.parts * batch // params.train.batch_size, 1)  # as large as usual
+    runtime.configure(Runtime(threads=args.threads), params.seed, parts)
+    changes = {"steps": args.warm_up + args.steps, "batch_size": batch, "parts": parts}
     schedule = params.train.model_copy(update=never | changes)
     data = Path("data") / args.workload
     with machines(args.replicas, schedule.worker_timeout) as where:
