@@ -24,11 +24,11 @@ from typing import Any
 import matplotlib.pyplot as plt
 import yaml
 
+from benchmarks.environments import processor, python_with
 from benchmarks.overrides import override, read
 from stages.shared.files import significant, write_table, write_text
 
 ROOT = Path(__file__).parents[1]
-FOLDER = ROOT / ".benchmarks"
 SETS = {"CartPole-v0": None, "CartPole-v1": ROOT / "params/CartPole-v1.yaml"}
 MEASURES = (
     *("training_cpu", "training_wall", "trials_cpu", "import_cpu", "compile_cpu", "process_cpu"),
@@ -50,16 +50,8 @@ class Agent:
     slow: bool = False
 
     def python(self) -> Path:
-        """The interpreter of its environment, made on first use; without requirements, the project's own."""
-        if not self.requirements:
-            return Path(sys.executable)
-        folder = FOLDER / self.module
-        interpreter = folder / "bin/python"
-        if not (folder / "complete").exists():
-            subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-            subprocess.run([interpreter, "-m", "pip", "install", "--quiet", *self.requirements], check=True)
-            (folder / "complete").touch()
-        return interpreter
+        """The interpreter of its environment; without requirements, the project's own."""
+        return python_with(self.module, *self.requirements) if self.requirements else Path(sys.executable)
 
 
 def same(*packages: str) -> tuple[str, ...]:
@@ -97,15 +89,6 @@ def run(agent: Agent, env: str, seed: int) -> Row:
 
 def _cores() -> set[int]:
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
-
-
-def processor() -> str:
-    """The processor's name."""
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        names = [x.split(":")[1].strip() for x in information.read_text().splitlines() if x.startswith("model name")]
-        return names[0] if names else platform.machine()
-    return platform.processor() or platform.machine()
 
 
 def spread(values: Sequence[float]) -> str:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
-from benchmarks.dqn import processor
+from benchmarks.environments import processor
 from stages.shared.files import write_text
 from stages.shared.params import Serving
 

@@ -21,7 +21,8 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
-from benchmarks.dqn import AGENTS, processor
+from benchmarks.dqn import AGENTS
+from benchmarks.environments import processor
 from stages.shared.files import significant, write_table, write_text
 from stages.shared.launch import environment, free_addresses
 from stages.shared.params import load
