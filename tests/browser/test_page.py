@@ -1,10 +1,13 @@
 """The page, as a person uses it."""
 
+import json
 from collections.abc import Callable
 from itertools import pairwise
 
+import gymnasium as gym
+import numpy as np
 import pytest
-from playwright.sync_api import FloatRect, Page, expect
+from playwright.sync_api import FloatRect, Page, Response, expect
 
 NOTHING = "\u2013"
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
@@ -123,14 +126,38 @@ def test_the_pole_stays_up_for_ten_seconds(page: Page) -> None:
     assert number(page, "#upright") == stopped
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(200)
 def test_a_push_moves_the_cart_and_the_agent_answers(page: Page) -> None:
+    """The states that the page asks about show each step: only those of a push differ from Gymnasium's.
+
+    With actions drawn at random the pole falls before the four seconds after the push are over, in 5000
+    of 5000 simulations; with the agent's in none, though how it leans and drifts meanwhile is the agent's own habit.
+    """
+    answers: list[Response] = []
+    page.on("response", lambda found: answers.append(found) if "cartpole:predict" in found.url else None)
     page.get_by_role("button", name="Start").click()
-    expect(page.locator("#values .number").first).not_to_be_empty()
-    page.wait_for_timeout(1000)
+    until(page, "#upright", lambda seconds: seconds >= 1, 60)
     page.keyboard.press("ArrowRight")
-    until(page, "#angle", lambda degrees: degrees < -1, 5)
-    until(page, "#angle", lambda degrees: degrees > -0.5, 5)
+    until(page, "#upright", lambda seconds: seconds >= 6, 120)
+    page.get_by_role("button", name="Pause").click()
+    states = [json.loads(answer.request.post_data or "")["instances"][0] for answer in answers]
+    actions = [answer.json()["predictions"][0]["actions"] for answer in answers]
+
+    world = gym.make("CartPole-v1").unwrapped
+    world.reset()
+    changes = []
+    for before, action, after in zip(states, actions, states[1:], strict=False):
+        world.state = before
+        world.step(action)
+        changes.append(np.subtract(after, world.state))
+    pushed = [step for step, change in enumerate(changes) if abs(change).max() > 1e-9]
+    assert len(pushed) == 4  # no fall among them, after which the state would be another, too
+    assert pushed[-1] - pushed[0] == 3
+    for step in pushed:
+        _, speed, _, spin = changes[step]
+        assert speed > 0.1  # metres a second, to the right; the agent's own force gives 0.2
+        assert spin < -0.1  # radians a second, to the left
+    assert len(states) - pushed[-1] > 100  # four seconds at the page's pace
 
 
 @pytest.mark.parametrize("page", [PHONE], indirect=True, ids=["phone"])
