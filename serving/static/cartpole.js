@@ -123,7 +123,7 @@ export function start() {
     const elsewhere = event.target.closest("input, select, #paper");
     const way = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!way || elsewhere || !running) return;
-    shove(way);
+    if (!event.repeat) shove(way); // held down, the push would beat the agent's own force for as long as it lasts
     event.preventDefault();
   });
   document.addEventListener("visibilitychange", () => {

@@ -137,7 +137,10 @@ def test_a_push_moves_the_cart_and_the_agent_answers(page: Page) -> None:
     page.on("response", lambda found: answers.append(found) if "cartpole:predict" in found.url else None)
     page.get_by_role("button", name="Start").click()
     until(page, "#upright", lambda seconds: seconds >= 1, 60)
-    page.keyboard.press("ArrowRight")
+    for _ in range(10):  # held down, which is one push
+        page.keyboard.down("ArrowRight")
+        page.wait_for_timeout(50)
+    page.keyboard.up("ArrowRight")
     until(page, "#upright", lambda seconds: seconds >= 6, 120)
     page.get_by_role("button", name="Pause").click()
     states = [json.loads(answer.request.post_data or "")["instances"][0] for answer in answers]
