@@ -43,7 +43,7 @@ def _decimal(text: str) -> float:
     return number
 
 
-def parse(body: bytes) -> Request:
+def parse(body: bytes | bytearray) -> Request:
     """Read a body down to the value of `instances` or `inputs`.
 
     Raises:

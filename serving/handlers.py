@@ -69,7 +69,7 @@ class Server:
         answer = codec.encode(*arguments) if in_place else await asyncio.to_thread(codec.encode, *arguments)
         return Response(answer, media_type=_JSON)
 
-    async def _body(self, request: Request) -> bytes:
+    async def _body(self, request: Request) -> bytearray:
         limit = self._limits.body_bytes
         body = bytearray()
         declared = request.headers.get("content-length", "0")
@@ -80,7 +80,7 @@ class Server:
                     if len(body) > limit:
                         break
                 else:
-                    return bytes(body)
+                    return body
             except ClientDisconnect:
                 raise RequestError(499, "the client went away") from None
         raise RequestError(413, f"expected a body of at most {limit} bytes")
