@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 from google.protobuf.json_format import MessageToDict
 
@@ -50,7 +51,7 @@ class Signature:
                     501, f"output {tensor.name!r}: the type {tensor.dtype.name} cannot be turned into JSON"
                 )
         try:
-            tensors = {name: tf.constant(value, self.inputs[name].dtype) for name, value in inputs.items()}
+            tensors = {name: _tensor(value, self.inputs[name]) for name, value in inputs.items()}
             return {
                 name: np.asarray(value.numpy(), value.dtype.as_numpy_dtype)  # of one value, no array comes
                 for name, value in self._function(**tensors).items()
@@ -120,6 +121,11 @@ class Servable:
     async def run(self, signature: str, inputs: Arrays) -> Arrays:
         """Outputs of a signature, possibly computed in one call with other requests'."""
         return await self._batchers[signature].run(inputs)
+
+
+def _tensor(value: npt.NDArray[Any], tensor: Tensor) -> tf.Tensor:
+    """TensorFlow reads text from a list faster than from an array of objects."""
+    return tf.constant(value.tolist() if value.dtype == object and value.ndim == 1 else value, tensor.dtype)
 
 
 def _reason(message: str) -> str:
