@@ -46,15 +46,23 @@ def server(published_models: Path) -> Iterator[Process]:
 
 
 class Load:
-    """Clients that ask one after the other until told to stop, each noting what it got."""
+    """Clients that ask one after the other until its block ends, however it does, each noting what it got."""
 
     def __init__(self, url: str, path: str, body: bytes, clients: int) -> None:
         self.answers: list[tuple[int, bytes]] = []
         self.problems: list[str] = []
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._ask, args=(url + path, body)) for _ in range(clients)]
+
+    def __enter__(self) -> "Load":
         for thread in self._threads:
             thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
 
     def _ask(self, url: str, body: bytes) -> None:
         with httpx.Client(timeout=PATIENCE) as client:
@@ -64,11 +72,6 @@ class Load:
                     self.answers.append((response.status_code, response.content))
                 except httpx.HTTPError as error:
                     self.problems.append(repr(error))
-
-    def finish(self) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
 
 
 @pytest.mark.timeout(60 + 2 * CYCLES)
@@ -83,16 +86,15 @@ def test_no_request_is_dropped_while_versions_are_published(tmp_path: Path, fast
         process.wait_ready()
         predict = f"{process.url}/v1/models/babyweight:predict"
         expected = {httpx.post(predict, content=ORIGINAL, timeout=PATIENCE).content}
-        load = Load(process.url, "/v1/models/babyweight:predict", ORIGINAL, clients=4)
-        for cycle in range(1, CYCLES + 1):
-            if cycle % 10 == 0:
-                _, newest = rollback(target)
-            else:
-                newest, new = publish(exported[cycle % 2], records[cycle % 2], target, keep=2)
-                assert new or cycle % 10 == 1
-            _until_newest(process.url, newest)
-            expected.add(httpx.post(predict, content=ORIGINAL, timeout=PATIENCE).content)
-        load.finish()
+        with Load(process.url, "/v1/models/babyweight:predict", ORIGINAL, clients=4) as load:
+            for cycle in range(1, CYCLES + 1):
+                if cycle % 10 == 0:
+                    _, newest = rollback(target)
+                else:
+                    newest, new = publish(exported[cycle % 2], records[cycle % 2], target, keep=2)
+                    assert new or cycle % 10 == 1
+                _until_newest(process.url, newest)
+                expected.add(httpx.post(predict, content=ORIGINAL, timeout=PATIENCE).content)
         assert load.problems == []
         assert {status for status, _ in load.answers} == {200}
         assert len(load.answers) > CYCLES
@@ -141,9 +143,8 @@ def test_a_graceful_stop_answers_what_is_under_way(server: Process) -> None:
 
 
 def test_concurrent_requests_share_calls(server: Process) -> None:
-    load = Load(server.url, "/v1/models/contract:predict", b'{"instances": [1.0]}', clients=16)
-    time.sleep(1.5)
-    load.finish()
+    with Load(server.url, "/v1/models/contract:predict", b'{"instances": [1.0]}', clients=16) as load:
+        time.sleep(1.5)
     assert load.problems == []
     assert set(load.answers) == {(200, b'{"predictions":[3.5]}')}
     text = httpx.get(f"{server.url}/metrics").text
