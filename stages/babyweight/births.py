@@ -7,13 +7,17 @@ its export. Codes and vocabularies are described in data/raw/babyweight/README.m
 import functools
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from stages.babyweight.siphash import hash_strings
 
 WEIGHT = "weight_pounds"
 KEY = "key"
@@ -115,6 +119,19 @@ class Bad:
 
 
 @dataclass(frozen=True)
+class Columns:
+    """Some columns of a block: the few distinct rows that they have, and which of them each birth has.
+
+    Attributes:
+        distinct: by column, a value for each distinct row: text, or values that read as such.
+        positions: [n], each birth's distinct row.
+    """
+
+    distinct: Mapping[str, Sequence[Any]]
+    positions: npt.NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
 class Births:
     """The births of a block that are kept, in their order, and what became of the others."""
 
@@ -153,6 +170,7 @@ def _weight(value: Any) -> tuple[float, int]:
     return (pounds, why) if why == _FINE else (0.0, why)  # others may be too large for a float32
 
 
+@functools.lru_cache(1 << 16, typed=True)
 def _whole(value: Any) -> tuple[float, int]:
     number, why = _number(value)
     if why == _FINE and number < 1:  # less than one completed year or week, or baby
@@ -160,80 +178,116 @@ def _whole(value: Any) -> tuple[float, int]:
     return max(0.0, min(number, float(MOST))) // 1, why
 
 
-def _distinct(column: pd.Series) -> tuple[npt.NDArray[np.integer[Any]], list[Any]]:
-    """Each row's position in the list of values to translate: there are few, whether text or numbers.
+def _distinct(column: pd.Series) -> Columns:
+    """A column's distinct values: there are few, whether text or numbers.
 
-    The list ends in "", where NaN and None, of position -1, find it.
+    They end in "", where NaN and None, of position -1, find it.
     """
     if isinstance(column.dtype, pd.CategoricalDtype):
-        return column.cat.codes.to_numpy(), [*column.cat.categories.tolist(), ""]
-    positions, distinct = pd.factorize(column)
-    return positions, [*distinct, ""]
+        positions, values = column.cat.codes.to_numpy(), column.cat.categories
+    else:
+        positions, values = pd.factorize(column)
+    return Columns({str(column.name): [*values, ""]}, positions)
 
 
-def _numbers(
-    column: pd.Series, translate: Callable[[Any], tuple[float, int]], dtype: type[np.generic]
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
-    positions, distinct = _distinct(column)
-    values, status = zip(*map(translate, distinct), strict=True)
-    return np.array(values, dtype)[positions], np.array(status, np.uint8)[positions]
+def columns_of(frame: pd.DataFrame) -> list[Columns]:
+    """A frame's columns of births, each for itself, without the key."""
+    return [_distinct(frame[column]) for column in COLUMNS if column != KEY and column in frame]
 
 
-def _codes(column: pd.Series) -> npt.NDArray[np.uint8]:
-    positions, distinct = _distinct(column)
-    codes = spellings(str(column.name))
-    found: npt.NDArray[np.uint8] = np.array([codes.get(str(word).strip(), 0) for word in distinct], np.uint8)
-    return np.asarray(found[positions])
+def keys_of(frame: pd.DataFrame) -> pa.Array:
+    """A frame's keys as strings. [n]."""
+    return pc.fill_null(pa.array(frame[KEY].astype(str), pa.large_string()), "nan")
 
 
-def _hash(keys: pd.Series) -> npt.NDArray[np.floating[Any]]:
-    """A share in [0, 1) that depends on the key's UTF-8 bytes alone.
-
-    The upper 53 bits of SipHash-2-4 (Aumasson and Bernstein, 2012) with the key "0123456789123456", mixed by
-    SplitMix64's last step (Steele et al., 2014): what pandas does by default, its key kept here.
-    """
-    values = keys.astype(str).to_numpy(object)
-    hashed = pd.util.hash_array(values, "utf8", "0123456789123456", categorize=False)
-    return (hashed >> np.uint64(11)) * 2.0**-53
+_CODES = np.dtype("u8")
+"""The codes of a birth's eight features in one number, so that columns are brought together by `|`."""
 
 
-def encode(frame: pd.DataFrame, validation_share: float, test_share: float) -> Births:
+@dataclass(frozen=True)
+class _Meaning:
+    """What the distinct rows of some columns mean: [d] each, `status` and what it is made of by column."""
+
+    codes: npt.NDArray[np.uint64]
+    pounds: npt.NDArray[np.float32] | None
+    status: dict[str, npt.NDArray[np.uint8]]
+
+
+def _mean(distinct: Mapping[str, Sequence[Any]]) -> _Meaning:
+    features = np.zeros((len(next(iter(distinct.values()))), len(FEATURES)), np.uint8)
+    pounds, all_status = None, {}
+    for column, values in distinct.items():
+        if column not in REQUIRED:
+            codes = spellings(column)
+            features[:, FEATURES.index(column)] = [codes.get(str(value).strip(), 0) for value in values]
+            continue
+        translated = map(_weight if column == WEIGHT else _whole, values)
+        numbers, status = zip(*translated, strict=True) if values else ((), ())
+        all_status[column] = np.array(status, np.uint8)
+        if column == WEIGHT:
+            pounds = np.array(numbers, np.float32)
+        else:
+            features[:, FEATURES.index(column)] = numbers
+    return _Meaning(features.view(_CODES)[:, 0], pounds, all_status)
+
+
+def encode(parts: Iterable[Columns], keys: pa.Array, validation_share: float, test_share: float) -> Births:
     """Clean, encode and split a block of births. Pure: rows depend on nothing but themselves.
 
+    What a value means is found out once for each distinct row, however many births have it.
+
     Args:
-        frame: raw text or values; the columns `REQUIRED` and `KEY`, and those of `VOCABULARIES` that are known.
+        parts: the columns `REQUIRED`, and those of `VOCABULARIES` that are known, in any division.
+        keys: [n], of type string or large_string.
         validation_share: of all keys, the share that goes to validation.
         test_share: the share that goes to test.
     """
-    numbers = {c: _numbers(frame[c], *((_weight, np.float32) if c == WEIGHT else (_whole, np.uint8))) for c in REQUIRED}
-    status = np.stack([numbers[c][1] for c in REQUIRED])
-    is_flawed = status.any(axis=0)
+    codes, is_flawed = np.zeros(len(keys), _CODES), np.zeros(len(keys), bool)
+    status: dict[str, tuple[Columns, npt.NDArray[np.uint8]]] = {}
+    pounds = np.zeros(len(keys), np.float32)
+    for part in parts:
+        meaning = _mean(part.distinct)
+        codes |= meaning.codes[part.positions]
+        if meaning.pounds is not None:
+            pounds = meaning.pounds[part.positions]
+        for column, found in meaning.status.items():
+            status[column] = part, found
+            if found.any():
+                is_flawed |= (found > _FINE)[part.positions]
+
     flawed, rows = np.flatnonzero(is_flawed), np.flatnonzero(~is_flawed)
-    found = status[:, flawed]
+    if len(flawed):
+        codes, pounds, keys = codes[rows], pounds[rows], keys.take(pa.array(rows))
+    share = _share(keys)
+    split = (share < test_share + validation_share).astype(np.uint8) + (share < test_share)
+    features = codes.view(np.uint8).reshape(-1, len(FEATURES))
+    return Births(features, pounds, split, rows, *_explain(flawed, status))
+
+
+def _share(keys: pa.Array) -> npt.NDArray[np.float64]:
+    """A share in [0, 1) that depends on the key's UTF-8 bytes alone: the upper 53 bits of its hash. [n]."""
+    return np.asarray((hash_strings(keys) >> np.uint64(11)) * 2.0**-53)
+
+
+def _explain(
+    flawed: npt.NDArray[np.int64], status: Mapping[str, tuple[Columns, npt.NDArray[np.uint8]]]
+) -> tuple[dict[str, int], list[Bad]]:
+    """Why rows are no births: how many are dropped, by reason, and those that cannot be read."""
+    found = np.stack([of[part.positions[flawed]] for part, of in map(status.__getitem__, REQUIRED)])
     worst = np.where((found > _NOT_POSITIVE).any(axis=0), found.argmax(axis=0), (found > 0).argmax(axis=0))
     why = found[worst, np.arange(len(flawed))]
-
     dropped = {
         f"{column}_{_REASONS[reason]}": int(np.count_nonzero((worst == i) & (why == reason)))
         for i, column in enumerate(REQUIRED)
         for reason in (_GONE, _NOT_POSITIVE)
     }
-    bad = [
-        Bad(int(flawed[i]), f"{column}_{_REASONS[why[i]]}", str(frame[column].iloc[flawed[i]]))
-        for i in np.flatnonzero(why > _NOT_POSITIVE)
-        for column in [REQUIRED[worst[i]]]
-    ]
-
-    kept = rows if len(flawed) else slice(None)
-    features = np.zeros((len(rows), len(FEATURES)), np.uint8)
-    for i, column in enumerate(FEATURES):
-        if column in NUMBERS:
-            features[:, i] = numbers[column][0][kept]
-        elif column in frame:
-            features[:, i] = _codes(frame[column])[kept]
-    share = _hash(frame[KEY].iloc[kept])
-    split = (share < test_share + validation_share).astype(np.uint8) + (share < test_share)
-    return Births(features, numbers[WEIGHT][0][kept], split, rows, dropped, bad)
+    bad = []
+    for i in np.flatnonzero(why > _NOT_POSITIVE):
+        column = REQUIRED[worst[i]]
+        part, _ = status[column]
+        text = str(part.distinct[column][part.positions[flawed[i]]])
+        bad.append(Bad(int(flawed[i]), f"{column}_{_REASONS[why[i]]}", text))
+    return dropped, bad
 
 
 def decode(features: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:

@@ -6,7 +6,6 @@ closed spoils its own line and no other.
 
 import io
 import os
-import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,37 +13,18 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
-from pyarrow import csv
 
-from stages.babyweight.births import COLUMNS, KEY, REQUIRED, Bad
+from stages.babyweight import lines
+from stages.babyweight.births import COLUMNS, REQUIRED
 from stages.shared.errors import InputError
 
 BLOCK_BYTES = 8 << 20
 LINE_BYTES = 1 << 20
 """A longer line is no birth."""
 
-_QUOTED = re.compile(rb'(?<![^,\n])"([^",\n]*)"(?=[,\n])')
 _MARK = b"\xef\xbb\xbf"
 _PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-_WORD = pa.dictionary(pa.int32(), pa.string())
-
-
-@dataclass(frozen=True)
-class Block:
-    """Births as raw text, and the lines that are none.
-
-    Attributes:
-        frame: a row a birth; the columns that the file has, and `KEY`.
-        lines: each row's line in the file, from 1.
-        bad: lines that are no row, by line instead of row.
-    """
-
-    frame: pd.DataFrame
-    lines: npt.NDArray[np.int64]
-    bad: list[Bad]
 
 
 @dataclass(frozen=True)
@@ -187,26 +167,14 @@ class Text:
     count: int
     text: bytes
 
-    def parse(self) -> Block:
+    def parse(self) -> lines.Block:
         """Parse the lines.
 
         Raises:
             InputError: if one is longer than `LINE_BYTES`.
         """
         _check_lengths(self)
-        text = self.text
-        bad: list[Bad] = []
-        if not _is_plain(text):
-            text = _QUOTED.sub(rb"\1", text.replace(b"\r\n", b"\n"))
-        frame = _frame(text, self.columns) if _is_plain(text) else None
-        lines = np.arange(self.first, self.first + self.count)
-        if frame is None or len(frame) < self.count:  # a line has other fields, or none
-            text, lines, bad = _pick(text, self.first, len(self.columns))
-            frame = _frame(text, self.columns)
-            assert frame is not None, "picked lines have the right number of fields"
-        if KEY not in frame:
-            frame[KEY] = np.array([f"{self.name}:{line}" for line in lines], object)
-        return Block(frame, lines, bad)
+        return lines.parse(self.text, self.name, self.first, self.columns)
 
 
 def read(file: File, block_bytes: int = BLOCK_BYTES) -> Iterator[Text]:
@@ -247,7 +215,7 @@ def _check_lengths(text: Text) -> None:
 
 def _texts(file: File, size: int) -> Iterator[tuple[bytes, int]]:
     """The file's text in pieces of whole lines, each line ended by `\\n`, and how many they are."""
-    lines, rest = 0, b""
+    before, rest = 0, b""
     with ExitStack() as stack:
         raw = cast(io.BufferedReader, stack.enter_context(file.open()))
         start = raw.peek(4)
@@ -261,20 +229,25 @@ def _texts(file: File, size: int) -> Iterator[tuple[bytes, int]]:
             except (OSError, pa.ArrowException) as error:
                 if not codec:
                     raise
-                raise InputError(f"{file.where}: damaged {codec} after line {lines}: {error}") from None
+                raise InputError(f"{file.where}: damaged {codec} after line {before}: {error}") from None
             if not piece:
                 break
-            text = rest + piece
-            end = text.rfind(b"\n") + 1
-            rest = text[end:]
+            end = piece.rfind(b"\n") + 1
+            text = b"".join((rest, memoryview(piece)[:end])) if end else b""
+            rest = piece[end:] if end else rest + piece
+            count = _count_lines(text)
             if len(rest) > LINE_BYTES:
-                raise _too_long(file.where, lines + text.count(b"\n") + 1)
+                raise _too_long(file.where, before + count + 1)
+            before += count
             if end:
-                count = text.count(b"\n")
-                lines += count
-                yield text[:end], count
+                yield text, count
     if rest:
         yield rest + b"\n", 1
+
+
+def _count_lines(text: bytes) -> int:
+    """A third of the time that `bytes.count` takes, and without Python's lock."""
+    return int(np.count_nonzero(np.frombuffer(text, np.uint8) == ord("\n")))
 
 
 def _columns(where: str, line: bytes) -> tuple[list[str], bool]:
@@ -297,72 +270,3 @@ def _columns(where: str, line: bytes) -> tuple[list[str], bool]:
         if name not in names:
             raise InputError(f"{where}:1: no column {name!r}; found {', '.join(names)}")
     return names, True
-
-
-def _is_plain(text: bytes) -> bool:
-    """Whether nothing in the text needs a closer look: fast, as nearly every block is so."""
-    return (text.isascii() or _is_utf8(text)) and not any(mark in text for mark in (b'"', b"\r", b"\0"))
-
-
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _pick(text: bytes, first: int, width: int) -> tuple[bytes, npt.NDArray[np.int64], list[Bad]]:
-    """The lines that can be parsed, their numbers, and the others; empty lines go."""
-    good: list[bytes] = []
-    lines: list[int] = []
-    bad: list[Bad] = []
-    for number, line in enumerate(text.split(b"\n")[:-1], first):
-        if reason := _flaw(line, width):
-            bad.append(Bad(number, reason, line.decode(errors="backslashreplace")))
-        elif line.strip():
-            good.append(line + b"\n")
-            lines.append(number)
-    return b"".join(good), np.array(lines, np.int64), bad
-
-
-def _flaw(line: bytes, width: int) -> str:
-    if not line.strip():
-        return ""
-    if b"\0" in line:
-        return "nul_bytes"
-    if not _is_utf8(line):
-        return "no_utf8"
-    if b'"' in line:
-        return "stray_quote"
-    if b"\r" in line:
-        return "stray_carriage_return"
-    return "" if line.count(b",") == width - 1 else "number_of_fields"
-
-
-def _frame(text: bytes, columns: list[str]) -> pd.DataFrame | None:
-    """Parse plain text: text columns, all but the key as categories. None if a line has other fields."""
-    wanted = [column for column in columns if column in COLUMNS]
-    if not text:
-        return pd.DataFrame(columns=wanted, dtype=object)
-    marked = text.startswith(_MARK)
-    if marked:  # within a file it is part of a field, but would be skipped here: put a row before it
-        text = b"," * (len(columns) - 1) + b"\n" + text
-    try:
-        table = csv.read_csv(
-            pa.BufferReader(text),
-            csv.ReadOptions(
-                use_threads=False,  # blocks are what runs in parallel
-                block_size=len(text) + 1,
-                column_names=[name if name in wanted else f"other {i}" for i, name in enumerate(columns)],
-            ),
-            csv.ParseOptions(quote_char=False),
-            csv.ConvertOptions(
-                check_utf8=False,  # done
-                column_types={column: pa.string() if column == KEY else _WORD for column in wanted},
-                include_columns=wanted,
-            ),
-        )
-    except pa.ArrowInvalid:
-        return None
-    return cast(pd.DataFrame, table.slice(int(marked)).to_pandas())

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from stages.babyweight import csvfiles
 from stages.babyweight.births import (
@@ -26,11 +27,13 @@ from stages.babyweight.births import (
     VOCABULARIES,
     WEIGHT,
     Bad,
-    Births,
+    columns_of,
     decode,
     encode,
+    keys_of,
     spellings,
 )
+from stages.babyweight.lines import Block
 from stages.babyweight.synthetic import BLOCK_ROWS, FACTS, Generator, read_facts
 from stages.shared import files
 from stages.shared.errors import InputError, run
@@ -45,12 +48,22 @@ _AHEAD = 4
 
 @dataclass(frozen=True)
 class Encoded:
-    """What becomes of a block: its births, the lines that are none, and the first keys of those kept."""
+    """What becomes of a block.
+
+    Attributes:
+        name: where it is from.
+        splits: features uint8 [n, 8] and weights float32 [n] of the births of each split.
+        first: features, weights and keys of the first `SAMPLE_ROWS` births, whatever their split.
+        dropped: rows by reason.
+        bad: lines that are no births.
+        read: how many rows it had.
+    """
 
     name: str
-    births: Births
+    splits: list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]]
+    first: tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], list[str]]
+    dropped: dict[str, int]
     bad: list[Bad]
-    keys: list[str]
     read: int
 
 
@@ -70,9 +83,9 @@ class Tally:
     def add(self, block: Encoded) -> None:
         """Count a block's rows; quote the first that cannot be read."""
         self.read += block.read
-        for split, count in zip(SPLITS, np.bincount(block.births.split, minlength=len(SPLITS)), strict=True):
-            self.kept[split] += int(count)
-        self.dropped.update(block.births.dropped)
+        for split, (_, weights) in zip(SPLITS, block.splits, strict=True):
+            self.kept[split] += len(weights)
+        self.dropped.update(block.dropped)
         self.bad.update(b.reason for b in block.bad)
         for b in block.bad[: _QUOTED_ROWS - len(self.first_bad)]:
             found = b.found if len(b.found) <= _QUOTED_CHARACTERS else b.found[:_QUOTED_CHARACTERS] + "…"
@@ -106,19 +119,23 @@ class Tally:
         }
 
 
-def _draw(generator: Generator, number: int, rows: int) -> csvfiles.Block:
+def _draw(generator: Generator, number: int, rows: int) -> Block:
     frame = generator.block(number).head(rows)
-    return csvfiles.Block(frame, np.arange(number * BLOCK_ROWS, number * BLOCK_ROWS + len(frame)), [])
+    lines = np.arange(number * BLOCK_ROWS, number * BLOCK_ROWS + len(frame))
+    return Block(columns_of(frame), keys_of(frame), lines, [])
 
 
-def _encode(name: str, read: Callable[[], csvfiles.Block], shares: BabyweightPrepare) -> Encoded:
+def _encode(name: str, read: Callable[[], Block], shares: BabyweightPrepare) -> Encoded:
     """Get a block and encode it: all that a worker does."""
     block = read()
-    births = encode(block.frame, shares.validation_share, shares.test_share)
+    births = encode(block.columns, block.keys, shares.validation_share, shares.test_share)
     bad = block.bad + [Bad(int(block.lines[b.row]), b.reason, b.found) for b in births.bad]
-    keys = block.frame[KEY].iloc[births.rows[:SAMPLE_ROWS]].astype(str).tolist()
-    rows = len(block.frame) + len(block.bad)
-    return Encoded(name, births, sorted(bad, key=lambda b: b.row), keys, rows)
+    rows_of = [np.flatnonzero(births.split == split) for split in range(len(SPLITS))]
+    splits = [(births.features.take(rows, axis=0), births.weight_pounds.take(rows)) for rows in rows_of]
+    keys = block.keys.take(pa.array(births.rows[:SAMPLE_ROWS])).to_pylist()
+    first = births.features[:SAMPLE_ROWS].copy(), births.weight_pounds[:SAMPLE_ROWS].copy(), keys
+    read_rows = len(block.keys) + len(block.bad)
+    return Encoded(name, splits, first, births.dropped, sorted(bad, key=lambda b: b.row), read_rows)
 
 
 def tasks(source: BabyweightSource, shares: BabyweightPrepare, facts: Path, seed: int) -> Iterator[Task]:
@@ -233,7 +250,7 @@ class GrowingArray:
 
     def append(self, values: npt.NDArray[Any]) -> None:
         """Write rows at the end."""
-        self._file.write(np.ascontiguousarray(values, self._dtype).tobytes())
+        self._file.write(np.ascontiguousarray(values, self._dtype).data)
         self._rows += len(values)
 
     def close(self) -> None:
@@ -255,11 +272,12 @@ def schema(kind: str) -> dict[str, Any]:
     }
 
 
-def readable(births: Births, keys: list[str], rows: int) -> pd.DataFrame:
-    """The first births of a block, as rows of the raw format."""
-    values = decode(births.features[:rows])
+def readable(block: Encoded, rows: int) -> pd.DataFrame:
+    """The first births of a block, at most `SAMPLE_ROWS`, as rows of the raw format."""
+    features, weights, keys = block.first
+    values = decode(features[:rows])
     values |= {column: values[column].astype(int) for column in NUMBERS}
-    values |= {WEIGHT: births.weight_pounds[:rows], KEY: np.array(keys[:rows], object)}
+    values |= {WEIGHT: weights[:rows], KEY: np.array(keys[:rows], object)}
     return pd.DataFrame(values)[list(COLUMNS)]
 
 
@@ -282,13 +300,12 @@ def write_splits(folder: Path, params: PrepareBabyweight, facts: Path) -> tuple[
             for split in SPLITS
         ]
         for block in encoded(params, facts):
-            births = block.births
-            for split, (features, weights) in enumerate(arrays):
-                features.append(births.features[births.split == split])
-                weights.append(births.weight_pounds[births.split == split])
+            for (features, weights), (features_of_split, weights_of_split) in zip(arrays, block.splits, strict=True):
+                features.append(features_of_split)
+                weights.append(weights_of_split)
             tally.add(block)
             if sampled < SAMPLE_ROWS:
-                samples.append(readable(births, block.keys, SAMPLE_ROWS - sampled))
+                samples.append(readable(block, SAMPLE_ROWS - sampled))
                 sampled += len(samples[-1])
     tally.check(params.max_bad_share)
     return tally, pd.concat(samples)

@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.babyweight.births import COLUMNS, FEATURES, VOCABULARIES, Births, decode, encode
+from stages.babyweight import births as module
+from stages.babyweight.births import COLUMNS, FEATURES, VOCABULARIES, Births, columns_of, decode, keys_of
 
 ROW = {
     "weight_pounds": "7.5",
@@ -16,6 +17,10 @@ ROW = {
     "alcohol_use": "None",
     "key": "k",
 }
+
+
+def encode(frame: pd.DataFrame, validation_share: float, test_share: float) -> Births:
+    return module.encode(columns_of(frame), keys_of(frame), validation_share, test_share)
 
 
 def births(**columns: list[object]) -> Births:

@@ -161,8 +161,8 @@ def test_the_csv_file_has_the_raw_format(tmp_path: Path) -> None:
     assert (tmp_path / "births.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
     (file,) = find(str(tmp_path / "births.csv"))
     (block,) = [text.parse() for text in read(file)]
-    assert len(block.frame) == 300 and not block.bad
-    assert block.frame.key.str.startswith("synthetic-").all()
+    assert len(block.keys) == 300 and not block.bad
+    assert all(key.startswith("synthetic-") for key in block.keys.to_pylist())
 
 
 def test_facts_that_cannot_be_read_are_named(tmp_path: Path) -> None:
