@@ -44,7 +44,7 @@ class WideAndDeep(nn.Module):  # type: ignore[misc]
         self.crossed = nn.Embedding((len(ages) + 1) * self.across, 1)
         self.embedding = nn.Embedding(int(starts[-1]), config["embedding_dim"])
         widths = [len(self.numbers) + len(sizes) * config["embedding_dim"], *config["hidden_units"]]
-        layers = [layer for pair in itertools.pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())]
+        layers = [layer for pair in itertools.pairwise(widths) for layer in (nn.Linear(*pair), nn.ELU())]
         self.deep = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:

@@ -163,7 +163,9 @@ def batches(first: int, last: int, examples: int, batch_size: int, seed: int) ->
 @functools.lru_cache(maxsize=1)
 def _order(seed: int, epoch: int, examples: int) -> npt.NDArray[np.uint32]:
     """The order of an epoch's examples: kept, as it takes as long as many small steps."""
-    return np.random.default_rng([seed, epoch]).permutation(np.arange(examples, dtype=np.uint32))
+    order = np.arange(examples, dtype=np.uint32)
+    np.random.default_rng([seed, epoch]).shuffle(order)  # as `permutation`, in a quarter of its memory
+    return order
 
 
 def steps_per_epoch(examples: int, batch_size: int) -> int:
