@@ -19,6 +19,7 @@ from stages.shared import runtime
 from stages.shared.params import Serving
 
 _STOP_SECONDS = 10  # requests under way at SIGTERM may take this long
+_IDLE_SECONDS = 75  # longer than clients and proxies keep a connection, so that it is not closed as they send
 _SWITCH_SECONDS = 0.0005  # a model's thread waits no longer than this for the interpreter
 _CALLS = 4  # calls of models at once
 
@@ -56,6 +57,7 @@ def serve(params: Serving, bound: socket.socket, folder: Path, *, keep_name: boo
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=_STOP_SECONDS,
+        timeout_keep_alive=_IDLE_SECONDS,
         ws="none",
     )
     try:

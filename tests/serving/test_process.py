@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,20 @@ def test_a_graceful_stop_answers_what_is_under_way(server: Process) -> None:
     assert server.running.wait(15) == 0
     with pytest.raises(httpx.ConnectError):
         httpx.get(server.url)
+
+
+def test_a_kept_connection_outlives_a_stall(server: Process) -> None:
+    """A request that arrives while the process does not run is answered when it does, and not reset as idle."""
+    url, body = f"{server.url}/v1/models/contract:predict", '{"instances": [1]}'
+    with httpx.Client(timeout=PATIENCE) as client, ThreadPoolExecutor(1) as pool:
+        assert client.post(url, content=body).status_code == 200
+        server.running.send_signal(signal.SIGSTOP)
+        try:
+            asked = pool.submit(client.post, url, content=body)
+            time.sleep(6)
+        finally:
+            server.running.send_signal(signal.SIGCONT)
+        assert asked.result().status_code == 200
 
 
 def test_concurrent_requests_share_calls(server: Process) -> None:
