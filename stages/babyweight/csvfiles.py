@@ -20,6 +20,8 @@ from stages.babyweight.births import COLUMNS, REQUIRED
 from stages.shared.errors import InputError
 
 BLOCK_BYTES = 8 << 20
+_PIECE_BYTES = 1 << 19
+"""Read and looked at at once, so that it stays in a core's cache."""
 LINE_BYTES = 1 << 20
 """A longer line is no birth."""
 
@@ -54,7 +56,7 @@ class File:
         """
         if self.system is None:
             return Path(self.path).open("rb")
-        return io.BufferedReader(_Remote(self))
+        return io.BufferedReader(_Remote(self), BLOCK_BYTES)  # far away, few large reads are faster
 
 
 class _Remote(io.RawIOBase):
@@ -164,17 +166,11 @@ class Text:
     where: str
     columns: list[str]
     first: int
-    count: int
-    text: bytes
+    pieces: list[bytes]
 
     def parse(self) -> lines.Block:
-        """Parse the lines.
-
-        Raises:
-            InputError: if one is longer than `LINE_BYTES`.
-        """
-        _check_lengths(self)
-        return lines.parse(self.text, self.name, self.first, self.columns)
+        """Find the births among the lines."""
+        return lines.parse(self.pieces, self.name, self.first, self.columns)
 
 
 def read(file: File, block_bytes: int = BLOCK_BYTES) -> Iterator[Text]:
@@ -188,14 +184,19 @@ def read(file: File, block_bytes: int = BLOCK_BYTES) -> Iterator[Text]:
         InputError: if the file is empty, cut off or no CSV of births.
     """
     columns: list[str] | None = None
-    first = 1
-    for text, count in _texts(file, block_bytes):
+    first, count, pieces = 1, 0, list[bytes]()
+    for piece, newlines in _pieces(file, min(_PIECE_BYTES, block_bytes)):
         if columns is None:
-            columns, header = _columns(file.where, text[: text.index(b"\n")])
-            first, count = first + header, count - header
-            text = text[text.index(b"\n") + 1 :] if header else text.removeprefix(_MARK)
-        yield Text(file.name, file.where, columns, first, count, text)
-        first += count
+            columns, header = _columns(file.where, piece[: piece.index(b"\n")])
+            first, newlines = first + header, newlines - header
+            piece = piece[piece.index(b"\n") + 1 :] if header else piece.removeprefix(_MARK)
+        count += newlines
+        pieces.append(piece)
+        if sum(map(len, pieces)) >= block_bytes:
+            yield Text(file.name, file.where, columns, first, pieces)
+            first, count, pieces = first + count, 0, []
+    if columns is not None and pieces:
+        yield Text(file.name, file.where, columns, first, pieces)
     if columns is None:
         raise InputError(f"{file.where}: empty; expected births as CSV")
 
@@ -204,17 +205,8 @@ def _too_long(where: str, line: int) -> InputError:
     return InputError(f"{where}:{line}: a line of more than {LINE_BYTES} bytes; expected one birth a line")
 
 
-def _check_lengths(text: Text) -> None:
-    half = LINE_BYTES // 2  # a line that is too long covers one of the text's halves whole
-    if all(text.text.find(b"\n", i, i + half) >= 0 for i in range(0, len(text.text) - half, half)):
-        return
-    for number, line in enumerate(text.text.split(b"\n"), text.first):
-        if len(line) >= LINE_BYTES:
-            raise _too_long(text.where, number)
-
-
-def _texts(file: File, size: int) -> Iterator[tuple[bytes, int]]:
-    """The file's text in pieces of whole lines, each line ended by `\\n`, and how many they are."""
+def _pieces(file: File, size: int) -> Iterator[tuple[bytes, int]]:
+    """The file's text in pieces of whole lines, each line ended by `\n`, and how many they are."""
     before, rest = 0, b""
     with ExitStack() as stack:
         raw = cast(io.BufferedReader, stack.enter_context(file.open()))
@@ -225,22 +217,25 @@ def _texts(file: File, size: int) -> Iterator[tuple[bytes, int]]:
             stream = stack.enter_context(pa.CompressedInputStream(pa.PythonFile(raw, "r"), codec))
         while True:
             try:
-                piece = stream.read(size)
+                text = stream.read(size)
             except (OSError, pa.ArrowException) as error:
                 if not codec:
                     raise
                 raise InputError(f"{file.where}: damaged {codec} after line {before}: {error}") from None
-            if not piece:
+            if not text:
                 break
-            end = piece.rfind(b"\n") + 1
-            text = b"".join((rest, memoryview(piece)[:end])) if end else b""
-            rest = piece[end:] if end else rest + piece
-            count = _count_lines(text)
+            end = text.rfind(b"\n") + 1
+            piece = b"".join((rest, memoryview(text)[:end])) if end else b""
+            rest = text[end:] if end else rest + text
+            count = _count_lines(piece)
+            for number, line in enumerate(piece.split(b"\n") if len(piece) > LINE_BYTES else (), before + 1):
+                if len(line) >= LINE_BYTES:
+                    raise _too_long(file.where, number)
             if len(rest) > LINE_BYTES:
                 raise _too_long(file.where, before + count + 1)
             before += count
             if end:
-                yield text, count
+                yield piece, count
     if rest:
         yield rest + b"\n", 1
 

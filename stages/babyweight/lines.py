@@ -5,7 +5,7 @@ plain is looked at line by line.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from stages.babyweight.births import COLUMNS, KEY, WEIGHT, Bad, Columns
 
-_PIECE_BYTES = 1 << 19
 _TOGETHER = 4
 """Adjacent columns that are told apart together: of four, few combinations occur, of eight, too many."""
 
@@ -38,18 +37,18 @@ class Block:
     bad: list[Bad]
 
 
-def parse(text: bytes, name: str, first: int, columns: list[str]) -> Block:
+def parse(texts: Iterable[bytes], name: str, first: int, columns: list[str]) -> Block:
     """The births of whole lines.
 
     Args:
-        text: the lines, each ended by `\\n`.
+        texts: the lines, each ended by `\\n`, in pieces that fit into a core's cache.
         name: the file's name, for keys if it has none.
         first: the first line's number in the file.
         columns: the names of the file's columns.
     """
     runs, pieces = _runs(columns), list[_Piece]()
-    for piece in _pieces(text):
-        pieces.append(_fields(piece, first, columns, runs))
+    for text in texts:
+        pieces.append(_fields(text, first, columns, runs))
         first += pieces[-1].count
     numbers = np.concatenate([np.zeros(0, np.int64), *(piece.lines for piece in pieces)])
     strings = {run: pa.chunked_array([piece.strings[i] for piece in pieces], pa.string()) for i, run in enumerate(runs)}
@@ -69,14 +68,6 @@ class _Piece:
     lines: npt.NDArray[np.int64]
     bad: list[Bad]
     count: int
-
-
-def _pieces(text: bytes) -> Iterator[bytes]:
-    start = 0
-    while start < len(text):
-        end = text.rfind(b"\n", start, start + _PIECE_BYTES) + 1 or text.index(b"\n", start) + 1
-        yield text[start:end]
-        start = end
 
 
 def _fields(text: bytes, first: int, columns: list[str], runs: list[range]) -> _Piece:

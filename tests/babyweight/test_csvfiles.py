@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from stages.babyweight import lines as lines_module
+from stages.babyweight import csvfiles
 from stages.babyweight.births import COLUMNS
 from stages.babyweight.csvfiles import LINE_BYTES, File, find, read
 from stages.babyweight.lines import Block
@@ -97,7 +97,7 @@ def test_lines_are_looked_at_apart_in_pieces(tmp_path: Path, monkeypatch: pytest
     path = write(tmp_path, HEADER, ROWS[0], quoted, "a,b", "", *ROWS[2:])
     (whole,) = parsed(path)
     for size in (1, 40, 41, 100):
-        monkeypatch.setattr(lines_module, "_PIECE_BYTES", size)
+        monkeypatch.setattr(csvfiles, "_PIECE_BYTES", size)
         (block,) = parsed(path)
         pd.testing.assert_frame_equal(frame_of(block), frame_of(whole))
         assert block.lines.tolist() == whole.lines.tolist() == [2, 3, 6, 7, 8]
