@@ -23,11 +23,11 @@ from typing import Any
 
 import yaml
 
+from benchmarks.environments import FOLDER, python_with
 from benchmarks.overrides import override
 from stages.shared.files import significant, write_table, write_text
 
 ROOT = Path(__file__).parents[1]
-FOLDER = ROOT / ".benchmarks"
 POLARS = "polars==2.1.0"
 ENGINES = {
     "ours": "this project",
@@ -41,22 +41,11 @@ COLUMNS = ("engine", "source", "round", "wall_s", "cpu_s", "peak_mb", "births")
 Row = dict[str, Any]
 
 
-def polars_python() -> Path:
-    """The interpreter of Polars' environment, made on first use."""
-    folder = FOLDER / "polars"
-    interpreter = folder / "bin/python"
-    if not (folder / "complete").exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        subprocess.run([interpreter, "-m", "pip", "install", "--quiet", POLARS], check=True)
-        (folder / "complete").touch()
-    return interpreter
-
-
 def command(engine: str, births: Path | int, scratch: Path) -> list[str | Path]:
     """What an engine runs to turn a file, or so many synthetic births, into columns below `scratch/out`."""
     out = scratch / "out"
     if engine != "ours":
-        python = Path(sys.executable) if engine == "pandas" else polars_python()
+        python = Path(sys.executable) if engine == "pandas" else python_with("polars", POLARS)
         return [python, ROOT / f"benchmarks/peers/prepare_{engine.partition('_')[0]}.py", str(births), out]
     source: dict[str, str | int] = {"babyweight.source.kind": "csv", "babyweight.source.path": str(births)}
     if isinstance(births, int):
@@ -152,7 +141,7 @@ def main() -> None:
     if not births.exists():
         draw = [sys.executable, "-m", "stages.babyweight.synthetic", str(args.rows), str(births)]
         subprocess.run(draw, cwd=ROOT, check=True)
-    polars_python()
+    python_with("polars", POLARS)  # so that its making is not timed
     rows = [measure(engine, births, number) for number in range(args.rounds) for engine in ENGINES]
     if len({row["births"] for row in rows}) > 1:
         raise SystemExit("error: the engines do not keep the same number of births")
