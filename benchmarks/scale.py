@@ -139,7 +139,7 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     births = FOLDER / f"births-{args.rows}.csv"
     if not births.exists():
-        draw = [sys.executable, "-m", "stages.babyweight.synthetic", str(args.rows), str(births)]
+        draw = [sys.executable, "-m", "stages.babyweight.source.synthetic", str(args.rows), str(births)]
         subprocess.run(draw, cwd=ROOT, check=True)
     python_with("polars", POLARS)  # so that its making is not timed
     rows = [measure(engine, births, number) for number in range(args.rounds) for engine in ENGINES]

@@ -1,6 +1,7 @@
 """Hold `dvc.yaml`, `params.yaml` and the code together.
 
-- a stage's `deps` name its script and every local module that this imports, directly or not, and no other;
+- a stage's `deps` name its script and every local module that this imports, directly or not, and no other,
+  by itself or by a folder;
 - a stage's `params` name exactly the keys that its reader binds;
 - every key of `params.yaml` has a reader, a type and a comment.
 """
@@ -56,6 +57,12 @@ def closure(module: str, workload: str) -> set[str]:
     return {file.as_posix() for file in found}
 
 
+def modules(path: str) -> set[str]:
+    """A dependency's files of Python: itself, or those in a folder of code."""
+    inside = (ROOT / path).rglob("*.py") if (ROOT / path).is_dir() else []
+    return {path} if path.endswith(".py") else {file.relative_to(ROOT).as_posix() for file in inside}
+
+
 def leaves(values: Any, path: str = "") -> set[str]:
     """Full paths of the keys below a value."""
     if not isinstance(values, dict):
@@ -83,7 +90,7 @@ def check_stages(values: Any) -> Iterator[str]:
         if not stage.desc:
             yield f"dvc.yaml: {name}: has no desc"
         plain = {dep.def_path for dep in stage.deps if not hasattr(dep, "params")}
-        named = {path for path in plain if path.endswith(".py")}
+        named = {file for path in plain for file in modules(path)}
         needed = closure(scripts[name], name.partition("@")[2])
         yield from differences(f"dvc.yaml: {name}: deps", named, needed)
         others = {str(module_file(script)) for script in scripts.values() if script != scripts[name]}

@@ -46,8 +46,16 @@ def test_a_missing_and_a_needless_module_are_named(root: Path) -> None:
 
 def test_an_import_of_an_import_counts(root: Path) -> None:
     (root / "stages" / "shared" / "other.py").write_text("")
-    replace(root / "stages" / "mnist" / "idx.py", "import struct\n", "import struct\nfrom stages.shared import other\n")
+    idx = root / "stages" / "mnist" / "source" / "idx.py"
+    replace(idx, "import struct\n", "import struct\nfrom stages.shared import other\n")
     assert findings(root) == ["dvc.yaml: prepare@mnist: deps: missing stages/shared/other.py"]
+
+
+def test_a_needless_module_in_a_folder_is_named(root: Path) -> None:
+    (root / "stages" / "mnist" / "source" / "other.py").write_text("")
+    assert findings(root) == [
+        "dvc.yaml: prepare@mnist: deps: names stages/mnist/source/other.py, which it does not use"
+    ]
 
 
 def test_a_stage_that_imports_a_stage_is_named(root: Path) -> None:

@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-import pyarrow as pa
 
-from stages.babyweight import csvfiles
-from stages.babyweight.births import (
+from stages.babyweight.source import csvfiles
+from stages.babyweight.source.births import (
     COLUMNS,
+    FACTS,
     FEATURES,
     KEY,
     NUMBERS,
@@ -27,14 +26,12 @@ from stages.babyweight.births import (
     VOCABULARIES,
     WEIGHT,
     Bad,
-    columns_of,
     decode,
     encode,
-    keys_of,
     spellings,
 )
-from stages.babyweight.lines import Block
-from stages.babyweight.synthetic import BLOCK_ROWS, FACTS, Generator, read_facts
+from stages.babyweight.source.fingerprint import Strings
+from stages.babyweight.source.lines import Block
 from stages.shared import files
 from stages.shared.errors import InputError, run
 from stages.shared.params import BabyweightPrepare, BabyweightSource, PrepareBabyweight, add_params
@@ -42,7 +39,7 @@ from stages.shared.params import BabyweightPrepare, BabyweightSource, PrepareBab
 SAMPLE_ROWS = 1000
 _QUOTED_ROWS = 5
 _QUOTED_CHARACTERS = 60
-_AHEAD = 4
+_AHEAD = 2
 """Blocks under way or waiting, for each thread that encodes."""
 
 
@@ -61,7 +58,7 @@ class Encoded:
 
     name: str
     splits: list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]]
-    first: tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], list[str]]
+    first: tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], list[Strings]]
     dropped: dict[str, int]
     bad: list[Bad]
     read: int
@@ -119,22 +116,30 @@ class Tally:
         }
 
 
-def _draw(generator: Generator, number: int, rows: int) -> Block:
-    frame = generator.block(number).head(rows)
-    lines = np.arange(number * BLOCK_ROWS, number * BLOCK_ROWS + len(frame))
-    return Block(columns_of(frame), keys_of(frame), lines, [])
+def _take(keys: list[Strings], rows: npt.NDArray[np.int64]) -> list[Strings]:
+    """The keys of some rows, in ascending order."""
+    before, found = 0, []
+    for strings in keys:
+        first, last = np.searchsorted(rows, (before, before + len(strings)))
+        if first < last:
+            found.append(strings.take(rows[first:last] - before))
+        before += len(strings)
+    return found
 
 
 def _encode(name: str, read: Callable[[], Block], shares: BabyweightPrepare) -> Encoded:
     """Get a block and encode it: all that a worker does."""
     block = read()
-    births = encode(block.columns, block.keys, shares.validation_share, shares.test_share)
+    births = encode(block.columns, block.fingerprints, shares.validation_share, shares.test_share)
     bad = block.bad + [Bad(int(block.lines[b.row]), b.reason, b.found) for b in births.bad]
     rows_of = [np.flatnonzero(births.split == split) for split in range(len(SPLITS))]
     splits = [(births.features.take(rows, axis=0), births.weight_pounds.take(rows)) for rows in rows_of]
-    keys = block.keys.take(pa.array(births.rows[:SAMPLE_ROWS])).to_pylist()
-    first = births.features[:SAMPLE_ROWS].copy(), births.weight_pounds[:SAMPLE_ROWS].copy(), keys
-    read_rows = len(block.keys) + len(block.bad)
+    first = (
+        births.features[:SAMPLE_ROWS].copy(),
+        births.weight_pounds[:SAMPLE_ROWS].copy(),
+        _take(block.keys, births.rows[:SAMPLE_ROWS]),
+    )
+    read_rows = len(block.lines) + len(block.bad)
     return Encoded(name, splits, first, births.dropped, sorted(bad, key=lambda b: b.row), read_rows)
 
 
@@ -145,9 +150,9 @@ def tasks(source: BabyweightSource, shares: BabyweightPrepare, facts: Path, seed
         InputError: if the source cannot be used.
     """
     if source.kind == "synthetic":
-        generator = Generator(read_facts(facts), seed)
-        for number in range(-(-source.rows // BLOCK_ROWS)):
-            draw = functools.partial(_draw, generator, number, source.rows - number * BLOCK_ROWS)
+        from stages.babyweight.source import synthetic  # with pandas, which takes longer to import than all else here
+
+        for draw in synthetic.read(source.rows, facts, seed):
             yield functools.partial(_encode, "synthetic", draw, shares)
     else:
         for file in csvfiles.find(source.path):
@@ -272,16 +277,16 @@ def schema(kind: str) -> dict[str, Any]:
     }
 
 
-def readable(block: Encoded, rows: int) -> pd.DataFrame:
+def readable(block: Encoded, rows: int) -> list[dict[str, Any]]:
     """The first births of a block, at most `SAMPLE_ROWS`, as rows of the raw format."""
-    features, weights, keys = block.first
-    values = decode(features[:rows])
+    features, weights, strings = block.first
+    values = decode(features)
     values |= {column: values[column].astype(int) for column in NUMBERS}
-    values |= {WEIGHT: weights[:rows], KEY: np.array(keys[:rows], object)}
-    return pd.DataFrame(values)[list(COLUMNS)]
+    columns = values | {WEIGHT: weights, KEY: [key for some in strings for key in some.to_list()]}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)][:rows]
 
 
-def write_splits(folder: Path, params: PrepareBabyweight, facts: Path) -> tuple[Tally, pd.DataFrame]:
+def write_splits(folder: Path, params: PrepareBabyweight, facts: Path) -> tuple[Tally, list[dict[str, Any]]]:
     """Write `features.npy` uint8 [n, 8] and `weight_pounds.npy` float32 [n] for each split.
 
     Returns:
@@ -290,7 +295,7 @@ def write_splits(folder: Path, params: PrepareBabyweight, facts: Path) -> tuple[
     Raises:
         InputError: if the source cannot be used.
     """
-    tally, samples, sampled = Tally(), [], 0
+    tally, sample = Tally(), list[dict[str, Any]]()
     with ExitStack() as stack:
         arrays = [
             (
@@ -304,11 +309,10 @@ def write_splits(folder: Path, params: PrepareBabyweight, facts: Path) -> tuple[
                 features.append(features_of_split)
                 weights.append(weights_of_split)
             tally.add(block)
-            if sampled < SAMPLE_ROWS:
-                samples.append(readable(block, SAMPLE_ROWS - sampled))
-                sampled += len(samples[-1])
+            if len(sample) < SAMPLE_ROWS:
+                sample += readable(block, SAMPLE_ROWS - len(sample))
     tally.check(params.max_bad_share)
-    return tally, pd.concat(samples)
+    return tally, sample
 
 
 def main() -> None:
@@ -325,7 +329,7 @@ def main() -> None:
     with files.whole_folder(args.data) as folder:
         tally, sample = write_splits(folder, params, args.facts)
         files.write_json(folder / "schema.json", schema(params.source.kind))
-    files.write_text(args.sample, sample.to_csv(index=False, lineterminator="\n"))
+    files.write_table(args.sample, sample, COLUMNS)
     files.write_json(args.metrics, tally.metrics(params.source.kind))
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.mnist.download import fetch
-from stages.mnist.idx import Images
+from stages.mnist.source.download import fetch
+from stages.mnist.source.idx import Images
 from stages.shared.errors import run
 from stages.shared.files import whole_folder, write_json
 from stages.shared.params import PrepareMnist, add_params

@@ -12,9 +12,11 @@ from typing import Any
 import distributed
 import pytest
 
-from stages.babyweight import csvfiles, prepare
+from stages.babyweight import prepare
 from stages.babyweight.prepare import write_splits
-from stages.babyweight.synthetic import FACTS, Generator, read_facts
+from stages.babyweight.source import csvfiles
+from stages.babyweight.source.births import FACTS
+from stages.babyweight.source.synthetic import Generator, read_facts
 from stages.shared.errors import InputError
 from stages.shared.files import digest
 from stages.shared.params import PrepareBabyweight
@@ -60,7 +62,7 @@ def run(tmp_path: Path, births: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
         with monkeypatch.context() as patch:
             patch.setattr(csvfiles, "read", lambda file: whole(file, block_bytes))
             tally, sample = write_splits(folder, chosen, ROOT / FACTS)
-        return digest(folder), json.dumps(tally.metrics("csv")) + sample.to_csv()
+        return digest(folder), json.dumps(tally.metrics("csv")) + str(sample)
 
     return run
 

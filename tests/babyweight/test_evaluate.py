@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import yaml
 
-from stages.babyweight.births import FEATURES, VOCABULARIES, decode
 from stages.babyweight.evaluate import by_week, calibration, design, errors_of, instances, linear, residuals
+from stages.babyweight.source.births import FEATURES, VOCABULARIES, decode
 from tests.conftest import ROOT, assert_refused, run_stage, set_key
 
 SCHEMA = {"features": list(FEATURES), "vocabularies": {k: list(v) for k, v in VOCABULARIES.items()}}

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stages.babyweight.births import FEATURES, VOCABULARIES, spellings
 from stages.babyweight.model import build, serve
+from stages.babyweight.source.births import FEATURES, VOCABULARIES, spellings
 from stages.babyweight.train import Learner, hidden
 from stages.shared.params import BabyweightExport, TrainBabyweight
 from tests.conftest import ROOT

@@ -109,7 +109,7 @@ def test_a_slider_changes_the_weight(page: Page) -> None:
 
 def test_every_choice_is_known_to_the_model(page: Page) -> None:
     """Each option's word is one of the model's, or the option would silently mean unknown."""
-    from stages.babyweight.births import VOCABULARIES
+    from stages.babyweight.source.births import VOCABULARIES
 
     for name, words in VOCABULARIES.items():
         options = page.locator(f"select[name={name}] option").evaluate_all("all => all.map(option => option.value)")

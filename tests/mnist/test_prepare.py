@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.mnist import download
-from stages.mnist.download import fetch
-from stages.mnist.idx import FILES, pack
-from stages.mnist.local import Digits
+from stages.mnist.source import download
+from stages.mnist.source.download import fetch
+from stages.mnist.source.idx import FILES, pack
+from stages.mnist.source.local import Digits
 from stages.shared.errors import InputError
 from stages.shared.files import digest
 from tests.conftest import ROOT, assert_refused, run_stage

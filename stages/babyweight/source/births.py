@@ -7,17 +7,21 @@ its export. Codes and vocabularies are described in data/raw/babyweight/README.m
 import functools
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import struct
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages.babyweight.siphash import hash_strings
+from stages.babyweight.source.fingerprint import Words
+
+FACTS = Path("data/raw/babyweight/facts.yaml")
+"""The published figures that synthetic births follow."""
 
 WEIGHT = "weight_pounds"
 KEY = "key"
@@ -109,6 +113,9 @@ def spellings(column: str) -> dict[str, int]:
     return codes
 
 
+_SPELLINGS = {column: spellings(column) for column in VOCABULARIES}
+
+
 @dataclass(frozen=True)
 class Bad:
     """A row that cannot be read: its position in the block, a word for the reason, and what was found."""
@@ -123,12 +130,18 @@ class Columns:
     """Some columns of a block: the few distinct rows that they have, and which of them each birth has.
 
     Attributes:
-        distinct: by column, a value for each distinct row: text, or values that read as such.
+        names: the columns'.
+        distinct: the distinct rows, strings of Arrow's: each its fields with commas between them.
         positions: [n], each birth's distinct row.
     """
 
-    distinct: Mapping[str, Sequence[Any]]
+    names: tuple[str, ...]
+    distinct: pa.StringArray
     positions: npt.NDArray[np.integer[Any]]
+
+    def field(self, name: str, birth: int) -> str:
+        """A birth's text in one of the columns."""
+        return _fields(self.names, self.distinct[self.positions[birth]].as_py())[self.names.index(name)]
 
 
 @dataclass(frozen=True)
@@ -152,8 +165,7 @@ _FINE, _GONE, _NOT_POSITIVE, _NO_NUMBER, _TOO_HEAVY = range(5)
 _REASONS = ("", "missing", "not_positive", "no_number", "too_heavy")
 
 
-def _number(value: Any) -> tuple[float, int]:
-    text = str(value).strip()
+def _number(text: str) -> tuple[float, int]:
     if text.lower() in _MISSING:
         return 0.0, _GONE
     number = float(text) if _NUMBER.fullmatch(text) else math.inf
@@ -162,118 +174,109 @@ def _number(value: Any) -> tuple[float, int]:
     return number, _FINE if number > 0 else _NOT_POSITIVE
 
 
-@functools.lru_cache(1 << 16, typed=True)  # whole grams: the same few thousand in every block
-def _weight(value: Any) -> tuple[float, int]:
-    pounds, why = _number(value)
+def _weight(text: str) -> tuple[float, int]:
+    pounds, why = _number(text)
     if pounds > HEAVIEST:
         why = _TOO_HEAVY
     return (pounds, why) if why == _FINE else (0.0, why)  # others may be too large for a float32
 
 
-@functools.lru_cache(1 << 16, typed=True)
-def _whole(value: Any) -> tuple[float, int]:
-    number, why = _number(value)
+def _whole(text: str) -> tuple[int, int]:
+    number, why = _number(text)
     if why == _FINE and number < 1:  # less than one completed year or week, or baby
         why = _NOT_POSITIVE
-    return max(0.0, min(number, float(MOST))) // 1, why
+    return int(max(0.0, min(number, float(MOST)))), why
 
 
-def _distinct(column: pd.Series) -> Columns:
-    """A column's distinct values: there are few, whether text or numbers.
+_MEANING = np.dtype([("codes", "<u8"), ("pounds", "<f4"), ("flaws", "<u2"), ("", "V2")])
+"""What a row of some columns means: a byte for each feature, the first lowest, so that those of several columns
+come together by `|`; the weight, 0 without that column; and `_FLAW_BITS` for each of `REQUIRED`, the first lowest."""
 
-    They end in "", where NaN and None, of position -1, find it.
-    """
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        positions, values = column.cat.codes.to_numpy(), column.cat.categories
-    else:
-        positions, values = pd.factorize(column)
-    return Columns({str(column.name): [*values, ""]}, positions)
+_FLAW_BITS = 3
 
 
-def columns_of(frame: pd.DataFrame) -> list[Columns]:
-    """A frame's columns of births, each for itself, without the key."""
-    return [_distinct(frame[column]) for column in COLUMNS if column != KEY and column in frame]
+def _fields(names: tuple[str, ...], row: str) -> list[str]:
+    return row.split(",", len(names) - 1)
 
 
-def keys_of(frame: pd.DataFrame) -> pa.Array:
-    """A frame's keys as strings. [n]."""
-    return pc.fill_null(pa.array(frame[KEY].astype(str), pa.large_string()), "nan")
+@functools.cache
+def _reader(names: tuple[str, ...]) -> Callable[[str], bytes]:
+    """A function from a row of these columns to its `_MEANING`."""
+
+    @functools.lru_cache(1 << 16)  # a block has many rows of the one before
+    def read(row: str) -> bytes:
+        codes, pounds, flaws = 0, 0.0, 0
+        for name, field in zip(names, _fields(names, row), strict=True):
+            text, code, flaw = field.strip(), 0, _FINE
+            if name == WEIGHT:
+                pounds, flaw = _weight(text)
+            elif name in REQUIRED:
+                code, flaw = _whole(text)
+            else:
+                code = _SPELLINGS[name].get(text, 0)
+            if name in FEATURES:
+                codes |= code << 8 * FEATURES.index(name)
+            if name in REQUIRED:
+                flaws |= flaw << _FLAW_BITS * REQUIRED.index(name)
+        return struct.pack("<QfH2x", codes, pounds, flaws)
+
+    return read
 
 
-_CODES = np.dtype("u8")
-"""The codes of a birth's eight features in one number, so that columns are brought together by `|`."""
+def _meanings(part: Columns) -> npt.NDArray[np.void]:
+    """What each distinct row means."""
+    if part.names == (WEIGHT,) and (pounds := _plain_weights(part.distinct)) is not None:
+        meanings = np.zeros(len(pounds), _MEANING)
+        meanings["pounds"] = pounds
+        return meanings
+    return np.frombuffer(b"".join(map(_reader(part.names), part.distinct.to_pylist())), _MEANING)
 
 
-@dataclass(frozen=True)
-class _Meaning:
-    """What the distinct rows of some columns mean: [d] each, `status` and what it is made of by column."""
-
-    codes: npt.NDArray[np.uint64]
-    pounds: npt.NDArray[np.float32] | None
-    status: dict[str, npt.NDArray[np.uint8]]
-
-
-def _mean(distinct: Mapping[str, Sequence[Any]]) -> _Meaning:
-    features = np.zeros((len(next(iter(distinct.values()))), len(FEATURES)), np.uint8)
-    pounds, all_status = None, {}
-    for column, values in distinct.items():
-        if column not in REQUIRED:
-            codes = spellings(column)
-            features[:, FEATURES.index(column)] = [codes.get(str(value).strip(), 0) for value in values]
-            continue
-        translated = map(_weight if column == WEIGHT else _whole, values)
-        numbers, status = zip(*translated, strict=True) if values else ((), ())
-        all_status[column] = np.array(status, np.uint8)
-        if column == WEIGHT:
-            pounds = np.array(numbers, np.float32)
-        else:
-            features[:, FEATURES.index(column)] = numbers
-    return _Meaning(features.view(_CODES)[:, 0], pounds, all_status)
+def _plain_weights(texts: pa.StringArray) -> npt.NDArray[np.float64] | None:
+    """The weights, thousands in a block, at once; None if one of them needs a closer look."""
+    try:
+        pounds: npt.NDArray[np.float64] = pc.cast(texts, pa.float64()).to_numpy()
+    except pa.ArrowInvalid:
+        return None
+    return pounds if ((pounds > 0) & (pounds <= HEAVIEST)).all() else None
 
 
-def encode(parts: Iterable[Columns], keys: pa.Array, validation_share: float, test_share: float) -> Births:
+def encode(parts: Sequence[Columns], fingerprints: Words, validation_share: float, test_share: float) -> Births:
     """Clean, encode and split a block of births. Pure: rows depend on nothing but themselves.
 
     What a value means is found out once for each distinct row, however many births have it.
 
     Args:
         parts: the columns `REQUIRED`, and those of `VOCABULARIES` that are known, in any division.
-        keys: [n], of type string or large_string.
+        fingerprints: [n], of the births' keys.
         validation_share: of all keys, the share that goes to validation.
         test_share: the share that goes to test.
     """
-    codes, is_flawed = np.zeros(len(keys), _CODES), np.zeros(len(keys), bool)
-    status: dict[str, tuple[Columns, npt.NDArray[np.uint8]]] = {}
-    pounds = np.zeros(len(keys), np.float32)
+    codes, pounds = np.zeros(len(fingerprints), "<u8"), np.zeros(len(fingerprints), np.float32)
+    flaws = np.zeros(len(fingerprints), np.uint16)
     for part in parts:
-        meaning = _mean(part.distinct)
-        codes |= meaning.codes[part.positions]
-        if meaning.pounds is not None:
-            pounds = meaning.pounds[part.positions]
-        for column, found in meaning.status.items():
-            status[column] = part, found
-            if found.any():
-                is_flawed |= (found > _FINE)[part.positions]
+        meanings = _meanings(part)
+        codes |= meanings["codes"][part.positions]
+        if WEIGHT in part.names:
+            pounds = meanings["pounds"][part.positions]
+        if meanings["flaws"].any():
+            flaws |= meanings["flaws"][part.positions]
 
-    flawed, rows = np.flatnonzero(is_flawed), np.flatnonzero(~is_flawed)
+    flawed, rows = np.flatnonzero(flaws), np.flatnonzero(flaws == 0)
     if len(flawed):
-        codes, pounds, keys = codes[rows], pounds[rows], keys.take(pa.array(rows))
-    share = _share(keys)
+        codes, pounds, fingerprints = codes[rows], pounds[rows], fingerprints[rows]
+    share = (fingerprints >> np.uint64(11)) * 2.0**-53
     split = (share < test_share + validation_share).astype(np.uint8) + (share < test_share)
     features = codes.view(np.uint8).reshape(-1, len(FEATURES))
-    return Births(features, pounds, split, rows, *_explain(flawed, status))
-
-
-def _share(keys: pa.Array) -> npt.NDArray[np.float64]:
-    """A share in [0, 1) that depends on the key's UTF-8 bytes alone: the upper 53 bits of its hash. [n]."""
-    return np.asarray((hash_strings(keys) >> np.uint64(11)) * 2.0**-53)
+    return Births(features, pounds, split, rows, *_explain(flawed, flaws[flawed], parts))
 
 
 def _explain(
-    flawed: npt.NDArray[np.int64], status: Mapping[str, tuple[Columns, npt.NDArray[np.uint8]]]
+    flawed: npt.NDArray[np.int64], flaws: npt.NDArray[np.uint16], parts: Sequence[Columns]
 ) -> tuple[dict[str, int], list[Bad]]:
     """Why rows are no births: how many are dropped, by reason, and those that cannot be read."""
-    found = np.stack([of[part.positions[flawed]] for part, of in map(status.__getitem__, REQUIRED)])
+    shifts = _FLAW_BITS * np.arange(len(REQUIRED))[:, None]
+    found = flaws >> shifts & ((1 << _FLAW_BITS) - 1)
     worst = np.where((found > _NOT_POSITIVE).any(axis=0), found.argmax(axis=0), (found > 0).argmax(axis=0))
     why = found[worst, np.arange(len(flawed))]
     dropped = {
@@ -281,12 +284,11 @@ def _explain(
         for i, column in enumerate(REQUIRED)
         for reason in (_GONE, _NOT_POSITIVE)
     }
+    part_of = {name: part for part in parts for name in part.names}
     bad = []
     for i in np.flatnonzero(why > _NOT_POSITIVE):
-        column = REQUIRED[worst[i]]
-        part, _ = status[column]
-        text = str(part.distinct[column][part.positions[flawed[i]]])
-        bad.append(Bad(int(flawed[i]), f"{column}_{_REASONS[why[i]]}", text))
+        row, column = int(flawed[i]), REQUIRED[worst[i]]
+        bad.append(Bad(row, f"{column}_{_REASONS[why[i]]}", part_of[column].field(column, row)))
     return dropped, bad
 
 

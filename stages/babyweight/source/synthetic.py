@@ -8,7 +8,8 @@ effects too.
 """
 
 import argparse
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -18,12 +19,14 @@ import numpy.typing as npt
 import pandas as pd
 import yaml
 
-from stages.babyweight.births import COLUMNS, VOCABULARIES
+from stages.babyweight.source.births import COLUMNS, FACTS, VOCABULARIES
+from stages.babyweight.source.fingerprint import fingerprints
+from stages.babyweight.source.frames import columns_of, keys_of
+from stages.babyweight.source.lines import Block
 from stages.shared import files
 from stages.shared.errors import InputError, run
 from stages.shared.params import PrepareBabyweight, add_params
 
-FACTS = Path("data/raw/babyweight/facts.yaml")
 GRAMS_PER_POUND = 453.59237
 BLOCK_ROWS = 1 << 16
 _LEAST_GRAMS = 227  # the light tail of a normal distribution reaches below zero
@@ -223,6 +226,24 @@ class Generator:
         """The first `rows` births, in blocks."""
         for first in range(0, rows, BLOCK_ROWS):
             yield self.block(first // BLOCK_ROWS).head(rows - first)
+
+
+def read(rows: int, facts: Path, seed: int) -> Iterator[Callable[[], Block]]:
+    """What draws each block of the first `rows` births.
+
+    Raises:
+        InputError: if the figures are missing or no YAML mapping.
+    """
+    generator = Generator(read_facts(facts), seed)
+    for first in range(0, rows, BLOCK_ROWS):
+        yield functools.partial(_draw, generator, first // BLOCK_ROWS, rows - first)
+
+
+def _draw(generator: Generator, number: int, rows: int) -> Block:
+    frame = generator.block(number).head(rows)
+    lines = np.arange(number * BLOCK_ROWS, number * BLOCK_ROWS + len(frame))
+    keys = keys_of(frame)
+    return Block(columns_of(frame), [keys], fingerprints(keys), lines, [])
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.mnist.idx import FILES, Images, pack, parse
+from stages.mnist.source.idx import FILES, Images, pack, parse
 from stages.shared.errors import InputError
 
 Digits = dict[str, Images]

@@ -15,16 +15,18 @@ from typing import IO, Any, cast
 import numpy as np
 import pyarrow as pa
 
-from stages.babyweight import lines
-from stages.babyweight.births import COLUMNS, REQUIRED
+from stages.babyweight.source import lines
+from stages.babyweight.source.births import COLUMNS, REQUIRED
+from stages.babyweight.source.fingerprint import Bytes
 from stages.shared.errors import InputError
 
-BLOCK_BYTES = 8 << 20
-_PIECE_BYTES = 1 << 19
-"""Read and looked at at once, so that it stays in a core's cache."""
+BLOCK_BYTES = 16 << 20
+_STEP_BYTES = 1 << 19
+"""Read at once, at most half of a line that is too long."""
 LINE_BYTES = 1 << 20
 """A longer line is no birth."""
 
+_NEWLINE = ord("\n")
 _MARK = b"\xef\xbb\xbf"
 _PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
@@ -155,22 +157,19 @@ class Text:
 
     Attributes:
         name: the file's name.
-        where: its path or URL.
         columns: the names of the file's columns.
         first: the first line's number in the file, from 1.
-        count: how many lines.
-        text: the lines, each ended by `\\n`.
+        text: uint8, the lines, each ended by `\n`.
     """
 
     name: str
-    where: str
     columns: list[str]
     first: int
-    pieces: list[bytes]
+    text: Bytes
 
     def parse(self) -> lines.Block:
         """Find the births among the lines."""
-        return lines.parse(self.pieces, self.name, self.first, self.columns)
+        return lines.parse(self.text, self.name, self.first, self.columns)
 
 
 def read(file: File, block_bytes: int = BLOCK_BYTES) -> Iterator[Text]:
@@ -183,21 +182,16 @@ def read(file: File, block_bytes: int = BLOCK_BYTES) -> Iterator[Text]:
     Raises:
         InputError: if the file is empty, cut off or no CSV of births.
     """
-    columns: list[str] | None = None
-    first, count, pieces = 1, 0, list[bytes]()
-    for piece, newlines in _pieces(file, min(_PIECE_BYTES, block_bytes)):
-        if columns is None:
-            columns, header = _columns(file.where, piece[: piece.index(b"\n")])
-            first, newlines = first + header, newlines - header
-            piece = piece[piece.index(b"\n") + 1 :] if header else piece.removeprefix(_MARK)
-        count += newlines
-        pieces.append(piece)
-        if sum(map(len, pieces)) >= block_bytes:
-            yield Text(file.name, file.where, columns, first, pieces)
-            first, count, pieces = first + count, 0, []
-    if columns is not None and pieces:
-        yield Text(file.name, file.where, columns, first, pieces)
-    if columns is None:
+    columns, first = list[str](), 1
+    for text, count in _blocks(file, block_bytes):
+        if not columns:
+            line, _, _ = text[:LINE_BYTES].tobytes().partition(b"\n")
+            columns, has_header = _columns(file.where, line)
+            text = text[len(line) + 1 if has_header else len(_MARK) * line.startswith(_MARK) :]
+            first, count = first + has_header, count - has_header
+        yield Text(file.name, columns, first, text)
+        first += count
+    if not columns:
         raise InputError(f"{file.where}: empty; expected births as CSV")
 
 
@@ -205,9 +199,9 @@ def _too_long(where: str, line: int) -> InputError:
     return InputError(f"{where}:{line}: a line of more than {LINE_BYTES} bytes; expected one birth a line")
 
 
-def _pieces(file: File, size: int) -> Iterator[tuple[bytes, int]]:
-    """The file's text in pieces of whole lines, each line ended by `\n`, and how many they are."""
-    before, rest = 0, b""
+def _blocks(file: File, size: int) -> Iterator[tuple[Bytes, int]]:
+    """The file's text in blocks of whole lines, each ended by `\n`, and how many they are."""
+    before, rest = 0, np.zeros(0, np.uint8)
     with ExitStack() as stack:
         raw = cast(io.BufferedReader, stack.enter_context(file.open()))
         start = raw.peek(4)
@@ -215,34 +209,39 @@ def _pieces(file: File, size: int) -> Iterator[tuple[bytes, int]]:
         stream: Any = raw
         if codec:
             stream = stack.enter_context(pa.CompressedInputStream(pa.PythonFile(raw, "r"), codec))
-        while True:
-            try:
-                text = stream.read(size)
-            except (OSError, pa.ArrowException) as error:
-                if not codec:
-                    raise
-                raise InputError(f"{file.where}: damaged {codec} after line {before}: {error}") from None
-            if not text:
-                break
-            end = text.rfind(b"\n") + 1
-            piece = b"".join((rest, memoryview(text)[:end])) if end else b""
-            rest = text[end:] if end else rest + text
-            count = _count_lines(piece)
-            for number, line in enumerate(piece.split(b"\n") if len(piece) > LINE_BYTES else (), before + 1):
-                if len(line) >= LINE_BYTES:
-                    raise _too_long(file.where, number)
-            if len(rest) > LINE_BYTES:
-                raise _too_long(file.where, before + count + 1)
-            before += count
+        is_over = False
+        while not is_over:
+            text = np.empty(len(rest) + size + 1, np.uint8)
+            text[: len(rest)] = rest
+            filled, count, is_suspect = len(rest), 0, len(rest) > _STEP_BYTES
+            while filled < len(text) - 1 and not is_over:
+                try:
+                    got = stream.readinto(memoryview(text.data)[filled : min(filled + _STEP_BYTES, len(text) - 1)])
+                except (OSError, pa.ArrowException) as error:
+                    if not codec:
+                        raise
+                    raise InputError(f"{file.where}: damaged {codec} after line {before + count}: {error}") from None
+                newlines = _count_lines(text[filled : filled + got])
+                filled, count = filled + got, count + newlines
+                is_over, is_suspect = not got, is_suspect or not newlines
+            if is_over and filled and text[filled - 1] != _NEWLINE:
+                text[filled] = _NEWLINE
+                filled, count = filled + 1, count + 1
+            tail = text[max(filled - LINE_BYTES - 1, 0) : filled].tobytes()
+            end = filled - len(tail) + tail.rfind(b"\n") + 1
+            text, rest = text[:end], text[end:filled].copy()
+            # A line that is too long fills a step, or what was left and more.
+            lengths = np.diff(np.flatnonzero(text == _NEWLINE), prepend=-1) if is_suspect else ()
+            for number in np.flatnonzero(np.append(lengths, len(rest)) > LINE_BYTES):
+                raise _too_long(file.where, before + int(number) + 1)
             if end:
-                yield piece, count
-    if rest:
-        yield rest + b"\n", 1
+                yield text, count
+            before += count
 
 
-def _count_lines(text: bytes) -> int:
+def _count_lines(text: Bytes) -> int:
     """A third of the time that `bytes.count` takes, and without Python's lock."""
-    return int(np.count_nonzero(np.frombuffer(text, np.uint8) == ord("\n")))
+    return int(np.count_nonzero(text == _NEWLINE))
 
 
 def _columns(where: str, line: bytes) -> tuple[list[str], bool]:

@@ -9,8 +9,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from stages.mnist.idx import FILES, pack
-from stages.mnist.local import Digits, from_folder, from_npz, from_path
+from stages.mnist.source.idx import FILES, pack
+from stages.mnist.source.local import Digits, from_folder, from_npz, from_path
 from stages.shared.errors import InputError
 from stages.shared.files import whole_folder
 

@@ -7,12 +7,12 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from stages.babyweight import csvfiles
-from stages.babyweight.births import COLUMNS
-from stages.babyweight.csvfiles import LINE_BYTES, File, find, read
-from stages.babyweight.lines import Block
+from stages.babyweight.source import lines as module
+from stages.babyweight.source.births import COLUMNS
+from stages.babyweight.source.csvfiles import LINE_BYTES, File, find, read
+from stages.babyweight.source.lines import Block
 from stages.shared.errors import InputError
-from tests.babyweight.frames import frame_of
+from tests.babyweight.frames import frame_of, keys_of
 
 HEADER = ",".join(COLUMNS)
 ROW = "7.5,True,26,White,1,39,True,False,None,k{}"
@@ -67,7 +67,7 @@ def test_header_or_not_gzip_or_not_any_line_end_any_quotes(tmp_path: Path) -> No
 def test_rows_and_line_numbers_are_the_same_in_any_block(tmp_path: Path, block_bytes: int) -> None:
     path = write(tmp_path, HEADER, *ROWS[:2], "", "a,b", *ROWS[2:])
     blocks = parsed(path, block_bytes)
-    assert [key for block in blocks for key in block.keys.to_pylist()] == [f"k{i}" for i in range(5)]
+    assert [key for block in blocks for key in keys_of(block)] == [f"k{i}" for i in range(5)]
     assert [line for block in blocks for line in block.lines] == [2, 3, 6, 7, 8]
     assert [(b.row, b.reason) for block in blocks for b in block.bad] == [(5, "number_of_fields")]
 
@@ -97,7 +97,7 @@ def test_lines_are_looked_at_apart_in_pieces(tmp_path: Path, monkeypatch: pytest
     path = write(tmp_path, HEADER, ROWS[0], quoted, "a,b", "", *ROWS[2:])
     (whole,) = parsed(path)
     for size in (1, 40, 41, 100):
-        monkeypatch.setattr(csvfiles, "_PIECE_BYTES", size)
+        monkeypatch.setattr(module, "_PIECE_BYTES", size)
         (block,) = parsed(path)
         pd.testing.assert_frame_equal(frame_of(block), frame_of(whole))
         assert block.lines.tolist() == whole.lines.tolist() == [2, 3, 6, 7, 8]
@@ -139,7 +139,7 @@ def test_lines_that_are_no_row_are_told_with_their_line(tmp_path: Path) -> None:
         (9, "no_utf8"),
     ]
     (block,) = parsed(path)
-    assert block.keys.to_pylist() == ["k0", "k2"] and block.lines.tolist() == [2, 10]
+    assert keys_of(block) == ["k0", "k2"] and block.lines.tolist() == [2, 10]
 
 
 def test_a_field_more_and_a_field_less_do_not_even_out(tmp_path: Path) -> None:
@@ -149,8 +149,8 @@ def test_a_field_more_and_a_field_less_do_not_even_out(tmp_path: Path) -> None:
 
 def test_a_file_of_bad_lines_and_one_of_a_header_alone_have_no_rows(tmp_path: Path) -> None:
     (block,) = parsed(write(tmp_path, HEADER, "x", "y"))
-    assert len(block.keys) == 0 and [b.row for b in block.bad] == [2, 3]
-    assert sum(len(block.keys) for block in parsed(write(tmp_path, HEADER))) == 0
+    assert len(block.lines) == 0 and [b.row for b in block.bad] == [2, 3]
+    assert sum(len(block.lines) for block in parsed(write(tmp_path, HEADER))) == 0
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.babyweight.births import COLUMNS
-from stages.babyweight.csvfiles import find, read
-from stages.babyweight.synthetic import BLOCK_ROWS, FACTS, GRAMS_PER_POUND, Generator, read_facts
+from stages.babyweight.source.births import COLUMNS, FACTS
+from stages.babyweight.source.csvfiles import find, read
+from stages.babyweight.source.synthetic import BLOCK_ROWS, GRAMS_PER_POUND, Generator, read_facts
 from stages.shared.errors import InputError
+from tests.babyweight.frames import keys_of
 from tests.conftest import ROOT, assert_refused, run_stage
 
 ROWS = 1_000_000
@@ -156,13 +157,13 @@ def test_a_birth_depends_on_the_seed_and_its_number_alone(facts: dict[str, Any])
 
 
 def test_the_csv_file_has_the_raw_format(tmp_path: Path) -> None:
-    done = run_stage("stages.babyweight.synthetic", "300", tmp_path / "births.csv")
+    done = run_stage("stages.babyweight.source.synthetic", "300", tmp_path / "births.csv")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "births.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
     (file,) = find(str(tmp_path / "births.csv"))
     (block,) = [text.parse() for text in read(file)]
-    assert len(block.keys) == 300 and not block.bad
-    assert all(key.startswith("synthetic-") for key in block.keys.to_pylist())
+    assert len(block.lines) == 300 and not block.bad
+    assert all(key.startswith("synthetic-") for key in keys_of(block))
 
 
 def test_facts_that_cannot_be_read_are_named(tmp_path: Path) -> None:
@@ -174,5 +175,5 @@ def test_facts_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 
 
 def test_no_rows_asked_for(tmp_path: Path) -> None:
-    assert_refused(run_stage("stages.babyweight.synthetic", "0", tmp_path / "x.csv"), "rows: 0", "1 or more")
+    assert_refused(run_stage("stages.babyweight.source.synthetic", "0", tmp_path / "x.csv"), "rows: 0", "1 or more")
     assert not (tmp_path / "x.csv").exists()

@@ -18,7 +18,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from stages.babyweight.synthetic import FACTS, Generator, read_facts
+from stages.babyweight.source.births import FACTS
+from stages.babyweight.source.synthetic import Generator, read_facts
 from stages.shared.files import digest
 from tests.conftest import ROOT, assert_refused, run_stage
 

@@ -1,0 +1,203 @@
+"""FarmHash's Fingerprint64 of many strings at once, in NumPy's whole-array operations.
+
+BigQuery knows it as `FARM_FINGERPRINT`, TensorFlow as `tf.fingerprint`.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Bytes = npt.NDArray[np.uint8]
+Words = npt.NDArray[np.uint64]
+Positions = npt.NDArray[np.signedinteger]
+
+_K0, _K1, _K2 = (np.uint64(k) for k in (0xC3A5C85C97CB3127, 0xB492B66FBE98F273, 0x9AE16A3B2F90404F))
+_CHUNK = 64
+"""Bytes that longer strings are hashed by at once."""
+
+
+@dataclass(frozen=True)
+class Strings:
+    """Strings, not copied out of the text that they lie in.
+
+    Attributes:
+        text: uint8, UTF-8.
+        starts: [n], where each begins.
+        stops: [n], where each has ended.
+    """
+
+    text: Bytes
+    starts: Positions
+    stops: Positions
+
+    @classmethod
+    def of(cls, values: Sequence[str]) -> "Strings":
+        """Strings in a text of their own."""
+        encoded = [value.encode() for value in values]
+        edges = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+        return cls(np.frombuffer(b"".join(encoded), np.uint8), edges[:-1], edges[1:])
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> "Strings":
+        """Some of the strings, in ascending order; all of the text that lies between them is copied."""
+        starts, stops = self.starts[rows], self.stops[rows]
+        first, last = (starts[0], stops[-1]) if len(rows) else (0, 0)
+        return Strings(self.text[first:last].copy(), starts - first, stops - first)
+
+    def to_list(self) -> list[str]:
+        """The strings themselves."""
+        edges = zip(self.starts.tolist(), self.stops.tolist(), strict=True)
+        return [self.text[start:stop].tobytes().decode() for start, stop in edges]
+
+
+def fingerprints(strings: Strings) -> Words:
+    """Each string's Fingerprint64 (FarmHash 1.1, `farmhashna::Hash64`): a function of its UTF-8 bytes alone. [n]."""
+    starts, lengths = strings.starts.astype(np.intp), strings.stops - strings.starts
+    found = np.empty(len(lengths), np.uint64)
+    if not len(lengths):
+        return found
+    for least, most, function in _BY_LENGTH:
+        if least <= lengths.min() and lengths.max() <= most:  # nearly always, of keys
+            return function(strings.text, starts, lengths)
+    for least, most, function in _BY_LENGTH:
+        rows = np.flatnonzero((least <= lengths) & (lengths <= most))
+        if len(rows):
+            found[rows] = function(strings.text, starts[rows], lengths[rows])
+    return found
+
+
+def _fetch(text: Bytes, at: Positions) -> Words:
+    """The eight bytes at each position, as a number."""
+    words = np.ndarray(max(len(text) - 7, 0), "<u8", text, strides=(1,))  # one begins at each byte
+    return np.asarray(words[at], np.uint64)
+
+
+def _fetch_half(text: Bytes, at: Positions) -> Words:
+    words = np.ndarray(max(len(text) - 3, 0), "<u4", text, strides=(1,))
+    return words[at].astype(np.uint64)
+
+
+def _rotated(v: Words, bits: int) -> Words:
+    """Rotated to the right."""
+    return (v >> np.uint64(bits)) | (v << np.uint64(64 - bits))
+
+
+def _shift_mix(v: Words) -> Words:
+    return v ^ (v >> np.uint64(47))
+
+
+def _of_two(u: Words, v: Words, factor: Words) -> Words:
+    """`HashLen16`: two numbers become one."""
+    a = _shift_mix((u ^ v) * factor)
+    return _shift_mix((v ^ a) * factor) * factor
+
+
+def _factor(lengths: Positions) -> Words:
+    return _K2 + lengths.astype(np.uint64) * np.uint64(2)
+
+
+def _to_0(text: Bytes, starts: Positions, lengths: Positions) -> Words:
+    return np.full(len(lengths), _K2)
+
+
+def _to_3(text: Bytes, starts: Positions, lengths: Positions) -> Words:
+    first, middle, last = (text[at].astype(np.uint64) for at in (starts, starts + lengths // 2, starts + lengths - 1))
+    y = first + (middle << np.uint64(8))
+    z = lengths.astype(np.uint64) + (last << np.uint64(2))
+    return _shift_mix(y * _K2 ^ z * _K0) * _K2
+
+
+def _to_7(text: Bytes, starts: Positions, lengths: Positions) -> Words:
+    first, last = _fetch_half(text, starts), _fetch_half(text, starts + lengths - 4)
+    return _of_two(lengths.astype(np.uint64) + (first << np.uint64(3)), last, _factor(lengths))
+
+
+def _to_16(text: Bytes, starts: Positions, lengths: Positions) -> Words:
+    factor = _factor(lengths)
+    a, b = _fetch(text, starts) + _K2, _fetch(text, starts + lengths - 8)
+    c, d = _rotated(b, 37) * factor + a, (_rotated(a, 25) + b) * factor
+    return _of_two(c, d, factor)
+
+
+def _ends(text: Bytes, starts: Positions, lengths: Positions, k: np.uint64) -> tuple[Words, ...]:
+    """What strings of 17 to 64 bytes have in common: their first 16 bytes' part, and both halves of a hash."""
+    factor = _factor(lengths)
+    a, b = _fetch(text, starts) * k, _fetch(text, starts + 8)
+    c, d = _fetch(text, starts + lengths - 8) * factor, _fetch(text, starts + lengths - 16) * _K2
+    return a, _rotated(a + b, 43) + _rotated(c, 30) + d, a + _rotated(b + _K2, 18) + c
+
+
+def _to_32(text: Bytes, starts: Positions, lengths: Positions) -> Words:
+    _, y, z = _ends(text, starts, lengths, _K1)
+    return _of_two(y, z, _factor(lengths))
+
+
+def _to_64(text: Bytes, starts: Positions, lengths: Positions) -> Words:
+    factor = _factor(lengths)
+    a, y, z = _ends(text, starts, lengths, _K2)
+    z = _of_two(y, z, factor)
+    e, f = _fetch(text, starts + 16) * factor, _fetch(text, starts + 24)
+    g = (y + _fetch(text, starts + lengths - 32)) * factor
+    h = (z + _fetch(text, starts + lengths - 24)) * factor
+    return _of_two(_rotated(e + f, 43) + _rotated(g, 30) + h, e + _rotated(f + a, 18) + g, factor)
+
+
+def _longer(text: Bytes, starts: Positions, lengths: Positions) -> Words:
+    chunks = (lengths - 1) // _CHUNK
+    found = np.empty(len(lengths), np.uint64)
+    for count in np.unique(chunks):
+        rows = np.flatnonzero(chunks == count)
+        found[rows] = _of_chunks(text, starts[rows], lengths[rows], int(count))
+    return found
+
+
+def _of_chunks(text: Bytes, starts: Positions, lengths: Positions, count: int) -> Words:
+    """Fingerprints of strings of `count` whole chunks and 1 to 64 bytes more."""
+
+    def weak(at: Positions, a: Words, b: Words) -> tuple[Words, Words]:
+        first, second, third, fourth = (_fetch(text, at + i) for i in (0, 8, 16, 24))
+        a = a + first
+        b = _rotated(b + a + fourth, 21)
+        whole = a + second + third
+        return whole + fourth, b + _rotated(whole, 44) + a
+
+    def mixed(state: tuple[Words, ...], at: Positions, factor: Words, nine: np.uint64) -> tuple[Words, ...]:
+        x, y, z, v0, v1, w0, w1 = state
+        x = _rotated(x + y + v0 + _fetch(text, at + 8), 37) * factor ^ w1 * nine
+        y = _rotated(y + v1 + _fetch(text, at + 48), 42) * factor + v0 * nine + _fetch(text, at + 40)
+        z = _rotated(z + w0, 33) * factor
+        v = weak(at, v1 * factor, x + w0)
+        w = weak(at + 32, z + w1, y + _fetch(text, at + 16))
+        return z, y, x, *v, *w
+
+    seed, nothing = np.full(len(starts), 81, np.uint64), np.zeros(len(starts), np.uint64)
+    y = seed * _K1 + np.uint64(113)
+    z = _shift_mix(y * _K2 + np.uint64(113)) * _K2
+    state: tuple[Words, ...] = (seed * _K2 + _fetch(text, starts), y, z, *[nothing] * 4)
+    for chunk in range(count):
+        state = mixed(state, starts + chunk * _CHUNK, np.full(1, _K1), np.uint64(1))
+    x, y, z, v0, v1, w0, w1 = state
+    factor = _K1 + ((z & np.uint64(0xFF)) << np.uint64(1))
+    w0 = w0 + ((lengths - 1) % _CHUNK).astype(np.uint64)
+    v0 = v0 + w0
+    w0 = w0 + v0
+    x, y, z, v0, v1, w0, w1 = mixed((x, y, z, v0, v1, w0, w1), starts + lengths - _CHUNK, factor, np.uint64(9))
+    first = _of_two(v0, w0, factor) + _shift_mix(y) * _K0 + z
+    return _of_two(first, _of_two(v1, w1, factor) + x, factor)
+
+
+_BY_LENGTH = (
+    (0, 0, _to_0),
+    (1, 3, _to_3),
+    (4, 7, _to_7),
+    (8, 16, _to_16),
+    (17, 32, _to_32),
+    (33, _CHUNK, _to_64),
+    (_CHUNK + 1, sys.maxsize, _longer),
+)
+"""How strings are hashed, by their bytes, from and to."""

@@ -1,0 +1,1 @@
+"""Images of digits as they come: fetched, or from files here."""
