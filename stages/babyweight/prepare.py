@@ -2,10 +2,8 @@
 
 import argparse
 import functools
-import os
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stages.babyweight.source import csvfiles
+from stages.babyweight.source import csvfiles, workers
 from stages.babyweight.source.births import (
     COLUMNS,
     FACTS,
@@ -39,8 +37,6 @@ from stages.shared.params import BabyweightPrepare, BabyweightSource, PrepareBab
 SAMPLE_ROWS = 1000
 _QUOTED_ROWS = 5
 _QUOTED_CHARACTERS = 60
-_AHEAD = 2
-"""Blocks under way or waiting, for each thread that encodes."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +58,6 @@ class Encoded:
     dropped: dict[str, int]
     bad: list[Bad]
     read: int
-
-
-Task = Callable[[], Encoded]
 
 
 @dataclass
@@ -143,7 +136,9 @@ def _encode(name: str, read: Callable[[], Block], shares: BabyweightPrepare) -> 
     return Encoded(name, splits, first, births.dropped, sorted(bad, key=lambda b: b.row), read_rows)
 
 
-def tasks(source: BabyweightSource, shares: BabyweightPrepare, facts: Path, seed: int) -> Iterator[Task]:
+def tasks(
+    source: BabyweightSource, shares: BabyweightPrepare, facts: Path, seed: int
+) -> Iterator[Callable[[], Encoded]]:
     """What is to be done for each block of the source, in order.
 
     Raises:
@@ -160,64 +155,6 @@ def tasks(source: BabyweightSource, shares: BabyweightPrepare, facts: Path, seed
                 yield functools.partial(_encode, file.name, text.parse, shares)
 
 
-def in_order(work: Iterator[Task], threads: int, submit: Callable[[Task], Callable[[], Encoded]]) -> Iterator[Encoded]:
-    """Each task's result, in order, while `submit` has a few more under way: it gives what waits for one."""
-    ahead: deque[Callable[[], Encoded]] = deque()
-    for task in work:
-        ahead.append(submit(task))
-        if len(ahead) >= _AHEAD * threads:
-            yield ahead.popleft()()
-    while ahead:
-        yield ahead.popleft()()
-
-
-def on_threads(work: Iterator[Task]) -> Iterator[Encoded]:
-    """Each task's result, in order, from threads of this process.
-
-    The futures are the standard library's: they start at once, and unlike `dask.compute` on a batch of
-    delayed tasks, which took a third longer, they never wait for the last of a batch.
-    """
-    threads = os.cpu_count() or 1
-    with ThreadPoolExecutor(threads) as pool:
-        yield from in_order(work, threads, lambda task: pool.submit(task).result)
-
-
-def on_cluster(work: Iterator[Task], scheduler: str, timeout: float) -> Iterator[Encoded]:
-    """Each task's result, in order, from the workers of a Dask cluster, each with this project's code.
-
-    A worker that dies has its tasks done again by the others.
-
-    Args:
-        work: the tasks.
-        scheduler: the cluster's address.
-        timeout: seconds after which a scheduler or a block that does not answer is given up.
-
-    Raises:
-        InputError: if the cluster cannot be reached, has no worker, or fails.
-    """
-    import distributed
-
-    where = f"babyweight.dask.scheduler: {scheduler}"
-
-    def result_of(future: Any) -> Encoded:
-        try:
-            result: Encoded = future.result(timeout)
-        except TimeoutError:
-            raise InputError(f"{where}: no answer for {timeout:g} s; are its workers alive?") from None
-        except (distributed.KilledWorker, distributed.CancelledError, ImportError, OSError) as error:
-            raise InputError(f"{where}: {type(error).__name__}: {' '.join(str(error).split())}") from None
-        return result
-
-    with ExitStack() as stack:
-        try:
-            client = stack.enter_context(distributed.Client(scheduler, timeout=timeout, set_as_default=False))
-            client.wait_for_workers(1, timeout)
-        except (OSError, TimeoutError, ValueError) as error:
-            raise InputError(f"{where}: expected a Dask scheduler with a worker: {error}") from None
-        threads = sum(client.nthreads().values())
-        yield from in_order(work, threads, lambda task: functools.partial(result_of, client.submit(task, pure=False)))
-
-
 def encoded(params: PrepareBabyweight, facts: Path) -> Iterator[Encoded]:
     """The source's blocks, encoded, in order: the same wherever it is done.
 
@@ -226,8 +163,8 @@ def encoded(params: PrepareBabyweight, facts: Path) -> Iterator[Encoded]:
     """
     work = tasks(params.source, params.prepare, facts, params.seed)
     if params.dask.scheduler is None:
-        return on_threads(work)
-    return on_cluster(work, params.dask.scheduler, params.dask.timeout)
+        return workers.on_threads(work)
+    return workers.on_cluster(work, params.dask.scheduler, params.dask.timeout)
 
 
 class GrowingArray:

@@ -14,7 +14,7 @@ import pytest
 
 from stages.babyweight import prepare
 from stages.babyweight.prepare import write_splits
-from stages.babyweight.source import csvfiles
+from stages.babyweight.source import csvfiles, workers
 from stages.babyweight.source.births import FACTS
 from stages.babyweight.source.synthetic import Generator, read_facts
 from stages.shared.errors import InputError
@@ -71,10 +71,10 @@ def test_the_same_bytes_whatever_the_workers_and_the_blocks(
     run: Callable[..., Any], cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = run(block_bytes=1 << 30)
-    for workers in (1, 3):
+    for threads in (1, 3):
         with monkeypatch.context() as patch:
-            patch.setattr(os, "cpu_count", lambda workers=workers: workers)
-            assert run() == expected, f"{workers} threads"
+            patch.setattr(os, "cpu_count", lambda threads=threads: threads)
+            assert run() == expected, f"{threads} threads"
     assert run(cluster.scheduler_address) == expected
     assert run(cluster.scheduler_address, BLOCK * 3) == expected
 
@@ -89,7 +89,7 @@ def test_a_worker_that_is_killed_is_survived(
 ) -> None:
     expected = run()
     victims = [worker.pid for worker in cluster.workers.values()]
-    results = prepare.on_cluster
+    results = workers.on_cluster
     killed: list[int] = []
 
     def kill_after_three(*arguments: Any) -> Iterator[Any]:
@@ -99,7 +99,7 @@ def test_a_worker_that_is_killed_is_survived(
                 killed.append(victims[0])
             yield result
 
-    monkeypatch.setattr(prepare, "on_cluster", kill_after_three)
+    monkeypatch.setattr(workers, "on_cluster", kill_after_three)
     assert run(cluster.scheduler_address) == expected
     assert killed, "the worker died in the middle"
 
