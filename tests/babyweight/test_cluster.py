@@ -1,6 +1,7 @@
 """Births encoded by a real Dask cluster of processes on this machine."""
 
 import dataclasses
+import functools
 import json
 import os
 import signal
@@ -102,6 +103,12 @@ def test_a_worker_that_is_killed_is_survived(
     monkeypatch.setattr(workers, "on_cluster", kill_after_three)
     assert run(cluster.scheduler_address) == expected
     assert killed, "the worker died in the middle"
+
+
+@pytest.mark.filterwarnings("error:Sending large graph")
+def test_a_task_may_carry_a_whole_block(cluster: Any) -> None:
+    work = [functools.partial(len, bytes(csvfiles.BLOCK_BYTES)) for _ in range(3)]
+    assert list(workers.on_cluster(iter(work), cluster.scheduler_address, 30)) == [csvfiles.BLOCK_BYTES] * 3
 
 
 def test_a_cluster_that_is_not_there(tmp_path: Path, params_file: Write) -> None:

@@ -53,6 +53,7 @@ def on_cluster(work: Iterator[Callable[[], Result]], scheduler: str, timeout: fl
     Raises:
         InputError: if the cluster cannot be reached, has no worker, or fails.
     """
+    import dask
     import distributed
 
     where = f"babyweight.dask.scheduler: {scheduler}"
@@ -67,6 +68,8 @@ def on_cluster(work: Iterator[Callable[[], Result]], scheduler: str, timeout: fl
         return result
 
     with ExitStack() as stack:
+        # A task carries its block of text, and a few are under way: Dask warns of that, as a graph too large.
+        stack.enter_context(dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 GiB"}))
         try:
             client = stack.enter_context(distributed.Client(scheduler, timeout=timeout, set_as_default=False))
             client.wait_for_workers(1, timeout)
