@@ -15,6 +15,7 @@ const scene = document.getElementById("scene");
 const paint = scene.getContext("2d");
 const button = document.getElementById("run");
 const bars = makeBars(document.getElementById("values"), ["◀ left", "right ▶"]);
+const ended = document.getElementById("ended");
 const outputs = Object.fromEntries(["upright", "longest", "angle"].map((id) => [id, document.getElementById(id)]));
 
 let state = upright();
@@ -40,6 +41,7 @@ async function run() {
     longest = Math.max(longest, seconds);
     show(values);
     if (fallen(state)) {
+      ended.textContent = `It ${Math.abs(state[0]) > EDGE ? "left the track" : "fell"} after ${seconds.toFixed(1)} s.`;
       await sleep(PAUSE);
       state = upright();
       seconds = 0;

@@ -1,6 +1,7 @@
 """The page, as a person uses it."""
 
 import json
+import re
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -161,6 +162,18 @@ def test_a_push_moves_the_cart_and_the_agent_answers(page: Page) -> None:
         assert speed > 0.1  # metres a second, to the right; the agent's own force gives 0.2
         assert spin < -0.1  # radians a second, to the left
     assert len(states) - pushed[-1] > 100  # four seconds at the page's pace
+
+
+def test_pushes_to_one_side_end_a_try_and_the_page_says_how(page: Page) -> None:
+    page.get_by_role("button", name="Start").click()
+    ended = page.locator("#ended")
+    for _ in range(100):
+        page.get_by_role("button", name="Push right").click()
+        page.wait_for_timeout(100)
+        if ended.inner_text():
+            break
+    expect(ended).to_have_text(re.compile(r"It (fell|left the track) after \d+\.\d s\."))
+    until(page, "#upright", lambda seconds: seconds < 1, 10)
 
 
 @pytest.mark.parametrize("page", [PHONE], indirect=True, ids=["phone"])
