@@ -1,7 +1,8 @@
 """This project's server beside KServe's and LitServe's, and the bare function call as the limit.
 
 All serve the same SavedModel with the same settings, one after the other in each of several rounds; figures are the
-median round's. Needs `models/babyweight`; makes the others' environments with uv at first. Writes `serving.md`.
+median round's. Needs `models/babyweight`; makes the others' environments below `.benchmarks/` at first. Writes
+`serving.md`.
 
     python -m benchmarks.serving
 """
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
-from benchmarks.environments import processor
+from benchmarks.environments import processor, python_with
 from stages.shared.files import write_text
 from stages.shared.params import Serving
 
@@ -40,22 +41,12 @@ CLIENTS = (1, 8, 64)
 ROWS = 10_000
 
 
-def environment(name: str) -> str:
-    """Python of a server's own environment, which is made if it is not there."""
-    folder = Path(f".venv-{name}")
-    python = folder / "bin/python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "uv", "venv", "--quiet", folder], check=True)
-        install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--compile-bytecode", "--python"]
-        subprocess.run([*install, str(python), *ENVIRONMENTS[name]], check=True)
-    return str(python)
-
-
 def contenders(threads: int, published: Path) -> dict[str, list[str]]:
     """The command that starts each server."""
     port, own = str(PORT), ["--threads", str(threads)]
-    kserve = [environment("kserve"), "-m", "benchmarks.servers.on_kserve", str(MODEL), port, *own]
-    litserve = [environment("litserve"), "-m", "benchmarks.servers.on_litserve", str(MODEL), port, *own]
+    pythons = {name: str(python_with(name, *packages)) for name, packages in ENVIRONMENTS.items()}
+    kserve = [pythons["kserve"], "-m", "benchmarks.servers.on_kserve", str(MODEL), port, *own]
+    litserve = [pythons["litserve"], "-m", "benchmarks.servers.on_litserve", str(MODEL), port, *own]
     return {
         "ours": [sys.executable, "-m", "serving", "--port", port, "--published", str(published)],
         "KServe": kserve,
