@@ -155,7 +155,7 @@ class Births:
     split: npt.NDArray[np.uint8]
     """[n], index into `SPLITS`."""
     rows: npt.NDArray[np.int64]
-    """[n], positions in the block's frame."""
+    """[n], positions in the block."""
     dropped: dict[str, int]
     """Rows by reason."""
     bad: list[Bad]
@@ -192,6 +192,9 @@ _MEANING = np.dtype([("codes", "<u8"), ("pounds", "<f4"), ("flaws", "<u2"), ("",
 """What a row of some columns means: a byte for each feature, the first lowest, so that those of several columns
 come together by `|`; the weight, 0 without that column; and `_FLAW_BITS` for each of `REQUIRED`, the first lowest."""
 
+_PACKED_MEANING = struct.Struct("<QfH2x")
+"""The same, for one row."""
+
 _FLAW_BITS = 3
 
 
@@ -218,7 +221,7 @@ def _reader(names: tuple[str, ...]) -> Callable[[str], bytes]:
                 codes |= code << 8 * FEATURES.index(name)
             if name in REQUIRED:
                 flaws |= flaw << _FLAW_BITS * REQUIRED.index(name)
-        return struct.pack("<QfH2x", codes, pounds, flaws)
+        return _PACKED_MEANING.pack(codes, pounds, flaws)
 
     return read
 

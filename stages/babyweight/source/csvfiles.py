@@ -195,10 +195,6 @@ def read(file: File, block_bytes: int = BLOCK_BYTES) -> Iterator[Text]:
         raise InputError(f"{file.where}: empty; expected births as CSV")
 
 
-def _too_long(where: str, line: int) -> InputError:
-    return InputError(f"{where}:{line}: a line of more than {LINE_BYTES} bytes; expected one birth a line")
-
-
 def _blocks(file: File, size: int) -> Iterator[tuple[Bytes, int]]:
     """The file's text in blocks of whole lines, each ended by `\n`, and how many they are."""
     before, rest = 0, np.zeros(0, np.uint8)
@@ -232,8 +228,10 @@ def _blocks(file: File, size: int) -> Iterator[tuple[Bytes, int]]:
             text, rest = text[:end], text[end:filled].copy()
             # A line that is too long fills a step, or what was left and more.
             lengths = np.diff(np.flatnonzero(text == _NEWLINE), prepend=-1) if is_suspect else ()
-            for number in np.flatnonzero(np.append(lengths, len(rest)) > LINE_BYTES):
-                raise _too_long(file.where, before + int(number) + 1)
+            too_long = np.flatnonzero(np.append(lengths, len(rest)) > LINE_BYTES)
+            if len(too_long):
+                where = f"{file.where}:{before + too_long[0] + 1}"
+                raise InputError(f"{where}: a line of more than {LINE_BYTES} bytes; expected one birth a line")
             if end:
                 yield text, count
             before += count

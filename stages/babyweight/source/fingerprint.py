@@ -34,11 +34,10 @@ class Strings:
     stops: Positions
 
     @classmethod
-    def of(cls, values: Sequence[str]) -> "Strings":
+    def of(cls, values: Sequence[bytes]) -> "Strings":
         """Strings in a text of their own."""
-        encoded = [value.encode() for value in values]
-        edges = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
-        return cls(np.frombuffer(b"".join(encoded), np.uint8), edges[:-1], edges[1:])
+        edges = np.cumsum([0, *map(len, values)], dtype=np.int64)
+        return cls(np.frombuffer(b"".join(values), np.uint8), edges[:-1], edges[1:])
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -61,12 +60,12 @@ def fingerprints(strings: Strings) -> Words:
     found = np.empty(len(lengths), np.uint64)
     if not len(lengths):
         return found
+    shortest, longest = lengths.min(), lengths.max()
     for least, most, function in _BY_LENGTH:
-        if least <= lengths.min() and lengths.max() <= most:  # nearly always, of keys
+        if least <= shortest and longest <= most:  # nearly always, of keys
             return function(strings.text, starts, lengths)
-    for least, most, function in _BY_LENGTH:
-        rows = np.flatnonzero((least <= lengths) & (lengths <= most))
-        if len(rows):
+        if shortest <= most and least <= longest:
+            rows = np.flatnonzero((least <= lengths) & (lengths <= most))
             found[rows] = function(strings.text, starts[rows], lengths[rows])
     return found
 
@@ -124,22 +123,22 @@ def _to_16(text: Bytes, starts: Positions, lengths: Positions) -> Words:
     return _of_two(c, d, factor)
 
 
-def _ends(text: Bytes, starts: Positions, lengths: Positions, k: np.uint64) -> tuple[Words, ...]:
+def _ends(text: Bytes, starts: Positions, lengths: Positions, k: np.uint64, factor: Words) -> tuple[Words, ...]:
     """What strings of 17 to 64 bytes have in common: their first 16 bytes' part, and both halves of a hash."""
-    factor = _factor(lengths)
     a, b = _fetch(text, starts) * k, _fetch(text, starts + 8)
     c, d = _fetch(text, starts + lengths - 8) * factor, _fetch(text, starts + lengths - 16) * _K2
     return a, _rotated(a + b, 43) + _rotated(c, 30) + d, a + _rotated(b + _K2, 18) + c
 
 
 def _to_32(text: Bytes, starts: Positions, lengths: Positions) -> Words:
-    _, y, z = _ends(text, starts, lengths, _K1)
-    return _of_two(y, z, _factor(lengths))
+    factor = _factor(lengths)
+    _, y, z = _ends(text, starts, lengths, _K1, factor)
+    return _of_two(y, z, factor)
 
 
 def _to_64(text: Bytes, starts: Positions, lengths: Positions) -> Words:
     factor = _factor(lengths)
-    a, y, z = _ends(text, starts, lengths, _K2)
+    a, y, z = _ends(text, starts, lengths, _K2, factor)
     z = _of_two(y, z, factor)
     e, f = _fetch(text, starts + 16) * factor, _fetch(text, starts + 24)
     g = (y + _fetch(text, starts + lengths - 32)) * factor

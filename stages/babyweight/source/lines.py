@@ -68,7 +68,7 @@ def parse(text: Bytes, name: str, first: int, columns: list[str]) -> Block:
             at = runs.index((KEY,))
             keys.append(Strings(rows.text, edges[at : -1 : len(runs)], edges[at + 1 :: len(runs)] - 1))
         else:
-            keys.append(Strings.of([f"{name}:{line}" for line in rows.lines]))
+            keys.append(Strings.of([f"{name}:{line}".encode() for line in rows.lines]))
         hashed.append(fingerprints(keys[-1]))
         lines.append(rows.lines)
         bad += rows.bad
@@ -83,8 +83,8 @@ def _pieces(text: Bytes) -> Iterator[Bytes]:
     while start < len(text):
         stop = start + _PIECE_BYTES
         if stop < len(text):  # goes on to the end of the line, which is near
-            reach = next(n for n in (1 << 12, len(text)) if b"\n" in text[stop - 1 : stop + n].tobytes())
-            stop += text[stop - 1 : stop + reach].tobytes().index(b"\n")
+            near = (text[stop - 1 : stop + reach].tobytes().find(b"\n") for reach in (1 << 12, len(text)))
+            stop += next(found for found in near if found >= 0)
         yield text[start:stop]
         start = stop
 
