@@ -23,7 +23,7 @@ repro: $(VENV)/.installed ## Set up, fetch the data and run the pipeline. GPU: L
 WORKERS ?= 2
 WORKLOAD ?= babyweight
 cluster: $(VENV)/.installed ## Train in several processes on this machine. WORKERS=2 WORKLOAD=babyweight
-	python -m stages.shared.launch $(WORKLOAD) $(WORKERS)
+	python -m tools.train_cluster $(WORKLOAD) $(WORKERS)
 
 test: $(VENV)/.installed-dev lint ## Set up, lint and run all tests.
 	pytest -n 2 --dist loadgroup
@@ -32,13 +32,13 @@ lint: $(VENV)/.installed-dev ## Check style, types, and that dvc.yaml and params
 	ruff check
 	ruff format --check
 	mypy
-	python -m tests.lint
+	python -m tools.check_pipeline
 
 verify: $(VENV)/.installed ## Run the committed pipeline in a scratch clone; compare every byte. ARGS=--tolerance=0.01
-	python -m tests.verify $(ARGS)
+	python -m tools.verify_bytes $(ARGS)
 
 soak: $(VENV)/.installed-dev ## Kill training runs at random moments; compare bytes. ARGS='--trials 20 --workloads mnist'
-	python -m tests.soak $(ARGS)
+	python -m tools.kill_runs $(ARGS)
 
 publish: $(VENV)/.installed ## Publish the exported models under the next version.
 	python -m serving.publish
@@ -51,7 +51,7 @@ format: $(VENV)/.installed-dev ## Format the code.
 	ruff format
 
 schema: $(VENV)/.installed ## Write params.schema.json anew.
-	python -m stages.shared.params params.schema.json
+	python -m stages.check_params params.schema.json data/params.checked
 
 lock: $(VENV)/.installed-dev ## Resolve the dependencies anew.
 	uv pip compile pyproject.toml --extra cpu $(LOCK_OPTIONS) -o requirements.lock

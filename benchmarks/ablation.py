@@ -16,24 +16,25 @@ from typing import Any
 
 import yaml
 
-from benchmarks.overrides import override, read
 from benchmarks.peers.common import EPISODES, returns
+from stages import runtime
+from stages.cartpole.params import TrainParams
 from stages.cartpole.train import Training
-from stages.shared import runtime
-from stages.shared.files import significant, write_table, write_text
-from stages.shared.params import Runtime, TrainCartpole
+from stages.core.files import significant, write_table, write_text
+from stages.core.params import Runtime
+from tools.param_overrides import override, read
 
 ROOT = Path(__file__).parents[1]
 VARIANTS: dict[str, dict[str, Any]] = {
     "as shipped": {},
     "no double": {"cartpole.train.double": False},
-    "dueling": {"cartpole.model.dueling": True},
+    "dueling": {"cartpole.train.network.dueling": True},
     "1-step": {"cartpole.train.n_step": 1},
     "10-step": {"cartpole.train.n_step": 10},
     "prioritised": {"cartpole.train.prioritised.enabled": True},
-    "soft target": {"cartpole.train.target.kind": "soft"},
+    "soft target": {"cartpole.train.target_network.kind": "soft"},
     "random actions not held": {"cartpole.train.exploration.hold": 1.0},
-    "targets not clipped": {"cartpole.train.targets": None},
+    "targets not clipped": {"cartpole.train.target_range": None},
     "8 environments": {"cartpole.train.envs": 8, "cartpole.train.collect": 32},
     "128 environments": {"cartpole.train.envs": 128, "cartpole.train.collect": 2},
 }
@@ -41,16 +42,16 @@ COLUMNS = ("variant", "seed", "solved", "fresh_return", "steps", "updates", "loo
 Row = dict[str, Any]
 
 
-def reader(changes: dict[str, Any]) -> TrainCartpole:
+def reader(changes: dict[str, Any]) -> TrainParams:
     """The training stage's parameters with some changed."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "params.yaml"
         params = yaml.safe_load((ROOT / "params.yaml").read_text())
         path.write_text(yaml.safe_dump(override(params, changes)))
-        return TrainCartpole.read(path)
+        return TrainParams.read(path)
 
 
-def play(params: TrainCartpole) -> Row:
+def play(params: TrainParams) -> Row:
     """Train once, and judge on fresh episodes."""
     run = Training(params)
     run.learner.compile()
@@ -58,7 +59,7 @@ def play(params: TrainCartpole) -> Row:
     while run.steps < params.train.max_steps and not run.round():
         pass
     loop = time.process_time() - began
-    fresh = float(returns(params.env, run.act, EPISODES, 2**32 + params.seed).mean())
+    fresh = float(returns(params.train.env, run.act, EPISODES, 2**32 + params.seed).mean())
     counts = {"steps": run.steps, "updates": run.learner.updates}
     values = {"fresh_return": significant(fresh), "loop_cpu": significant(loop, 3)}
     return {"seed": params.seed, "solved": fresh >= run.trial.threshold, **counts, **values}
@@ -98,7 +99,7 @@ def main() -> None:
             rows.append({"variant": variant, **play(dataclasses.replace(params, seed=seed))})
         print(json.dumps(rows[-args.seeds :]), flush=True)
     write_table(args.results / "ablation.csv", rows, COLUMNS)
-    write_text(args.results / "ablation.md", table(rows, base["cartpole.env"]))
+    write_text(args.results / "ablation.md", table(rows, base["cartpole.train.env"]))
 
 
 if __name__ == "__main__":

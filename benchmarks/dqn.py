@@ -25,8 +25,8 @@ import matplotlib.pyplot as plt
 import yaml
 
 from benchmarks.environments import processor, python_with
-from benchmarks.overrides import override, read
-from stages.shared.files import significant, write_table, write_text
+from stages.core.files import significant, write_table, write_text
+from tools.param_overrides import override, read
 
 ROOT = Path(__file__).parents[1]
 SETS = {"CartPole-v0": None, "CartPole-v1": ROOT / "params/CartPole-v1.yaml"}
@@ -74,7 +74,7 @@ def run(agent: Agent, env: str, seed: int) -> Row:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         overlay = SETS[env]
-        changes = {"seed": seed, "cartpole.env": env, **(read(overlay) if overlay else {})}
+        changes = {"seed": seed, "cartpole.train.env": env, **(read(overlay) if overlay else {})}
         params = override(yaml.safe_load((ROOT / "params.yaml").read_text()), changes)
         (folder / "params.yaml").write_text(yaml.safe_dump(params))
         files = (folder / "params.yaml", folder / "weights.h5", folder / "report.json")

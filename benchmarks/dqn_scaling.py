@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.ablation import reader
+from stages import runtime
+from stages.cartpole.params import TrainParams
 from stages.cartpole.train import Training
-from stages.shared import runtime
-from stages.shared.files import write_text
-from stages.shared.params import Runtime, TrainCartpole
+from stages.core.files import write_text
+from stages.core.params import Runtime
 
 ROOT = Path(__file__).parents[1]
 BUFFERS = tuple(2**power for power in (13, 16, 20))
@@ -23,7 +24,7 @@ ENVIRONMENTS = (1, 4, 16, 64, 256, 1024)
 CALLS = 60
 
 
-def training(params: TrainCartpole, buffer: int, prioritised: bool) -> Training:
+def training(params: TrainParams, buffer: int, prioritised: bool) -> Training:
     """A run whose memory is full, of made-up transitions."""
     drawn = params.train.prioritised.model_copy(update={"enabled": prioritised})
     train = params.train.model_copy(update={"buffer": buffer, "prioritised": drawn})
@@ -50,7 +51,7 @@ def seconds(work: Callable[[], object], calls: int) -> float:
     return best
 
 
-def buffers(params: TrainCartpole) -> list[str]:
+def buffers(params: TrainParams) -> list[str]:
     """Lines of the table by size of the memory."""
     lines = ["| transitions | drawn | memory | sampling and learning, updates a second |", "|" + " --- |" * 4]
     for buffer in BUFFERS:
@@ -64,7 +65,7 @@ def buffers(params: TrainCartpole) -> list[str]:
     return lines
 
 
-def environments(params: TrainCartpole) -> list[str]:
+def environments(params: TrainParams) -> list[str]:
     """Lines of the table by number of environments."""
     lines = [
         "| environments | steps a second, acting and remembering | microseconds a step of all |",

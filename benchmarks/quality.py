@@ -18,8 +18,8 @@ from typing import Any
 import yaml
 
 from benchmarks.environments import python_with
-from benchmarks.overrides import override
-from stages.shared.files import write_text
+from stages.core.files import write_text
+from tools.param_overrides import override
 
 ROOT = Path(__file__).parents[1]
 SCIKIT_LEARN = "scikit-learn==1.9.1"
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--named", default="your own", help="what the table calls them")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results")
     args = parser.parse_args()
-    source = {"babyweight.source.kind": "csv", "babyweight.source.path": args.births}
+    source = {"babyweight.prepare.source.kind": "csv", "babyweight.prepare.source.path": args.births}
     params = override(yaml.safe_load((ROOT / "params.yaml").read_text()), source)
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)

@@ -24,8 +24,8 @@ from typing import Any
 import yaml
 
 from benchmarks.environments import FOLDER, python_with
-from benchmarks.overrides import override
-from stages.shared.files import significant, write_table, write_text
+from stages.core.files import significant, write_table, write_text
+from tools.param_overrides import override
 
 ROOT = Path(__file__).parents[1]
 POLARS = "polars==2.1.0"
@@ -47,9 +47,12 @@ def command(engine: str, births: Path | int, scratch: Path) -> list[str | Path]:
     if engine != "ours":
         python = Path(sys.executable) if engine == "pandas" else python_with("polars", POLARS)
         return [python, ROOT / f"benchmarks/peers/prepare_{engine.partition('_')[0]}.py", str(births), out]
-    source: dict[str, str | int] = {"babyweight.source.kind": "csv", "babyweight.source.path": str(births)}
+    source: dict[str, str | int] = {
+        "babyweight.prepare.source.kind": "csv",
+        "babyweight.prepare.source.path": str(births),
+    }
     if isinstance(births, int):
-        source = {"babyweight.source.kind": "synthetic", "babyweight.source.rows": births}
+        source = {"babyweight.prepare.source.kind": "synthetic", "babyweight.prepare.source.rows": births}
     params = override(yaml.safe_load((ROOT / "params.yaml").read_text()), source)
     (scratch / "params.yaml").write_text(yaml.safe_dump(params))
     outputs = [out, scratch / "sample.csv", scratch / "prepare.json"]

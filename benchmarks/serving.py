@@ -25,8 +25,8 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 from benchmarks.environments import processor, python_with
-from stages.shared.files import write_text
-from stages.shared.params import Serving
+from stages.core.files import write_text
+from stages.core.params import Serving
 
 ROOT = Path(__file__).parents[1]
 PORT = 8599

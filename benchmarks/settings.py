@@ -34,15 +34,17 @@ def trial(setting: dict[str, Any], steps: int) -> dict[str, Any]:
     os.environ.update(setting.get("environment", {}))
     import tensorflow as tf
 
+    from stages import runtime
+    from stages.core.params import Runtime
+    from stages.mnist.params import TrainParams as TrainMnist
     from stages.mnist.train import Learner
-    from stages.shared import runtime, trainer
-    from stages.shared.params import Runtime, TrainMnist
+    from stages.supervised import trainer
 
     params = TrainMnist.read(Path("params.yaml"))
     if not setting.get("determinism", True):
         tf.config.experimental.enable_op_determinism = lambda: None
     threads = setting.get("threads", params.runtime.threads)
-    runtime.configure(Runtime(threads=threads), params.seed, params.train.parts)
+    runtime.configure(Runtime(threads=threads), params.seed, params.train.micro_batches)
     learner = Learner(Path("data/mnist"), params.model.model_dump(), params.augment, params.seed)
     never = {"evaluate_every": 10**9, "checkpoint_every": 10**9}
     schedule = params.train.model_copy(update={"steps": steps, **never})

@@ -23,9 +23,9 @@ import matplotlib.pyplot as plt
 
 from benchmarks.dqn import AGENTS
 from benchmarks.environments import processor
-from stages.shared.files import significant, write_table, write_text
-from stages.shared.launch import environment, free_addresses
-from stages.shared.params import load
+from stages.core.files import significant, write_table, write_text
+from stages.core.params import load
+from tools.train_cluster import environment, free_addresses
 
 ROOT = Path(__file__).parents[1]
 STEPS = {"babyweight": 2000, "mnist": 300}

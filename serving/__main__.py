@@ -8,8 +8,8 @@ from pathlib import Path
 
 from serving import published
 from serving.publish import publish_all
-from stages.shared.errors import InputError, run
-from stages.shared.params import Serving, add_params
+from serving.settings import add_settings, read_settings
+from stages.core.errors import InputError, run
 
 TOKEN = "SERVING_TOKEN"
 
@@ -26,7 +26,7 @@ def arguments() -> argparse.Namespace:
         action="store_true",
         help='answer {"outputs": 7.3} rather than 7.3 where a model has one output',
     )
-    add_params(parser)
+    add_settings(parser)
     return parser.parse_args()
 
 
@@ -70,18 +70,18 @@ def listen(host: str, port: int) -> socket.socket:
 def main() -> None:
     """Publish if nothing is published, then serve until told to stop."""
     args = arguments()
-    params = Serving.read(args.params)
+    settings = read_settings(args.settings)
     token = read_token(args.token_file)
     if token is None and not is_loopback(args.host):
         raise InputError(f"--host {args.host}: a server beyond loopback needs a token (--token-file, or {TOKEN})")
     if not any(published.versions(args.published / name) for name in published.models(args.published)):
-        publish_all([], Path("models"), Path("results"), args.published, params.serving.keep)
+        publish_all([], Path("models"), Path("results"), args.published, settings.keep)
 
     bound = listen(args.host, args.port)
     from serving.host import serve  # TensorFlow takes seconds: what is wrong above is said at once
 
     serve(
-        params,
+        settings,
         bound,
         args.published,
         keep_name=args.name_single_output,

@@ -19,7 +19,7 @@ from serving.guard import Guard
 from serving.handlers import STATIC, Server, answer
 from serving.metrics import Metrics
 from serving.registry import Registry
-from stages.shared.params import ServingLimits
+from serving.settings import Limits
 
 log = logging.getLogger("serving")
 
@@ -48,7 +48,7 @@ class _Direct(APIRoute):
 def create(
     registry: Registry,
     metrics: Metrics,
-    limits: ServingLimits,
+    limits: Limits,
     *,
     keep_name: bool = False,
     token: str | None = None,

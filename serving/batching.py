@@ -15,7 +15,7 @@ import numpy as np
 from prometheus_client import Histogram
 
 from serving.codec import Arrays
-from stages.shared.params import ServingBatching
+from serving.settings import Batching
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Batcher:
         self,
         function: Callable[[Arrays], Arrays],
         joinable: bool,
-        settings: ServingBatching,
+        settings: Batching,
         pool: ThreadPoolExecutor,
         sizes: Histogram,
     ) -> None:

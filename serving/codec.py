@@ -19,9 +19,9 @@ import numpy.typing as npt
 import orjson
 
 from serving.errors import RequestError, invalid, shown
+from serving.settings import Limits
 from serving.tensors import Place, Tensor, array, is_binary, kind
-from stages.shared.params import ServingLimits
-from stages.shared.savedmodel import SIGNATURE
+from stages.savedmodel.graph import SIGNATURE
 
 Arrays = dict[str, npt.NDArray[Any]]
 """Arrays by input or output; an input's strings are `bytes` or `str` objects, an output's `bytes`."""
@@ -69,7 +69,7 @@ def parse(body: bytes | bytearray) -> Request:
     return Request(signature or SIGNATURE, by_row, document["instances" if by_row else "inputs"])
 
 
-def decode(request: Request, inputs: Mapping[str, Tensor], limits: ServingLimits) -> Arrays:
+def decode(request: Request, inputs: Mapping[str, Tensor], limits: Limits) -> Arrays:
     """A request's value as arrays, by input.
 
     Raises:

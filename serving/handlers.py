@@ -18,8 +18,8 @@ from serving.errors import RequestError, invalid
 from serving.guard import extra_headers
 from serving.metrics import Metrics
 from serving.registry import Registry
-from stages.shared.params import ServingLimits
-from stages.shared.savedmodel import SIGNATURE
+from serving.settings import Limits
+from stages.savedmodel.graph import SIGNATURE
 
 STATIC = Path(__file__).parent / "static"
 _INLINE = 1 << 16  # bytes; a larger body is read and written in a thread, so that others need not wait for it
@@ -36,7 +36,7 @@ class Server:
         keep_name: name a prediction's output even where it is the only one.
     """
 
-    def __init__(self, registry: Registry, metrics: Metrics, limits: ServingLimits, keep_name: bool) -> None:
+    def __init__(self, registry: Registry, metrics: Metrics, limits: Limits, keep_name: bool) -> None:
         self._registry = registry
         self._metrics = metrics
         self._limits = limits

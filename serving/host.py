@@ -15,8 +15,8 @@ from serving import app
 from serving.metrics import Metrics
 from serving.registry import Registry
 from serving.servable import Servable
-from stages.shared import runtime
-from stages.shared.params import Serving
+from serving.settings import Settings
+from stages import runtime
 
 _STOP_SECONDS = 10  # requests under way at SIGTERM may take this long
 _IDLE_SECONDS = 75  # longer than clients and proxies keep a connection, so that it is not closed as they send
@@ -24,11 +24,11 @@ _SWITCH_SECONDS = 0.0005  # a model's thread waits no longer than this for the i
 _CALLS = 4  # calls of models at once
 
 
-def serve(params: Serving, bound: socket.socket, folder: Path, *, keep_name: bool, token: str | None) -> None:
+def serve(settings: Settings, bound: socket.socket, folder: Path, *, keep_name: bool, token: str | None) -> None:
     """Answer requests until SIGTERM or Ctrl-C, then those under way; end the process with code 0.
 
     Args:
-        params: the server's parameters.
+        settings: the server's settings.
         bound: the socket to listen on.
         folder: the published models.
         keep_name: name a prediction's output even where it is the only one.
@@ -36,8 +36,7 @@ def serve(params: Serving, bound: socket.socket, folder: Path, *, keep_name: boo
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     sys.setswitchinterval(_SWITCH_SECONDS)
-    runtime.configure(params.runtime)
-    settings = params.serving
+    runtime.configure(settings)
     metrics = Metrics()
     pool = ThreadPoolExecutor(_CALLS, thread_name_prefix="model")
     load = functools.partial(Servable, batching=settings.batching, pool=pool, metrics=metrics)

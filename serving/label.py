@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from serving import published
-from stages.shared.errors import InputError, run
+from stages.core.errors import InputError, run
 
 
 def label(folder: Path, name: str, number: int | None) -> None:

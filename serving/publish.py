@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 
 from serving import published
-from stages.shared import files
-from stages.shared.errors import InputError, run
-from stages.shared.params import Serving, add_params
+from serving.settings import add_settings, read_settings
+from stages.core import files
+from stages.core.errors import InputError, run
 
 
 def checked_digest(predictions: Path) -> str:
@@ -81,9 +81,9 @@ def main() -> None:
     parser.add_argument("--models", type=Path, default=Path("models"), help="exported models")
     parser.add_argument("--results", type=Path, default=Path("results"), help="their prediction checks")
     parser.add_argument("--published", type=Path, default=published.PUBLISHED)
-    add_params(parser)
+    add_settings(parser)
     args = parser.parse_args()
-    keep = Serving.read(args.params).serving.keep
+    keep = read_settings(args.settings).keep
     publish_all(args.workload, args.models, args.results, args.published, keep)
 
 

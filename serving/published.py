@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stages.shared import files
-from stages.shared.errors import InputError
+from stages.core import files
+from stages.core.errors import InputError
 
 PUBLISHED = Path("published")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")

@@ -12,7 +12,7 @@ from serving.errors import RequestError, invalid, shown
 from serving.metrics import Metrics
 from serving.servable import Servable
 from serving.versions import AVAILABLE, END, LOADING, Model, Version
-from stages.shared.errors import InputError
+from stages.core.errors import InputError
 
 log = logging.getLogger("serving")
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from serving.codec import Arrays
 from serving.tensors import Tensor
-from stages.shared.savedmodel import SIGNATURE
+from stages.savedmodel.graph import SIGNATURE
 
 _KINDS = {tf.string: str, tf.float32: float, tf.float64: float, tf.bool: bool}
 """The types whose JSON values the library reads as the contract does; it would take 1.0 for a whole number."""

@@ -15,9 +15,9 @@ from serving.codec import Arrays
 from serving.errors import RequestError, invalid, shown
 from serving.metrics import Metrics
 from serving.rows import RowReader
+from serving.settings import Batching
 from serving.tensors import SUPPORTED, Tensor
-from stages.shared.params import ServingBatching
-from stages.shared.savedmodel import SIGNATURE, TAG, read_graph
+from stages.savedmodel.graph import SIGNATURE, TAG, read_graph
 
 
 class Signature:
@@ -89,7 +89,7 @@ class Servable:
         path: Path,
         name: str,
         version: int,
-        batching: ServingBatching,
+        batching: Batching,
         pool: ThreadPoolExecutor,
         metrics: Metrics,
     ) -> None:

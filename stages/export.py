@@ -1,14 +1,70 @@
-"""Turn a workload's trained weights into a SavedModel with its serving signature."""
+"""Turn a workload's trained weights into a SavedModel whose bytes depend on its content alone."""
 
 import argparse
+import hashlib
 import importlib
+import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stages.shared import runtime, savedmodel, weights
-from stages.shared.errors import InputError, run
-from stages.shared.files import read_json
-from stages.shared.params import READERS, add_params
+import keras
+import tensorflow as tf
+from google.protobuf import text_format
+from tensorflow.core.protobuf import fingerprint_pb2, saved_model_pb2
+
+from stages import runtime, weights
+from stages.core.errors import InputError, run
+from stages.core.files import digest, read_json, whole_folder, write_json
+from stages.core.params import add_params
+from stages.savedmodel.graph import BINARY, FINGERPRINT, PROVENANCE, SIGNATURE, TEXT
+
+
+class _Variables(tf.Module):  # type: ignore[misc]
+    """A model's variables and nothing else: what tracks the Keras model itself fails in the TF1 loader."""
+
+    def __init__(self, model: keras.Model) -> None:
+        super().__init__()
+        self.weights = [variable.value for variable in model.weights]
+
+
+def write_savedmodel(
+    path: Path,
+    model: keras.Model,
+    signatures: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    as_text: bool = False,
+) -> None:
+    """Write a SavedModel whole.
+
+    Args:
+        path: its folder.
+        model: whose variables the signatures use.
+        signatures: a concrete function for each signature's name.
+        provenance: kept as `assets.extra/provenance.json`.
+        as_text: `saved_model.pbtxt` in place of `saved_model.pb`.
+    """
+    with whole_folder(path) as folder:
+        tf.saved_model.save(_Variables(model), str(folder), signatures=dict(signatures))
+        (folder / "assets").rmdir()
+        graph = saved_model_pb2.SavedModel.FromString((folder / BINARY).read_bytes())
+        (folder / BINARY).unlink()
+        if as_text:
+            (folder / TEXT).write_text(text_format.MessageToString(graph), encoding="utf-8")
+        else:
+            (folder / BINARY).write_bytes(graph.SerializeToString(deterministic=True))
+        _name_by_content(folder)
+        (folder / PROVENANCE).parent.mkdir()
+        write_json(folder / PROVENANCE, provenance)
+
+
+def _name_by_content(folder: Path) -> None:
+    """Replace the random `uuid` of the fingerprint by one made from the other files' bytes."""
+    fingerprint = fingerprint_pb2.FingerprintDef.FromString((folder / FINGERPRINT).read_bytes())
+    (folder / FINGERPRINT).unlink()
+    content = hashlib.sha256(digest(folder).encode()).digest()
+    fingerprint.uuid = str(uuid.UUID(bytes=content[:16], version=4).int % 2**64)
+    (folder / FINGERPRINT).write_bytes(fingerprint.SerializeToString(deterministic=True))
 
 
 def main() -> None:
@@ -19,7 +75,7 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="SavedModel to write")
     add_params(parser)
     args = parser.parse_args()
-    params: Any = READERS[f"export@{args.workload}"].read(args.params)
+    params = importlib.import_module(f"stages.{args.workload}.params").ExportParams.read(args.params)
     network = importlib.import_module(f"stages.{args.workload}.model")
 
     runtime.configure(params.runtime)
@@ -29,9 +85,9 @@ def main() -> None:
         model.load_weights(args.weights / weights.WEIGHTS)
     except (OSError, ValueError) as error:
         raise InputError(f"{args.weights / weights.WEIGHTS}: {' '.join(str(error).split())}") from None
-    signatures = {savedmodel.SIGNATURE: network.serve(model, config, params.names)}
+    signatures = {SIGNATURE: network.serve(model, config, params.names)}
     provenance = read_json(args.weights / weights.PROVENANCE)
-    savedmodel.write(args.model, model, signatures, provenance, params.form.as_text)
+    write_savedmodel(args.model, model, signatures, provenance, params.export.as_text)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from stages.shared.errors import InputError, run
-from stages.shared.files import digest, write_json, write_text
-from stages.shared.request import columns, example, read_instances
-from stages.shared.savedmodel import Signature, Tensor, read_graph, read_signatures, serving_signature
+from stages.core.errors import InputError, run
+from stages.core.files import digest, write_json, write_text
+from stages.savedmodel.graph import Signature, Tensor, read_graph, read_signatures, serving_signature
+from stages.savedmodel.requests import columns, example, read_instances
 
 
 def tensors(values: dict[str, Tensor]) -> dict[str, Any]:

@@ -1,23 +1,26 @@
 """Check an exported model's answers: three independent loaders must agree, and the answers must be right."""
 
 import argparse
+import functools
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from stages.shared import runtime
-from stages.shared.errors import InputError, run
-from stages.shared.files import digest, read_json, write_json
-from stages.shared.params import READERS, add_params
-from stages.shared.request import Columns, columns, example, read_instances, rows
-from stages.shared.savedmodel import SIGNATURE, TAG, Predictor, read_provenance, serving_signature
+from stages import runtime
+from stages.core.errors import InputError, run
+from stages.core.files import digest, read_json, write_json
+from stages.core.params import PredictParams, add_params
+from stages.savedmodel.graph import SIGNATURE, TAG, read_provenance, serving_signature
+from stages.savedmodel.predictor import Predictor
+from stages.savedmodel.requests import Columns, columns, example, read_instances, rows
 
 CLI_TIMEOUT = 120  # seconds; it starts a TensorFlow of its own
 
@@ -94,8 +97,11 @@ def mistakes(answers: Columns, expected: dict[str, Any]) -> Iterator[str]:
 
 
 def applies(expected: dict[str, Any], provenance: dict[str, Any]) -> bool:
-    """Whether the request was made for a model of these parameters."""
-    return all(provenance["parameters"][key] in allowed for key, allowed in expected.get("applies_to", {}).items())
+    """Whether the request was made for a model of these parameters, given by their full paths."""
+    return all(
+        functools.reduce(getitem, key.split("."), provenance["parameters"]) in allowed
+        for key, allowed in expected.get("applies_to", {}).items()
+    )
 
 
 def check(model: Path, instances: list[Any], expected: dict[str, Any], tolerance: float, where: str) -> list[Any]:
@@ -130,7 +136,7 @@ def main() -> None:
     parser.add_argument("predictions", type=Path, help="file to write the answers to")
     add_params(parser)
     args = parser.parse_args()
-    params: Any = READERS[f"predict@{args.workload}"].read(args.params)
+    params = PredictParams.read(args.params)
 
     runtime.configure(params.runtime)
     expected = read_json(args.expected)

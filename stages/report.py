@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from stages.shared.errors import InputError, run
-from stages.shared.files import read_json, write_text
+from stages.core.errors import InputError, run
+from stages.core.files import read_json, write_text
 
 ROWS = (
     ("babyweight", "RMSE", "rmse", "{:.3f} lb"),

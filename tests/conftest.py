@@ -11,11 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-import stages.cartpole  # noqa: F401 - its settings must precede TensorFlow's import
-
-# Where tests share a process, Keras is wanted, too, which CartPole's training does without.
-del os.environ["TF_USE_LEGACY_KERAS"]
-import keras  # noqa: F401
+import stages  # noqa: F401 - its settings must be made before TensorFlow is imported
 
 ROOT = Path(__file__).parents[1]
 

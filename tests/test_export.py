@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.shared.errors import InputError
-from stages.shared.files import digest, write_json
-from stages.shared.savedmodel import Predictor, read_signatures
+from stages.core.errors import InputError
+from stages.core.files import digest, write_json
+from stages.savedmodel.graph import read_signatures
+from stages.savedmodel.predictor import Predictor
 from tests.conftest import ROOT, assert_refused, run_stage
 
 CONFIG = {"network": "strided", "dropout": 0.1}
@@ -22,7 +23,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import keras
 
     from stages.mnist.model import build
-    from stages.shared.weights import write_weights
+    from stages.weights import write_weights
 
     keras.utils.set_random_seed(1)
     folder = tmp_path_factory.mktemp("trained") / "weights"
@@ -58,7 +59,7 @@ def request_file(tmp_path: Path) -> Path:
 
 def predict(model: Path, request: Path, expected: dict[str, Any]) -> list[Any]:
     from stages.predict import check
-    from stages.shared.request import read_instances
+    from stages.savedmodel.requests import read_instances
 
     return check(model, read_instances(request), expected, 1e-5, str(request))
 

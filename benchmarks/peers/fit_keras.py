@@ -17,16 +17,16 @@ import tensorflow as tf
 
 from benchmarks.peers.speed import arguments, examples
 from stages.babyweight.model import build as build_babyweight
+from stages.core.files import read_json
 from stages.mnist import model as mnist_model
+from stages.mnist.params import Augment, TrainParams
 from stages.mnist.train import distort
-from stages.shared.files import read_json
-from stages.shared.params import MnistAugment, load
 
 
 class Distort(keras.layers.Layer):  # type: ignore[misc]
     """Distorts images of bytes [n, 784] within the network, for arrays."""
 
-    def __init__(self, augment: MnistAugment) -> None:
+    def __init__(self, augment: Augment) -> None:
         super().__init__()
         self.augment, self.seeds = augment, keras.random.SeedGenerator(1)
 
@@ -62,7 +62,7 @@ class Clock(keras.callbacks.Callback):  # type: ignore[misc]
             self.model.stop_training = True
 
 
-def distorted(pixels: tf.Tensor, augment: MnistAugment, seed: tf.Tensor) -> tf.Tensor:
+def distorted(pixels: tf.Tensor, augment: Augment, seed: tf.Tensor) -> tf.Tensor:
     """Distorted images float32 [n, 784] of bytes [n, 784]."""
     images = tf.reshape(tf.cast(pixels, tf.float32) / 255, [-1, 28, 28, 1])
     return tf.reshape(distort(images, augment, seed), [-1, 784])
@@ -82,7 +82,7 @@ def main() -> None:
         # The project's own layer leaves its running statistics to the project's loop.
         mnist_model.BatchNormalization = keras.layers.BatchNormalization  # type: ignore[misc]
         network = mnist_model.build(params.mnist.model.model_dump())
-        augment = params.mnist.augment
+        augment = params.mnist.train.augment
         inside = keras.Sequential([keras.Input([784], dtype="uint8"), Distort(augment), network])
         model = inside if args.way.startswith("arrays") else network
         feed = feed.enumerate().map(

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.speed import arguments
+from stages import runtime
 from stages.babyweight import train as babyweight
+from stages.core.params import Runtime, TrainBabyweight, TrainMnist
 from stages.mnist import train as mnist
-from stages.shared import runtime, trainer
-from stages.shared.cluster import machines
-from stages.shared.params import Runtime, TrainBabyweight, TrainMnist
+from stages.supervised import trainer
+from stages.supervised.cluster import machines
 
 
 def main() -> None:
@@ -19,9 +20,9 @@ def main() -> None:
     params: Any = (TrainMnist if args.workload == "mnist" else TrainBabyweight).read(Path("params.yaml"))
     never = {"evaluate_every": 10**9, "checkpoint_every": 10**9, "replicas": args.replicas}
     batch = args.batch_size or params.train.batch_size
-    parts = max(params.train.parts * batch // params.train.batch_size, 1)  # as large as usual
+    parts = max(params.train.micro_batches * batch // params.train.batch_size, 1)  # as large as usual
     runtime.configure(Runtime(threads=args.threads), params.seed, parts)
-    changes = {"steps": args.warm_up + args.steps, "batch_size": batch, "parts": parts}
+    changes = {"steps": args.warm_up + args.steps, "batch_size": batch, "micro_batches": parts}
     schedule = params.train.model_copy(update=never | changes)
     data = Path("data") / args.workload
     with machines(args.replicas, schedule.worker_timeout) as where:

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.peers.common import arguments, report
-from stages.cartpole import model, train, trial
-from stages.shared import runtime
-from stages.shared.params import TrainCartpole
+from stages import runtime
+from stages.cartpole import model, train
+from stages.cartpole.dqn import trial
+from stages.cartpole.params import TrainParams
 
 
 class Trial(trial.Trial):
@@ -27,11 +28,11 @@ class Trial(trial.Trial):
 def main() -> None:
     """Train, save, report."""
     args = arguments()
-    params = TrainCartpole.read(args.params)
+    params = TrainParams.read(args.params)
     runtime.configure(params.runtime, seed=None)
     imported = time.process_time()
     run = train.Training(params)
-    run.trial = timed = Trial(params.env, params.train.stop, params.train.max_steps)
+    run.trial = timed = Trial(params.train.env, params.train.stop, params.train.max_steps)
     run.learner.compile()
     compiled, wall = time.process_time(), time.perf_counter()
     while run.steps < params.train.max_steps and not run.round():

@@ -11,17 +11,17 @@ import numpy as np  # noqa: E402
 import numpy.typing as npt  # noqa: E402
 import torch  # noqa: E402
 
-from stages.cartpole import agent, model, train  # noqa: E402
-from stages.shared import runtime  # noqa: E402
-from stages.shared.params import CartpoleTrain  # noqa: E402
+from stages import runtime  # noqa: E402
+from stages.cartpole import model, train  # noqa: E402
+from stages.cartpole.params import Train  # noqa: E402
 
 del sys.modules["tensorflow"]  # PyTorch looks for it
 
 
 class Learner:
-    """Double DQN with Adam and a hard target, as `stages.cartpole.agent.Learner`, update by update."""
+    """Double DQN with Adam and a hard target, as `stages.cartpole.dqn.agent.Learner`, update by update."""
 
-    def __init__(self, config: dict[str, Any], numbers: CartpoleTrain, random: np.random.Generator) -> None:
+    def __init__(self, config: dict[str, Any], numbers: Train, random: np.random.Generator) -> None:
         self.numbers, self.updates = numbers, 0
         self.online = model.initial(config, random)
         self.network, self.valued = self._network(config), self._network(config)

@@ -1,1 +1,0 @@
-"""A baby's weight at birth, from what is known before it."""

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stages.shared import runtime
-from stages.shared.errors import run
-from stages.shared.files import read_json, significant, whole_folder, write_json, write_table
-from stages.shared.params import EvaluateBabyweight, add_params
-from stages.shared.savedmodel import Predictor
+from stages import runtime
+from stages.babyweight.params import EvaluateParams
+from stages.core.errors import run
+from stages.core.files import read_json, significant, whole_folder, write_json, write_table
+from stages.core.params import add_params
+from stages.savedmodel.predictor import Predictor
 
 BATCH = 16384
 DECILES = 10
@@ -111,7 +112,7 @@ def main() -> None:
     parser.add_argument("plots", type=Path, help="folder to write the tables to")
     add_params(parser)
     args = parser.parse_args()
-    params = EvaluateBabyweight.read(args.params)
+    params = EvaluateParams.read(args.params)
 
     runtime.configure(params.runtime)
     schema = read_json(args.data / "schema.json")

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from stages.shared.params import BabyweightExport
+from stages.babyweight.params import SignatureNames
 
 _CROSSED = ("mother_age", "gestation_weeks")
 _LARGE = 1e9  # stands for infinity at serving: its product with zero would be NaN
@@ -123,7 +123,7 @@ def _codes(words: tf.Tensor, spellings: dict[str, int]) -> tf.Tensor:
     return tf.linalg.matvec(tf.cast(known, tf.float32), tf.constant(list(spellings.values()), tf.float32))
 
 
-def serve(model: keras.Model, config: dict[str, Any], names: BabyweightExport) -> Any:
+def serve(model: keras.Model, config: dict[str, Any], names: SignatureNames) -> Any:
     """The serving function: each feature [n], categories as words, to pounds float32 [n]."""
     columns: list[str] = config["features"]
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from stages.babyweight.params import Prepare, PrepareParams, Source
 from stages.babyweight.source import csvfiles, workers
 from stages.babyweight.source.births import (
     COLUMNS,
-    FACTS,
     FEATURES,
     KEY,
     NUMBERS,
@@ -30,9 +30,9 @@ from stages.babyweight.source.births import (
 )
 from stages.babyweight.source.fingerprint import Strings
 from stages.babyweight.source.lines import Block
-from stages.shared import files
-from stages.shared.errors import InputError, run
-from stages.shared.params import BabyweightPrepare, BabyweightSource, PrepareBabyweight, add_params
+from stages.core import files
+from stages.core.errors import InputError, run
+from stages.core.params import add_params
 
 SAMPLE_ROWS = 1000
 _QUOTED_ROWS = 5
@@ -86,14 +86,14 @@ class Tally:
         bad = self.bad.total()
         if bad > max_bad_share * self.read:
             raise InputError(
-                f"{bad} of {self.read} rows cannot be read, more than babyweight.max_bad_share "
+                f"{bad} of {self.read} rows cannot be read, more than babyweight.prepare.max_bad_share "
                 f"({max_bad_share}) allows; the first: {'; '.join(self.first_bad)}"
             )
         for split, count in self.kept.items():
             if not count:
                 raise InputError(
                     f"no birth for {split} among {self.read} rows, {self.dropped.total()} of them dropped; "
-                    "expected one at least: see babyweight.source and babyweight.prepare"
+                    "expected one at least: see babyweight.prepare"
                 )
 
     def metrics(self, kind: str) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def _take(keys: list[Strings], rows: npt.NDArray[np.int64]) -> list[Strings]:
     return found
 
 
-def _encode(name: str, read: Callable[[], Block], shares: BabyweightPrepare) -> Encoded:
+def _encode(name: str, read: Callable[[], Block], shares: Prepare) -> Encoded:
     """Get a block and encode it: all that a worker does."""
     block = read()
     births = encode(block.columns, block.fingerprints, shares.validation_share, shares.test_share)
@@ -136,9 +136,7 @@ def _encode(name: str, read: Callable[[], Block], shares: BabyweightPrepare) -> 
     return Encoded(name, splits, first, births.dropped, sorted(bad, key=lambda b: b.row), read_rows)
 
 
-def tasks(
-    source: BabyweightSource, shares: BabyweightPrepare, facts: Path, seed: int
-) -> Iterator[Callable[[], Encoded]]:
+def tasks(source: Source, shares: Prepare, facts: Path, seed: int) -> Iterator[Callable[[], Encoded]]:
     """What is to be done for each block of the source, in order.
 
     Raises:
@@ -155,16 +153,16 @@ def tasks(
                 yield functools.partial(_encode, file.name, text.parse, shares)
 
 
-def encoded(params: PrepareBabyweight, facts: Path) -> Iterator[Encoded]:
+def encoded(params: PrepareParams, facts: Path) -> Iterator[Encoded]:
     """The source's blocks, encoded, in order: the same wherever it is done.
 
     Raises:
         InputError: if source or cluster cannot be used.
     """
-    work = tasks(params.source, params.prepare, facts, params.seed)
-    if params.dask.scheduler is None:
+    work = tasks(params.prepare.source, params.prepare, facts, params.seed)
+    if params.prepare.dask.scheduler is None:
         return workers.on_threads(work)
-    return workers.on_cluster(work, params.dask.scheduler, params.dask.timeout)
+    return workers.on_cluster(work, params.prepare.dask.scheduler, params.prepare.dask.timeout)
 
 
 class GrowingArray:
@@ -223,7 +221,7 @@ def readable(block: Encoded, rows: int) -> list[dict[str, Any]]:
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)][:rows]
 
 
-def write_splits(folder: Path, params: PrepareBabyweight, facts: Path) -> tuple[Tally, list[dict[str, Any]]]:
+def write_splits(folder: Path, params: PrepareParams, facts: Path) -> tuple[Tally, list[dict[str, Any]]]:
     """Write `features.npy` uint8 [n, 8] and `weight_pounds.npy` float32 [n] for each split.
 
     Returns:
@@ -248,26 +246,26 @@ def write_splits(folder: Path, params: PrepareBabyweight, facts: Path) -> tuple[
             tally.add(block)
             if len(sample) < SAMPLE_ROWS:
                 sample += readable(block, SAMPLE_ROWS - len(sample))
-    tally.check(params.max_bad_share)
+    tally.check(params.prepare.max_bad_share)
     return tally, sample
 
 
 def main() -> None:
     """Write the splits and their schema, a sample of births and the counts."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("raw", type=Path, help="folder with facts.yaml, the figures that synthetic births follow")
     parser.add_argument("data", type=Path, help="folder to write the splits to")
     parser.add_argument("sample", type=Path, help=f"CSV file to write the first {SAMPLE_ROWS} births to")
     parser.add_argument("metrics", type=Path, help="file to write the counts to")
-    parser.add_argument("--facts", type=Path, default=FACTS, help="figures that synthetic births follow")
     add_params(parser)
     args = parser.parse_args()
-    params = PrepareBabyweight.read(args.params)
+    params = PrepareParams.read(args.params)
 
     with files.whole_folder(args.data) as folder:
-        tally, sample = write_splits(folder, params, args.facts)
-        files.write_json(folder / "schema.json", schema(params.source.kind))
+        tally, sample = write_splits(folder, params, args.raw / "facts.yaml")
+        files.write_json(folder / "schema.json", schema(params.prepare.source.kind))
     files.write_table(args.sample, sample, COLUMNS)
-    files.write_json(args.metrics, tally.metrics(params.source.kind))
+    files.write_json(args.metrics, tally.metrics(params.prepare.source.kind))
 
 
 if __name__ == "__main__":

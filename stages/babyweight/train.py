@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from stages import runtime
 from stages.babyweight.model import build
-from stages.shared import runtime
-from stages.shared.cluster import machines
-from stages.shared.errors import run
-from stages.shared.files import read_json
-from stages.shared.params import TrainBabyweight
-from stages.shared.trainer import train_and_write
-from stages.shared.weights import add_outputs
+from stages.babyweight.params import TrainParams
+from stages.core.errors import run
+from stages.core.files import read_json
+from stages.supervised.cluster import machines
+from stages.supervised.trainer import train_and_write
+from stages.weights import add_outputs
 
 EVALUATION_BATCH = 16384
 BLOCK_ROWS = 1 << 20
@@ -40,7 +40,7 @@ def configure(
     schema: dict[str, Any],
     features: npt.NDArray[np.uint8],
     weights: npt.NDArray[np.float32],
-    params: TrainBabyweight,
+    params: TrainParams,
 ) -> dict[str, Any]:
     """What `model.build` takes, for these births [n, 8] and their weights [n]."""
     counts = dict(zip(schema["features"], _counts(features), strict=True))
@@ -54,9 +54,9 @@ def configure(
         "features": schema["features"],
         "spellings": schema["spellings"],
         "numbers": numbers,
-        "buckets": params.buckets.model_dump(),
-        "hidden_units": params.model.hidden_units,
-        "embedding_dim": params.model.embedding_dim,
+        "buckets": params.train.network.buckets.model_dump(),
+        "hidden_units": params.train.network.hidden_units,
+        "embedding_dim": params.train.network.embedding_dim,
         "mean_weight": round(float(weights.mean(dtype=np.float64)), 3),
     }
 
@@ -89,14 +89,14 @@ class Learner:
         params: the stage's parameters.
     """
 
-    def __init__(self, data: Path, params: TrainBabyweight) -> None:
+    def __init__(self, data: Path, params: TrainParams) -> None:
         schema = read_json(data / "schema.json")
         self.features, self.weights = self._open(data / "train")
         self.config = configure(schema, self.features, self.weights, params)
         self.model = build(self.config)
         self.held_out = self._open(data / "validation")
         self._categories = [i for i, name in enumerate(schema["features"]) if name in schema["vocabularies"]]
-        self._hidden_share = params.model.hidden_share
+        self._hidden_share = params.train.category_dropout
         self._predict = tf.function(
             lambda rows: self.model(tf.cast(rows, tf.float32), training=False),
             input_signature=[tf.TensorSpec([None, self.features.shape[1]], tf.uint8)],
@@ -142,9 +142,9 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="prepared folder to read")
     add_outputs(parser)
     args = parser.parse_args()
-    params = TrainBabyweight.read(args.params)
+    params = TrainParams.read(args.params)
 
-    runtime.configure(params.runtime, params.seed, params.train.parts)
+    runtime.configure(params.runtime, params.seed, params.train.micro_batches)
     with machines(params.train.replicas, params.train.worker_timeout) as where:
         learner = Learner(args.data, params)
         train_and_write("babyweight", learner, len(learner.weights), params, learner.config, args, where)

@@ -8,12 +8,14 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
+from stages import runtime
+from stages.cartpole.params import EvaluateParams
 from stages.cartpole.render import Answers, animate, plot_values
-from stages.shared import runtime
-from stages.shared.errors import InputError, run
-from stages.shared.files import significant, whole_folder, write_json, write_table
-from stages.shared.params import EvaluateCartpole, add_params
-from stages.shared.savedmodel import PROVENANCE, Predictor, read_provenance
+from stages.core.errors import InputError, run
+from stages.core.files import significant, whole_folder, write_json, write_table
+from stages.core.params import add_params
+from stages.savedmodel.graph import PROVENANCE, read_provenance
+from stages.savedmodel.predictor import Predictor
 
 
 class Agent:
@@ -31,8 +33,8 @@ class Agent:
         (self.input,) = self.predictor.signature.inputs.values()
         try:
             trained = read_provenance(path)["parameters"]
-            self.env, seed = trained["cartpole.env"], trained["seed"]
-            self.threshold = trained["cartpole.train"]["stop"]["threshold"]
+            self.env, seed = trained["cartpole"]["train"]["env"], trained["seed"]
+            self.threshold = trained["cartpole"]["train"]["stop"]["threshold"]
         except KeyError as error:
             raise InputError(f"{path / PROVENANCE}: expected parameters.{error.args[0]}") from None
         if self.threshold is None:
@@ -67,7 +69,7 @@ def main() -> None:
     parser.add_argument("plots", type=Path, help="folder to write returns and pictures to")
     add_params(parser)
     args = parser.parse_args()
-    params = EvaluateCartpole.read(args.params)
+    params = EvaluateParams.read(args.params)
 
     runtime.configure(params.runtime)
     gym.logger.min_level = gym.logger.ERROR  # it says that CartPole-v0 is out of date

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from stages.shared.params import CartpoleExport, CartpoleModel
+from stages.cartpole.params import Network, SignatureNames
 
 if TYPE_CHECKING:
     import keras
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 
 
-def configuration(model: CartpoleModel, observations: int, actions: int) -> dict[str, Any]:
+def configuration(model: Network, observations: int, actions: int) -> dict[str, Any]:
     """What `build` takes: the section's keys and the environment's sizes."""
     return {**model.model_dump(), "observations": observations, "actions": actions}
 
@@ -79,7 +79,7 @@ def build(config: dict[str, Any]) -> keras.Model:
     return keras.Model(inputs, values)
 
 
-def serve(model: keras.Model, config: dict[str, Any], names: CartpoleExport) -> Any:
+def serve(model: keras.Model, config: dict[str, Any], names: SignatureNames) -> Any:
     """The serving function: observations to greedy `actions` int64 [n] and `q_values` float32 [n, actions]."""
 
     def act(observations: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from matplotlib.colors import ListedColormap
 from PIL import Image
 
-from stages.shared.errors import InputError
-from stages.shared.params import CartpoleGif, CartpolePlane
+from stages.cartpole.params import Gif, Plane
+from stages.core.errors import InputError
 
 COLOURS = 32
 GRID = 101
@@ -21,7 +21,7 @@ GRID = 101
 Answers = dict[str, npt.NDArray[Any]]
 
 
-def frames(env: gym.Env, act: Callable[[Any], int], seed: int, gif: CartpoleGif) -> list[Image.Image]:
+def frames(env: gym.Env, act: Callable[[Any], int], seed: int, gif: Gif) -> list[Image.Image]:
     """Pictures of one greedy episode, as the environment draws it."""
     observation, _ = env.reset(seed=seed)
     pictures: list[Image.Image] = []
@@ -43,7 +43,7 @@ def write_gif(path: Path, pictures: list[Image.Image], milliseconds: int) -> Non
     drawn[0].save(path, "GIF", save_all=True, append_images=drawn[1:], duration=milliseconds, loop=0)
 
 
-def animate(path: Path, name: str, act: Callable[[Any], int], seed: int, gif: CartpoleGif) -> bool:
+def animate(path: Path, name: str, act: Callable[[Any], int], seed: int, gif: Gif) -> bool:
     """Write a GIF of one greedy episode; False if the environment draws no pictures."""
     if "rgb_array" not in gym.make(name).metadata.get("render_modes", []):
         return False
@@ -55,7 +55,7 @@ def animate(path: Path, name: str, act: Callable[[Any], int], seed: int, gif: Ca
     return True
 
 
-def plot_values(path: Path, predict: Callable[[Any], Answers], size: int, plane: CartpolePlane) -> None:
+def plot_values(path: Path, predict: Callable[[Any], Answers], size: int, plane: Plane) -> None:
     """Draw each action's value, and the best action, over the plane of two observations, the others zero.
 
     Args:

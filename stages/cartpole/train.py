@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from stages import runtime, weights
 from stages.cartpole import model
-from stages.cartpole.agent import Exploration, Learner, Policy, environments
-from stages.cartpole.replay import Replay, Steps
-from stages.cartpole.trial import Trial
-from stages.shared import runtime, weights
-from stages.shared.checkpoint import Arrays, Checkpoints, run_digest
-from stages.shared.errors import InputError, run
-from stages.shared.files import significant, write_json
-from stages.shared.params import TrainCartpole
-from stages.shared.progress import Interrupt, bar
-from stages.shared.provenance import describe
+from stages.cartpole.dqn.agent import Exploration, Learner, Policy, environments
+from stages.cartpole.dqn.replay import Replay, Steps
+from stages.cartpole.dqn.trial import Trial
+from stages.cartpole.params import TrainParams
+from stages.core.errors import InputError, run
+from stages.core.files import significant, write_json
+from stages.training.checkpoint import Arrays, Checkpoints, run_digest
+from stages.training.progress import Interrupt, bar
+from stages.training.provenance import describe
 
-IRRELEVANT = tuple(f"cartpole.train.{key}" for key in ("checkpoint_every", "keep", "max_steps"))
+IRRELEVANT = tuple(f"cartpole.train.{key}" for key in ("checkpoint_every", "max_to_keep", "max_steps"))
 COLUMNS = ("steps", "episode", "return", "exploration")
 # What the seed is for: each purpose has a stream of its own.
 ENVIRONMENT, ACTING, REPLAY, WEIGHTS, TRIAL = range(5)
@@ -44,16 +44,18 @@ class Training:
         params: the stage's parameters.
     """
 
-    def __init__(self, params: TrainCartpole) -> None:
+    def __init__(self, params: TrainParams) -> None:
         train, seed = params.train, params.seed
         self.seed, self.train = seed, train
-        self.envs = environments(params.env, train.envs)
-        self.trial = Trial(params.env, train.stop, train.max_steps)
+        self.envs = environments(params.train.env, train.envs)
+        self.trial = Trial(params.train.env, train.stop, train.max_steps)
         size = int(self.envs.single_observation_space.shape[0])
         actions = int(self.envs.single_action_space.n)
-        if len(params.model.observation_scale) not in {1, size}:
-            raise InputError(f"cartpole.model.observation_scale: expected 1 number or {size} for {params.env}")
-        self.config = model.configuration(params.model, size, actions)
+        if len(params.train.network.observation_scale) not in {1, size}:
+            raise InputError(
+                f"cartpole.train.network.observation_scale: expected 1 number or {size} for {params.train.env}"
+            )
+        self.config = model.configuration(params.train.network, size, actions)
         self.first_action = int(self.envs.single_action_space.start)
         self.policy = Policy(self.config)
         self.learner = Learner(self.config, train, stream(seed, WEIGHTS))
@@ -194,12 +196,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     weights.add_outputs(parser)
     args = parser.parse_args()
-    params = TrainCartpole.read(args.params)
+    params = TrainParams.read(args.params)
 
     runtime.configure(params.runtime, seed=None)
     provenance = describe(params, device=runtime.device())
     name = run_digest(provenance, IRRELEVANT)
-    with Checkpoints("cartpole", name, params.train.keep) as checkpoints:
+    with Checkpoints("cartpole", name, params.train.max_to_keep) as checkpoints:
         training = Training(params)
         solved = fit(training, checkpoints)
         save = partial(model.save, training.learner.online, training.config)

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stages.shared import runtime
-from stages.shared.errors import run
-from stages.shared.files import significant, whole_folder, write_json, write_table
-from stages.shared.params import EvaluateMnist, add_params
-from stages.shared.savedmodel import Predictor
+from stages import runtime
+from stages.core.errors import run
+from stages.core.files import significant, whole_folder, write_json, write_table
+from stages.core.params import add_params
+from stages.mnist.params import EvaluateParams
+from stages.savedmodel.predictor import Predictor
 
 BATCH = 1000
 Floats = npt.NDArray[np.float64]
@@ -48,7 +49,7 @@ def main() -> None:
     parser.add_argument("plots", type=Path, help="folder to write the tables to")
     add_params(parser)
     args = parser.parse_args()
-    params = EvaluateMnist.read(args.params)
+    params = EvaluateParams.read(args.params)
 
     runtime.configure(params.runtime)
     predict = Predictor(args.model)

@@ -5,8 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from stages.shared import runtime
-from stages.shared.params import MnistExport
+from stages.mnist.params import SignatureNames
+from stages.supervised import micro_batches
 
 PIXELS = 28 * 28
 
@@ -70,9 +70,11 @@ class Dropout(keras.layers.Dropout):  # type: ignore[misc]
         """Inputs, some of them zero and the others larger while training."""
         if not training or not self.rate:
             return inputs
-        if runtime.is_first_part():
-            self._factors = super().call(tf.ones([runtime.parts() * tf.shape(inputs)[0], *inputs.shape[1:]]), True)
-        return inputs * runtime.share(self._factors)
+        if micro_batches.is_first_part():
+            self._factors = super().call(
+                tf.ones([micro_batches.parts() * tf.shape(inputs)[0], *inputs.shape[1:]]), True
+            )
+        return inputs * micro_batches.share(self._factors)
 
 
 def _strided(dropout: float) -> list[keras.Layer]:
@@ -114,14 +116,14 @@ def build(config: dict[str, Any]) -> keras.Model:
     """The network: pixels float32 [n, 784] of 0 to 1 to logits float32 [n, 10].
 
     Args:
-        config: `network`, `strided` or `original`, and `dropout`.
+        config: `kind`, `strided` or `original`, and `dropout`.
     """
     networks = {"strided": _strided, "original": _original}
-    layers = networks[config["network"]](config["dropout"])
+    layers = networks[config["kind"]](config["dropout"])
     return keras.Sequential([keras.Input([PIXELS]), keras.layers.Reshape([28, 28, 1]), *layers])
 
 
-def serve(model: keras.Model, config: dict[str, Any], names: MnistExport) -> Any:
+def serve(model: keras.Model, config: dict[str, Any], names: SignatureNames) -> Any:
     """The serving function: pixels to `classes` int64 [n] and `probabilities` float32 [n, 10]."""
 
     def predict(pixels: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.mnist.source.download import fetch
+from stages.core.errors import run
+from stages.core.files import whole_folder, write_json
+from stages.core.params import add_params
+from stages.mnist.params import PrepareParams
 from stages.mnist.source.idx import Images
-from stages.shared.errors import run
-from stages.shared.files import whole_folder, write_json
-from stages.shared.params import PrepareMnist, add_params
+from stages.mnist.source.local import from_folder
 
 REQUEST_IMAGES = 10
 
@@ -36,15 +37,15 @@ def request(images: Images) -> dict[str, list[list[float]]]:
 def main() -> None:
     """Write `data/mnist`, the request and the counts."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("raw", type=Path, help="folder with the four files")
     parser.add_argument("data", type=Path, help="folder to write the splits to")
     parser.add_argument("request", type=Path, help="file to write the request to")
     parser.add_argument("metrics", type=Path, help="file to write the counts to")
     add_params(parser)
     args = parser.parse_args()
-    params = PrepareMnist.read(args.params)
+    params = PrepareParams.read(args.params)
 
-    digits = fetch(params.source.kind, Path(params.source.path), params.timeout)
-    splits = split(digits, params.prepare.validation_images, params.seed)
+    splits = split(from_folder(args.raw), params.prepare.validation_images, params.seed)
     with whole_folder(args.data) as folder:
         for name, (images, labels) in splits.items():
             (folder / name).mkdir()

@@ -9,16 +9,17 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from stages import runtime
+from stages.core.errors import run
 from stages.mnist.model import BatchNormalization, build
-from stages.shared import runtime
-from stages.shared.cluster import machines
-from stages.shared.errors import run
-from stages.shared.params import MnistAugment, TrainMnist
-from stages.shared.trainer import train_and_write
-from stages.shared.weights import add_outputs
+from stages.mnist.params import Augment, TrainParams
+from stages.supervised import micro_batches
+from stages.supervised.cluster import machines
+from stages.supervised.trainer import train_and_write
+from stages.weights import add_outputs
 
 
-def distort(images: tf.Tensor, augment: MnistAugment, seed: tf.Tensor) -> tf.Tensor:
+def distort(images: tf.Tensor, augment: Augment, seed: tf.Tensor) -> tf.Tensor:
     """Rotate, scale, shear and shift each image by amounts drawn from `seed`.
 
     Args:
@@ -40,8 +41,8 @@ def distort(images: tf.Tensor, augment: MnistAugment, seed: tf.Tensor) -> tf.Ten
         ],
         tf.float32,
     )
-    rows = tf.shape(images)[0] * runtime.parts()
-    draws = most * runtime.share(tf.random.stateless_uniform([rows, 6], seed, -1.0, 1.0))
+    rows = tf.shape(images)[0] * micro_batches.parts()
+    draws = most * micro_batches.share(tf.random.stateless_uniform([rows, 6], seed, -1.0, 1.0))
     angle, shear, wider, higher, right, down = tf.unstack(draws, axis=1)
     cos, sin = tf.cos(angle), tf.sin(angle)
     # Where each pixel of the result comes from: a linear map about the centre, then a shift.
@@ -69,7 +70,7 @@ class Learner:
         seed: of the distortions.
     """
 
-    def __init__(self, data: Path, config: dict[str, Any], augment: MnistAugment, seed: int) -> None:
+    def __init__(self, data: Path, config: dict[str, Any], augment: Augment, seed: int) -> None:
         self.model = build(config)
         self.augment, self.seed = augment, seed
         self.images = np.load(data / "train/images.npy", mmap_mode="r")
@@ -112,12 +113,12 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="prepared folder to read")
     add_outputs(parser)
     args = parser.parse_args()
-    params = TrainMnist.read(args.params)
+    params = TrainParams.read(args.params)
 
-    runtime.configure(params.runtime, params.seed, params.train.parts)
+    runtime.configure(params.runtime, params.seed, params.train.micro_batches)
     with machines(params.train.replicas, params.train.worker_timeout) as where:
-        learner = Learner(args.data, params.model.model_dump(), params.augment, params.seed)
-        train_and_write("mnist", learner, len(learner.labels), params, params.model.model_dump(), args, where)
+        learner = Learner(args.data, params.train.network.model_dump(), params.train.augment, params.seed)
+        train_and_write("mnist", learner, len(learner.labels), params, params.train.network.model_dump(), args, where)
 
 
 if __name__ == "__main__":

@@ -14,13 +14,13 @@ import distributed
 import pytest
 
 from stages.babyweight import prepare
+from stages.babyweight.params import PrepareParams
 from stages.babyweight.prepare import write_splits
 from stages.babyweight.source import csvfiles, workers
 from stages.babyweight.source.births import FACTS
 from stages.babyweight.source.synthetic import Generator, read_facts
-from stages.shared.errors import InputError
-from stages.shared.files import digest
-from stages.shared.params import PrepareBabyweight
+from stages.core.errors import InputError
+from stages.core.files import digest
 from tests.conftest import ROOT, assert_refused, run_stage
 
 Write = Callable[..., Path]
@@ -49,7 +49,7 @@ def cluster() -> Iterator[Any]:
 @pytest.fixture
 def run(tmp_path: Path, births: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[str, str]]:
     """Prepare the births in small blocks; a digest of the arrays, and counts and sample as text."""
-    params = PrepareBabyweight.read(ROOT / "params.yaml")
+    params = PrepareParams.read(ROOT / "params.yaml")
 
     def run(scheduler: str | None = None, block_bytes: int = BLOCK, **source: Any) -> tuple[str, str]:
         chosen = dataclasses.replace(
@@ -112,15 +112,19 @@ def test_a_task_may_carry_a_whole_block(cluster: Any) -> None:
 
 
 def test_a_cluster_that_is_not_there(tmp_path: Path, params_file: Write) -> None:
-    changes = {"babyweight.dask.scheduler": "tcp://127.0.0.1:9", "babyweight.dask.timeout": 1.0}
+    changes = {"babyweight.prepare.dask.scheduler": "tcp://127.0.0.1:9", "babyweight.prepare.dask.timeout": 1.0}
     out = (tmp_path / "out", tmp_path / "sample.csv", tmp_path / "prepare.json")
     done = run_stage("stages.babyweight.prepare", *out, "--params", params_file(changes))
-    assert_refused(done, "babyweight.dask.scheduler: tcp://127.0.0.1:9: expected a Dask scheduler with a worker")
+    assert_refused(
+        done, "babyweight.prepare.dask.scheduler: tcp://127.0.0.1:9: expected a Dask scheduler with a worker"
+    )
     assert not (tmp_path / "out").exists()
 
 
 def test_a_cluster_without_workers(params_file: Write) -> None:
     with distributed.LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=":0") as empty:
-        params = params_file({"babyweight.dask.scheduler": empty.scheduler_address, "babyweight.dask.timeout": 1.0})
+        params = params_file(
+            {"babyweight.prepare.dask.scheduler": empty.scheduler_address, "babyweight.prepare.dask.timeout": 1.0}
+        )
         with pytest.raises(InputError, match="expected a Dask scheduler with a worker"):
-            next(prepare.encoded(PrepareBabyweight.read(params), ROOT / FACTS))
+            next(prepare.encoded(PrepareParams.read(params), ROOT / FACTS))

@@ -77,7 +77,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model trained on 20,000 synthetic births, exported and evaluated."""
     folder = tmp_path_factory.mktemp("babyweight")
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    set_key(params, "babyweight.source.rows", 20000)
+    set_key(params, "babyweight.prepare.source.rows", 20000)
     set_key(params, "babyweight.train.steps", 300)
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     for command in (

@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 
 from stages.babyweight.model import build, serve
+from stages.babyweight.params import SignatureNames, TrainParams
 from stages.babyweight.source.births import FEATURES, VOCABULARIES, spellings
 from stages.babyweight.train import Learner, hidden
-from stages.shared.params import BabyweightExport, TrainBabyweight
 from tests.conftest import ROOT
 
 CONFIG = {
@@ -29,7 +29,7 @@ CONFIG = {
     "embedding_dim": 2,
     "mean_weight": 7.25,
 }
-NAMES = BabyweightExport(output_name="pounds")
+NAMES = SignatureNames(output_name="pounds")
 BIRTH: dict[str, Any] = {
     "is_male": "True",
     "mother_age": 26.0,
@@ -167,7 +167,7 @@ def test_the_loss_is_the_squared_error_and_hides_categories_only(
     schema = {"features": CONFIG["features"], "spellings": CONFIG["spellings"], "vocabularies": VOCABULARIES}
     (tmp_path / "schema.json").write_text(json.dumps(schema))
 
-    params = TrainBabyweight.read(params_file({"babyweight.model.hidden_share": share}))
+    params = TrainBabyweight.read(params_file({"babyweight.train.category_dropout": share}))
     learner = Learner(tmp_path, params)
     indices, steps = np.array([[3, 8, 49], [0, 49, 8]]), np.array([5, 6])
     seen, weights = learner.examples(indices, steps)

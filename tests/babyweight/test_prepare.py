@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from stages.babyweight.params import PrepareParams
 from stages.babyweight.prepare import SAMPLE_ROWS, GrowingArray, write_splits
 from stages.babyweight.source import csvfiles
 from stages.babyweight.source.births import COLUMNS, FACTS, FEATURES, SPLITS
 from stages.babyweight.source.synthetic import Generator, read_facts
-from stages.shared.files import digest
-from stages.shared.params import PrepareBabyweight
+from stages.core.files import digest
 from tests.conftest import ROOT, assert_refused, run_stage
 
 Write = Callable[..., Path]
@@ -34,11 +34,11 @@ def prepare(tmp_path: Path, params: Path) -> subprocess.CompletedProcess[str]:
 
 
 def csv_params(params_file: Write, path: Path, **more: Any) -> Path:
-    return params_file({"babyweight.source.kind": "csv", "babyweight.source.path": str(path), **more})
+    return params_file({"babyweight.prepare.source.kind": "csv", "babyweight.prepare.source.path": str(path), **more})
 
 
 def test_synthetic_births(tmp_path: Path, params_file: Write, births: pd.DataFrame) -> None:
-    done = prepare(tmp_path, params_file({"babyweight.source.rows": ROWS}))
+    done = prepare(tmp_path, params_file({"babyweight.prepare.source.rows": ROWS}))
     assert (done.returncode, done.stderr) == (0, "")
     counts = json.loads((tmp_path / "prepare.json").read_text())
     assert counts["source"] == "synthetic"
@@ -63,7 +63,7 @@ def test_synthetic_births(tmp_path: Path, params_file: Write, births: pd.DataFra
 def test_csv_files_give_the_same_arrays(tmp_path: Path, params_file: Write, births: pd.DataFrame) -> None:
     raw = tmp_path / "raw"
     raw.mkdir()
-    assert prepare(tmp_path, params_file({"babyweight.source.rows": ROWS})).returncode == 0
+    assert prepare(tmp_path, params_file({"babyweight.prepare.source.rows": ROWS})).returncode == 0
     wanted = {split: digest(tmp_path / "out" / split) for split in SPLITS}
     births.head(1000).to_csv(raw / "shard-0.csv", index=False)
     packed = gzip.compress(births.iloc[1000:].to_csv(index=False, header=False).encode())
@@ -78,7 +78,7 @@ def test_the_same_bytes_whatever_the_block_size(
     tmp_path: Path, params_file: Write, births: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     births.to_csv(tmp_path / "births.csv", index=False)
-    params = PrepareBabyweight.read(csv_params(params_file, tmp_path / "births.csv"))
+    params = PrepareParams.read(csv_params(params_file, tmp_path / "births.csv"))
     results = []
     for size in (1000, 50_000, 1 << 24):
         whole = csvfiles.read
@@ -128,7 +128,7 @@ POISONS: list[tuple[str, Callable[[bytes], bytes], tuple[str, ...]]] = [
         "text for a number",
         spoil_numbers,
         (
-            f"{ROWS} of {ROWS} rows cannot be read, more than babyweight.max_bad_share (0.01) allows",
+            f"{ROWS} of {ROWS} rows cannot be read, more than babyweight.prepare.max_bad_share (0.01) allows",
             "births.csv:2: weight_pounds_no_number: 'heavy'; births.csv:3",
         ),
     ),
@@ -178,7 +178,7 @@ def test_one_bad_line_in_a_hundred_is_survived(tmp_path: Path, params_file: Writ
 
 def test_no_file(tmp_path: Path, params_file: Write) -> None:
     done = prepare(tmp_path, csv_params(params_file, tmp_path / "none.csv"))
-    assert_refused(done, "babyweight.source.path", "none.csv: no such file")
+    assert_refused(done, "babyweight.prepare.source.path", "none.csv: no such file")
 
 
 def test_a_growing_array_is_what_numpy_saves(tmp_path: Path) -> None:

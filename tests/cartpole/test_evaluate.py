@@ -10,8 +10,8 @@ from PIL import Image
 
 from stages.cartpole.evaluate import Agent, play
 from stages.cartpole.render import animate, write_gif
-from stages.shared.files import digest
-from stages.shared.params import load
+from stages.core.files import digest
+from stages.core.params import load
 from tests.conftest import ROOT, assert_refused, run_stage
 
 
@@ -88,9 +88,9 @@ def test_a_model_of_unknown_origin_is_refused(exported: Path, tmp_path: Path) ->
     shutil.copytree(exported, model)
     path = model / "assets.extra/provenance.json"
     provenance = json.loads(path.read_text())
-    del provenance["parameters"]["cartpole.env"]
+    del provenance["parameters"]["cartpole.train.env"]
     path.write_text(json.dumps(provenance))
-    assert_refused(evaluate(model, tmp_path), "provenance.json", "expected parameters.cartpole.env")
+    assert_refused(evaluate(model, tmp_path), "provenance.json", "expected parameters.cartpole.train.env")
 
 
 def test_an_animation_has_one_set_of_colours(tmp_path: Path) -> None:

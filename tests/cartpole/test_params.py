@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from stages.shared.errors import InputError
-from stages.shared.params import load
+from stages.core.errors import InputError
+from stages.core.params import load
 
 
 @pytest.mark.parametrize(

@@ -12,37 +12,37 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from stages.cartpole.dqn.trial import Trial
+from stages.cartpole.params import Stop, TrainParams
 from stages.cartpole.train import Training, fit
-from stages.cartpole.trial import Trial
-from stages.shared.checkpoint import Checkpoints
-from stages.shared.errors import InputError
-from stages.shared.files import digest
-from stages.shared.params import CartpoleStop, TrainCartpole, load
+from stages.core.errors import InputError
+from stages.core.files import digest
+from stages.training.checkpoint import Checkpoints
 from tests.conftest import ROOT, assert_refused, run_stage
 
 WriteParams = Callable[..., Path]
-STOP = CartpoleStop(threshold=None, episodes=20, every=256, margin=2.0)
+STOP = Stop(threshold=None, episodes=20, every=256, margin=2.0)
 # A run that nothing stops before its last step.
 ENDLESS = {"cartpole.train.stop.threshold": 1e9, "cartpole.train.max_steps": 3000}
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "prioritised": {"cartpole.train.prioritised.enabled": True, "cartpole.train.buffer": 1024},
     "dueling, soft target, long steps": {
-        "cartpole.model.dueling": True,
-        "cartpole.train.target.kind": "soft",
+        "cartpole.train.network.dueling": True,
+        "cartpole.train.target_network.kind": "soft",
         "cartpole.train.n_step": 7,
         "cartpole.train.envs": 5,
     },
     "environments without vectorised code": {
-        "cartpole.env": "MountainCar-v0",
-        "cartpole.model.observation_scale": [1.2, 0.07],
+        "cartpole.train.env": "MountainCar-v0",
+        "cartpole.train.network.observation_scale": [1.2, 0.07],
     },
 }
 
 
 def training(path: Path) -> Training:
     load.cache_clear()  # a test writes several to one path
-    return Training(TrainCartpole.read(path))
+    return Training(TrainParams.read(path))
 
 
 def end(path: Path, checkpoints: Path) -> tuple[Any, ...]:
@@ -106,7 +106,7 @@ def test_what_is_learned_from_is_the_transformed_reward(params_file: WriteParams
     assert np.abs(replay["observation"][:, 2]).max() <= 12 / 180 * np.pi / 0.21
 
 
-def play(act: Callable[[Any], Any], stop: CartpoleStop = STOP) -> list[float] | None:
+def play(act: Callable[[Any], Any], stop: Stop = STOP) -> list[float] | None:
     return Trial("CartPole-v0", stop, 1).passed(act, 7, 1.0)
 
 
@@ -132,10 +132,10 @@ def mixed(share: float) -> Callable[[Any], Any]:
 def test_a_trial_asks_for_a_margin_where_episodes_differ() -> None:
     # One episode in twenty ends at about ten steps: a mean of 190.5, a standard error of 9.5.
     easy = {**STOP.model_dump(), "threshold": 185.0}
-    found = play(mixed(0.05), CartpoleStop(**{**easy, "margin": 0.0}))
+    found = play(mixed(0.05), Stop(**{**easy, "margin": 0.0}))
     assert found is not None
     assert min(found) > 185
-    assert play(mixed(0.05), CartpoleStop(**easy)) is None
+    assert play(mixed(0.05), Stop(**easy)) is None
 
 
 def test_a_trial_asks_both_sets(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,12 +147,12 @@ def test_a_trial_asks_both_sets(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_environment_without_a_threshold_needs_one(params_file: WriteParams) -> None:
     gym.register("Unmeasured-v0", "gymnasium.envs.classic_control.cartpole:CartPoleEnv", max_episode_steps=50)
     with pytest.raises(InputError, match=r"cartpole\.train\.stop\.threshold: null: Unmeasured-v0 has none"):
-        training(params_file({"cartpole.env": "Unmeasured-v0"}))
+        training(params_file({"cartpole.train.env": "Unmeasured-v0"}))
 
 
 def test_scales_must_fit_the_observation(params_file: WriteParams) -> None:
     with pytest.raises(InputError, match=r"observation_scale: expected 1 number or 6 for Acrobot-v1"):
-        training(params_file({"cartpole.env": "Acrobot-v1"}))
+        training(params_file({"cartpole.train.env": "Acrobot-v1"}))
 
 
 def command(folder: Path, params: Path) -> list[str]:
@@ -222,7 +222,7 @@ def test_a_solved_run_says_so_and_cleans_up(tmp_path: Path, params_file: WritePa
 
 
 def test_a_wrong_environment_ends_in_one_line(tmp_path: Path, params_file: WriteParams) -> None:
-    params = params_file({"cartpole.env": "Pendulum-v1"})
+    params = params_file({"cartpole.train.env": "Pendulum-v1"})
     done = run_stage(*command(tmp_path, params), cwd=tmp_path)
-    assert_refused(done, "cartpole.env: Pendulum-v1: expected Discrete actions")
+    assert_refused(done, "cartpole.train.env: Pendulum-v1: expected Discrete actions")
     assert not (tmp_path / "weights").exists()

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stages.core.errors import InputError
+from stages.core.files import digest
 from stages.mnist.source import download
 from stages.mnist.source.download import fetch
 from stages.mnist.source.idx import FILES, pack
 from stages.mnist.source.local import Digits
-from stages.shared.errors import InputError
-from stages.shared.files import digest
 from tests.conftest import ROOT, assert_refused, run_stage
 
 NPZ_NAMES = {
@@ -69,7 +69,7 @@ def test_every_form_of_a_path_gives_the_same_output(
     forms = [npz, idx_folder(digits, tmp_path / "idx"), idx_folder(digits, tmp_path / "gz", ".gz")]
     found = set()
     for form in forms:
-        done = prepare(tmp_path, params_file({"mnist.source.kind": "path", "mnist.source.path": str(form)}))
+        done = prepare(tmp_path, params_file({"mnist.fetch.source": "path", "mnist.fetch.path": str(form)}))
         assert done.returncode == 0, done.stderr
         assert "MNIST: from path" in done.stderr
         found.add((digest(tmp_path / "data"), digest(tmp_path / "request.json")))
@@ -79,7 +79,7 @@ def test_every_form_of_a_path_gives_the_same_output(
 def test_the_prepared_digits_are_all_of_mnist(
     digits: Digits, npz: Path, tmp_path: Path, params_file: Callable[..., Path]
 ) -> None:
-    prepare(tmp_path, params_file({"mnist.source.kind": "path", "mnist.source.path": str(npz)}))
+    prepare(tmp_path, params_file({"mnist.fetch.source": "path", "mnist.fetch.path": str(npz)}))
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics == {"train_images": 58000, "validation_images": 2000, "test_images": 10000}
     parts = [np.load(tmp_path / "data" / part / "images.npy") for part in ("train", "validation")]
@@ -148,17 +148,17 @@ def test_a_damaged_file_is_refused_and_nothing_is_written(
     else:
         raw[100] ^= 1
         path.write_bytes(raw)
-    done = prepare(tmp_path, params_file({"mnist.source.kind": "path", "mnist.source.path": str(folder)}))
+    done = prepare(tmp_path, params_file({"mnist.fetch.source": "path", "mnist.fetch.path": str(folder)}))
     assert_refused(done, str(path), words)
     assert not any((tmp_path / name).exists() for name in ("data", "request.json", "metrics.json"))
 
 
 def test_an_npz_of_something_else_is_refused(tmp_path: Path, params_file: Callable[..., Path]) -> None:
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
-    params = params_file({"mnist.source.kind": "path", "mnist.source.path": str(tmp_path / "other.npz")})
+    params = params_file({"mnist.fetch.source": "path", "mnist.fetch.path": str(tmp_path / "other.npz")})
     assert_refused(prepare(tmp_path, params), "other.npz", "expected an .npz with x_train")
 
 
 def test_a_missing_path_is_named(tmp_path: Path, params_file: Callable[..., Path]) -> None:
-    params = params_file({"mnist.source.kind": "path", "mnist.source.path": "no/such"})
-    assert_refused(prepare(tmp_path, params), "no/such", "mnist.source.path")
+    params = params_file({"mnist.fetch.source": "path", "mnist.fetch.path": "no/such"})
+    assert_refused(prepare(tmp_path, params), "no/such", "mnist.fetch.path")

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from stages.core.files import digest
 from stages.mnist.model import PIXELS, BatchNormalization, build
+from stages.mnist.params import Augment
 from stages.mnist.train import distort
-from stages.shared.files import digest
-from stages.shared.params import MnistAugment
 from tests.conftest import ROOT
 
 STILL = {"rotation": 0.0, "shift": 0.0, "scale": 0.0, "shear": 0.0}
 
 
 def distorted(images: np.ndarray, **amounts: float) -> np.ndarray:
-    augment = MnistAugment(**{**STILL, **amounts})
+    augment = Augment(**{**STILL, **amounts})
     return np.asarray(distort(tf.constant(images), augment, tf.constant([1, 2], tf.int64)))
 
 

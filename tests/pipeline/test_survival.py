@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stages.shared.files import digest
+from stages.core.files import digest
 from tests.conftest import assert_refused, run_stage
 from tests.pipeline.scratch import dvc, ran
 

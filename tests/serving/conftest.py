@@ -22,7 +22,7 @@ from serving.metrics import Metrics
 from serving.publish import publish
 from serving.registry import Registry
 from serving.servable import Servable
-from stages.shared.params import Serving, ServingSection
+from serving.settings import Settings, read_settings
 from tests.conftest import ROOT
 from tests.serving import models
 
@@ -31,8 +31,8 @@ ORIGINAL = (ROOT / "data/requests/babyweight.json").read_bytes()
 
 
 @pytest.fixture(scope="session")
-def settings() -> ServingSection:
-    return Serving.read(ROOT / "params.yaml").serving
+def settings() -> Settings:
+    return read_settings()
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +56,7 @@ Connect = Callable[..., AbstractContextManager[TestClient]]
 
 
 @pytest.fixture(scope="session")
-def connect(settings: ServingSection) -> Iterator[Connect]:
+def connect(settings: Settings) -> Iterator[Connect]:
     """Serve a published folder within this process: `with connect(folder) as client`."""
     with ThreadPoolExecutor(4) as pool:
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from stages.shared.files import digest, write_json
+from stages.core.files import digest, write_json
 
 CATEGORIES = {
     "is_male": ["True", "False"],

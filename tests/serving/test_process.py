@@ -31,8 +31,8 @@ PATIENCE = 30
 @pytest.fixture
 def fast_params(tmp_path: Path) -> Path:
     """The project's parameters with a server that looks for versions all the time."""
-    text = (ROOT / "params.yaml").read_text().replace("poll_seconds: 1.0", "poll_seconds: 0.01")
-    path = tmp_path / "params.yaml"
+    text = (ROOT / "serving/settings.yaml").read_text().replace("poll_seconds: 1.0", "poll_seconds: 0.01")
+    path = tmp_path / "settings.yaml"
     path.write_text(text)
     return path
 
@@ -82,7 +82,7 @@ def test_no_request_is_dropped_while_versions_are_published(tmp_path: Path, fast
     records = [models.checked(path, tmp_path / f"{path.name}.json") for path in exported]
     target = tmp_path / "published/babyweight"
     publish(exported[0], records[0], target, keep=2)
-    process = Process(target.parent, "--params", str(fast_params))
+    process = Process(target.parent, "--settings", str(fast_params))
     try:
         process.wait_ready()
         predict = f"{process.url}/v1/models/babyweight:predict"
@@ -184,7 +184,7 @@ def test_an_empty_folder_is_published_first(tmp_path: Path) -> None:
     """Started where the exported models lie, as `make serve` is."""
     model = models.babyweight(tmp_path / "models/babyweight")
     models.checked(model, tmp_path / "results/babyweight/predictions.json")
-    command = [sys.executable, "-m", "serving", "--port", "0", "--params", str(ROOT / "params.yaml")]
+    command = [sys.executable, "-m", "serving", "--port", "0", "--settings", str(ROOT / "serving/settings.yaml")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
@@ -202,7 +202,7 @@ def test_an_empty_folder_is_published_first(tmp_path: Path) -> None:
         ([], {"SERVING_TOKEN": ""}, ["SERVING_TOKEN", "expected a token"]),
         (["--token-file", "/nonexistent"], {}, ["/nonexistent", "No such file"]),
         (["--port", "99999"], {}, ["127.0.0.1:99999", "cannot be listened on"]),
-        (["--params", "/nonexistent"], {}, ["/nonexistent", "no such file"]),
+        (["--settings", "/nonexistent"], {}, ["/nonexistent", "no such file"]),
     ],
 )
 def test_a_wrong_start_is_refused(

@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from serving import codec
+from serving.settings import Limits, Settings
 from serving.tensors import SUPPORTED, Tensor
-from stages.shared.params import ServingLimits, ServingSection
 
 EXAMPLES = int(os.environ.get("SERVING_EXAMPLES", "300"))
 SIGNATURES = ["serving_default", "named", "lengths", "binary", "any_shape", "scalar", "matrix", "half", "positive"]
@@ -33,7 +33,7 @@ many = hypothesis.settings(
 
 
 @pytest.fixture(scope="module")
-def limits(settings: ServingSection) -> ServingLimits:
+def limits(settings: Settings) -> Limits:
     return settings.limits
 
 
@@ -116,7 +116,7 @@ def test_well_typed_values_come_back(client: TestClient, data: st.DataObject) ->
     special=st.sampled_from([0.0, 0.5, math.nan, math.inf]),
     by_row=st.booleans(),
 )
-def test_any_shape_survives_both_writers(limits: ServingLimits, shape: list[int], special: float, by_row: bool) -> None:
+def test_any_shape_survives_both_writers(limits: Limits, shape: list[int], special: float, by_row: bool) -> None:
     """Encoding, then decoding: finite values go through one library, NaN and infinities through another."""
     values = np.arange(math.prod(shape), dtype=np.float32).reshape(shape)
     values[values == 1] = special

@@ -10,8 +10,8 @@ import pytest
 from serving import label, published
 from serving.publish import publish
 from serving.rollback import rollback
-from stages.shared.errors import InputError
-from stages.shared.files import digest
+from stages.core.errors import InputError
+from stages.core.files import digest
 from tests.conftest import assert_refused, run_stage
 from tests.serving import models
 

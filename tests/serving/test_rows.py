@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from serving import codec
 from serving.errors import RequestError
 from serving.rows import RowReader
+from serving.settings import Limits, Settings
 from serving.tensors import Tensor
-from stages.shared.params import ServingLimits, ServingSection
 from tests.serving.test_properties import EXAMPLES, leaves
 
 TYPES = {"text": tf.string, "single": tf.float32, "double": tf.float64, "flag": tf.bool}
@@ -30,11 +30,11 @@ spoilt = st.builds(lambda row, name, leaf: {**row, name: leaf}, rows, st.sampled
 
 
 @pytest.fixture(scope="module")
-def limits(settings: ServingSection) -> ServingLimits:
+def limits(settings: Settings) -> Limits:
     return settings.limits
 
 
-def same(short: codec.Arrays, body: bytes, limits: ServingLimits) -> bool:
+def same(short: codec.Arrays, body: bytes, limits: Limits) -> bool:
     """Whether the long way finds the same arrays, to the bit."""
     long = codec.decode(codec.parse(body), INPUTS, limits)
     return long.keys() == short.keys() and all(
@@ -54,7 +54,7 @@ def body_of(*instances: Any, **more: Any) -> bytes:
 
 @many
 @given(instances=st.lists(rows, min_size=1, max_size=4))
-def test_it_reads_the_same(limits: ServingLimits, instances: list[dict[str, Any]]) -> None:
+def test_it_reads_the_same(limits: Limits, instances: list[dict[str, Any]]) -> None:
     body = body_of(*instances)
     found = READ(body, limits.instances)
     assert found is None or same(found, body, limits)
@@ -65,7 +65,7 @@ def test_it_reads_the_same(limits: ServingLimits, instances: list[dict[str, Any]
 
 @many
 @given(instances=st.lists(rows | spoilt, max_size=3), change=st.tuples(st.integers(0, 200), st.binary(max_size=2)))
-def test_it_reads_nothing_that_is_wrong(limits: ServingLimits, instances: list[Any], change: tuple[int, bytes]) -> None:
+def test_it_reads_nothing_that_is_wrong(limits: Limits, instances: list[Any], change: tuple[int, bytes]) -> None:
     body = bytearray(body_of(*instances))
     at, new = change
     body[at : at + len(new)] = new
@@ -100,7 +100,7 @@ def test_it_leaves_all_else(body: bytes) -> None:
     assert READ(body, 3) is None
 
 
-def test_a_key_named_twice_counts_as_last_named(limits: ServingLimits) -> None:
+def test_a_key_named_twice_counts_as_last_named(limits: Limits) -> None:
     body = body_of(ROW).replace(b'"single": 1.5', b'"single": 1.5, "single": 2.5')
     found = READ(body, limits.instances)
     assert found is not None
@@ -128,6 +128,6 @@ def test_other_signatures_go_the_long_way(inputs: list[Tensor]) -> None:
     assert read(body_of({tensor.name: 1 for tensor in inputs}), 3) is None
 
 
-def test_what_it_leaves_is_told_as_ever(limits: ServingLimits) -> None:
+def test_what_it_leaves_is_told_as_ever(limits: Limits) -> None:
     with pytest.raises(RequestError, match="input 'single', instance 1: expected a number, found a string"):
         codec.decode(codec.parse(body_of(ROW, {**ROW, "single": "x"})), INPUTS, limits)

@@ -1,1 +1,0 @@
-"""Births as they come: from CSV files anywhere or drawn, as blocks of a byte a feature."""

@@ -18,7 +18,7 @@ import pyarrow as pa
 from stages.babyweight.source import lines
 from stages.babyweight.source.births import COLUMNS, REQUIRED
 from stages.babyweight.source.fingerprint import Bytes
-from stages.shared.errors import InputError
+from stages.core.errors import InputError
 
 BLOCK_BYTES = 16 << 20
 _STEP_BYTES = 1 << 19
@@ -114,7 +114,9 @@ def find(pattern: str) -> list[File]:
 
 
 def _none(pattern: str) -> list[File]:
-    raise InputError(f"babyweight.source.path: {pattern}: no such file; expected a CSV file, a folder or a glob")
+    raise InputError(
+        f"babyweight.prepare.source.path: {pattern}: no such file; expected a CSV file, a folder or a glob"
+    )
 
 
 def _find_remote(url: str) -> list[File]:
@@ -132,7 +134,7 @@ def _find_remote(url: str) -> list[File]:
         system.ls(path.partition("*")[0].rpartition("/")[0] + "/")  # says why, where a glob finds nothing
         found = sorted(system.glob(path))
     except Exception as error:  # each file system raises its own
-        raise InputError(f"babyweight.source.path: {_unreadable(url, error)}") from None
+        raise InputError(f"babyweight.prepare.source.path: {_unreadable(url, error)}") from None
     return [File(p if "://" in p else f"{scheme}://{p}", system, p) for p in found] or _none(url)
 
 

@@ -19,13 +19,14 @@ import numpy.typing as npt
 import pandas as pd
 import yaml
 
+from stages.babyweight.params import PrepareParams
 from stages.babyweight.source.births import COLUMNS, FACTS, VOCABULARIES
 from stages.babyweight.source.fingerprint import fingerprints
 from stages.babyweight.source.frames import columns_of, keys_of
 from stages.babyweight.source.lines import Block
-from stages.shared import files
-from stages.shared.errors import InputError, run
-from stages.shared.params import PrepareBabyweight, add_params
+from stages.core import files
+from stages.core.errors import InputError, run
+from stages.core.params import add_params
 
 GRAMS_PER_POUND = 453.59237
 BLOCK_ROWS = 1 << 16
@@ -256,7 +257,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.rows < 1:
         raise InputError(f"rows: {args.rows}; expected 1 or more")
-    generator = Generator(read_facts(args.facts), PrepareBabyweight.read(args.params).seed)
+    generator = Generator(read_facts(args.facts), PrepareParams.read(args.params).seed)
     with files.whole_file(args.output) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         file.write(",".join(COLUMNS) + "\n")
         for block in generator.blocks(args.rows):

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any, TypeVar
 
-from stages.shared.errors import InputError
+from stages.core.errors import InputError
 
 Result = TypeVar("Result")
 
@@ -56,7 +56,7 @@ def on_cluster(work: Iterator[Callable[[], Result]], scheduler: str, timeout: fl
     import dask
     import distributed
 
-    where = f"babyweight.dask.scheduler: {scheduler}"
+    where = f"babyweight.prepare.dask.scheduler: {scheduler}"
 
     def result_of(future: Any) -> Result:
         try:

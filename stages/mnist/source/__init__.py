@@ -1,1 +1,0 @@
-"""Images of digits as they come: fetched, or from files here."""

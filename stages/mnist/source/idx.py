@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from stages.shared.errors import InputError
+from stages.core.errors import InputError
 
 Images = npt.NDArray[np.uint8]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.core.errors import InputError
 from stages.mnist.source.idx import FILES, Images, pack, parse
-from stages.shared.errors import InputError
 
 Digits = dict[str, Images]
 
@@ -47,5 +47,5 @@ def _read(folder: Path, name: str) -> tuple[bytes, str]:
 def from_path(path: Path) -> Digits:
     """Digits of a folder of IDX files or of an `.npz`."""
     if not path.exists():
-        raise InputError(f"{path}: no such file or folder (mnist.source.path)")
+        raise InputError(f"{path}: no such file or folder (mnist.fetch.path)")
     return from_folder(path) if path.is_dir() else from_npz(path)

@@ -11,7 +11,7 @@ from stages.babyweight.source import lines as module
 from stages.babyweight.source.births import COLUMNS
 from stages.babyweight.source.csvfiles import LINE_BYTES, File, find, read
 from stages.babyweight.source.lines import Block
-from stages.shared.errors import InputError
+from stages.core.errors import InputError
 from tests.babyweight.frames import frame_of, keys_of
 
 HEADER = ",".join(COLUMNS)

@@ -20,7 +20,7 @@ import pytest
 
 from stages.babyweight.source.births import FACTS
 from stages.babyweight.source.synthetic import Generator, read_facts
-from stages.shared.files import digest
+from stages.core.files import digest
 from tests.conftest import ROOT, assert_refused, run_stage
 
 Write = Callable[..., Path]
@@ -46,7 +46,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def prepare(tmp_path: Path, params_file: Write) -> Callable[..., subprocess.CompletedProcess[str]]:
     def prepare(source: str, **environment: Any) -> subprocess.CompletedProcess[str]:
-        params = params_file({"babyweight.source.kind": "csv", "babyweight.source.path": source})
+        params = params_file({"babyweight.prepare.source.kind": "csv", "babyweight.prepare.source.path": source})
         out = (tmp_path / "out", tmp_path / "sample.csv", tmp_path / "prepare.json")
         return run_stage("stages.babyweight.prepare", *out, "--params", params, **environment)
 

@@ -10,7 +10,7 @@ import pytest
 from stages.babyweight.source.births import COLUMNS, FACTS
 from stages.babyweight.source.csvfiles import find, read
 from stages.babyweight.source.synthetic import BLOCK_ROWS, GRAMS_PER_POUND, Generator, read_facts
-from stages.shared.errors import InputError
+from stages.core.errors import InputError
 from tests.babyweight.frames import keys_of
 from tests.conftest import ROOT, assert_refused, run_stage
 

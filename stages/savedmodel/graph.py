@@ -1,0 +1,106 @@
+"""What a SavedModel's files say without its code: signatures and provenance.
+
+Format: https://www.tensorflow.org/guide/saved_model
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from google.protobuf import text_format
+from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf import saved_model_pb2
+
+from stages.core.errors import InputError
+from stages.core.files import read_json
+
+SIGNATURE = "serving_default"
+TAG = "serve"
+BINARY, TEXT = "saved_model.pb", "saved_model.pbtxt"
+FINGERPRINT = "fingerprint.pb"
+PROVENANCE = Path("assets.extra/provenance.json")
+
+
+def read_graph(path: Path) -> Any:
+    """The `SavedModel` message of a folder, from either form.
+
+    Raises:
+        InputError: if there is none, or it is damaged.
+    """
+    binary, text = path / BINARY, path / TEXT
+    try:
+        if binary.exists():
+            message = saved_model_pb2.SavedModel.FromString(binary.read_bytes())
+        elif text.exists():
+            message = text_format.Parse(text.read_text(encoding="utf-8"), saved_model_pb2.SavedModel())
+        else:
+            raise InputError(f"{path}: expected a SavedModel, found neither {BINARY} nor {TEXT}")
+    except (DecodeError, text_format.ParseError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: damaged SavedModel: {' '.join(str(error).split())}") from None
+    if not any(TAG in graph.meta_info_def.tags for graph in message.meta_graphs):
+        raise InputError(f"{path}: damaged SavedModel: no graph with the tag {TAG}")
+    return message
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One input or output of a signature."""
+
+    key: str
+    tensor: str
+    dtype: tf.DType
+    shape: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A signature's inputs and outputs, each by its key, in the keys' order."""
+
+    name: str
+    method: str
+    inputs: dict[str, Tensor]
+    outputs: dict[str, Tensor]
+
+
+def _tensors(infos: Mapping[str, Any]) -> dict[str, Tensor]:
+    def shape(info: Any) -> tuple[int | None, ...]:
+        return tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim)
+
+    return {k: Tensor(k, infos[k].name, tf.as_dtype(infos[k].dtype), shape(infos[k])) for k in sorted(infos)}
+
+
+def read_signatures(path: Path) -> dict[str, Signature]:
+    """The signatures of a SavedModel's `serve` graph, by name; TensorFlow's own initialiser is left out.
+
+    Raises:
+        InputError: as `read_graph`.
+    """
+    graph = next(g for g in read_graph(path).meta_graphs if TAG in g.meta_info_def.tags)
+    return {
+        name: Signature(name, found.method_name, _tensors(found.inputs), _tensors(found.outputs))
+        for name, found in sorted(graph.signature_def.items())
+        if not name.startswith("__")
+    }
+
+
+def serving_signature(path: Path) -> Signature:
+    """The signature `serving_default` of a SavedModel.
+
+    Raises:
+        InputError: as `read_graph`, or if the model has no such signature.
+    """
+    signatures = read_signatures(path)
+    if SIGNATURE not in signatures:
+        raise InputError(f"{path}: expected the signature {SIGNATURE}, found {', '.join(signatures) or 'none'}")
+    return signatures[SIGNATURE]
+
+
+def read_provenance(path: Path) -> Any:
+    """The provenance that ships with a SavedModel.
+
+    Raises:
+        InputError: if it is missing or no JSON.
+    """
+    return read_json(path / PROVENANCE)

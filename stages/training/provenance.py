@@ -1,0 +1,56 @@
+"""What a trained model's bytes depend on: the record that ships with it, and the name of its checkpoints."""
+
+import os
+import platform
+import sys
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from stages.core.files import digest
+from stages.core.params import StageParams
+
+PACKAGES = ("gymnasium", "h5py", "keras", "numpy", "pandas", "tensorflow")
+"""Libraries whose version can change a trained model's bytes."""
+
+
+def _version(package: str) -> str:
+    for name in (package, f"{package}-cpu"):
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    raise metadata.PackageNotFoundError(package)
+
+
+def _code() -> dict[str, str]:
+    """Digest of every file of this project that the process has imported."""
+    root = Path(__file__).parents[2]
+    stages = [module for name, module in sys.modules.items() if name.split(".")[0] in {"stages", "__main__"}]
+    files = {Path(file).resolve() for module in stages if (file := getattr(module, "__file__", None))}
+    return {str(p.relative_to(root)): digest(p) for p in sorted(files) if p.is_relative_to(root / "stages")}
+
+
+def describe(params: StageParams, inputs: Iterable[Path] = (), device: str = "CPU") -> dict[str, Any]:
+    """All that a training run's result depends on, as JSON values: no time, host or path outside the project.
+
+    Args:
+        params: the stage's parameters.
+        inputs: the files and folders that the stage reads.
+        device: the kind of device that it runs on.
+
+    Returns:
+        `parameters`, `inputs` and `code` (SHA-256 by path), `packages` (version by name), `settings`.
+    """
+    return {
+        "parameters": params.as_dict(),
+        "inputs": {path.as_posix(): digest(path) for path in inputs},
+        "code": _code(),
+        "packages": {package: _version(package) for package in PACKAGES},
+        "settings": {
+            "device": device,
+            "instruction_set": f"{platform.machine()} {os.environ['ONEDNN_MAX_CPU_ISA']}",
+            "onednn": os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1",
+        },
+    }

@@ -1,0 +1,188 @@
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from stages.cartpole import model
+from stages.cartpole.dqn.agent import Exploration, Learner, Policy, environments
+from stages.cartpole.dqn.replay import transition
+from stages.cartpole.params import Exploration, Train, TrainParams
+from stages.core.errors import InputError
+from tests.conftest import ROOT
+
+TRAIN = load(ROOT / "params.yaml").cartpole.train
+CONFIG = {
+    "observations": 3,
+    "actions": 2,
+    "hidden_units": [5, 4],
+    "dueling": False,
+    "observation_scale": [1.0, 2.0, 0.5],
+    "head_scale": 0.1,
+}
+
+
+def trained(**changes: Any) -> Train:
+    return Train(**{**TRAIN.model_dump(), "updates": 3, "batch_size": 4, "targets": None, **changes})
+
+
+def batches(updates: int, size: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Transitions [updates, size] and their weights."""
+
+    def draw(*more: int) -> np.ndarray:
+        return random.normal(size=(updates, size, *more)).astype(np.float32)
+
+    given = np.zeros((updates, size), transition(3))
+    given["observation"], given["return"], given["next"] = draw(3), draw(), draw(3)
+    given["action"] = random.integers(0, 2, (updates, size))
+    given["discount"] = random.choice([0.0, 0.9], (updates, size))
+    return given, np.abs(draw())
+
+
+def network(dueling: bool = False) -> keras.Model:
+    """The Keras form for observations that are scaled already."""
+    return model.build({**CONFIG, "dueling": dueling, "observation_scale": [1.0]})
+
+
+def weights(flat: np.ndarray, config: dict[str, Any]) -> list[np.ndarray]:
+    return model.split(flat, config)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({}, id="double"),
+        pytest.param({"double": False}, id="one network picks and values"),
+        pytest.param({"targets": [-0.5, 0.5]}, id="clipped"),
+        pytest.param({"target": {"kind": "soft", "every": 1, "rate": 0.3}}, id="soft target"),
+        pytest.param({"dueling": True}, id="dueling"),
+        pytest.param({"xla": True}, id="XLA"),
+    ],
+)
+def test_the_compiled_learner_does_what_keras_does(changes: dict[str, Any]) -> None:
+    config = {**CONFIG, "dueling": changes.pop("dueling", False)}
+    train = trained(**{"target": {"kind": "hard", "every": 2, "rate": 0.1}, **changes})
+    random = np.random.default_rng(0)
+    learner = Learner(config, train, random)
+    online, target = network(config["dueling"]), network(config["dueling"])
+    for net in (online, target):
+        net.set_weights(weights(learner.online, config))
+    adam = keras.optimizers.Adam(train.learning_rate, epsilon=1e-8)
+    given, importance = batches(train.updates, train.batch_size, random)
+    expected = []
+    for count, (batch, weight) in enumerate(zip(given, importance, strict=True), 1):
+        worth = target(batch["next"])
+        best = tf.argmax(online(batch["next"]) if train.double else worth, axis=1)
+        aim = batch["return"] + batch["discount"] * tf.gather(worth, best, batch_dims=1)
+        if train.targets:
+            aim = tf.clip_by_value(aim, *train.targets)
+        with tf.GradientTape() as tape:
+            error = aim - tf.gather(online(batch["observation"]), batch["action"].astype(int), batch_dims=1)
+            loss = tf.reduce_mean(weight * error**2)
+        adam.apply(tape.gradient(loss, online.trainable_variables), online.trainable_variables)
+        if train.target.kind == "soft":
+            pairs = zip(target.get_weights(), online.get_weights(), strict=True)
+            target.set_weights([old + train.target.rate * (new - old) for old, new in pairs])
+        elif count % train.target.every == 0:
+            target.set_weights(online.get_weights())
+        expected.append(error.numpy())
+
+    errors = learner.learn(given, importance)
+
+    assert np.allclose(errors, expected, atol=1e-5)
+    assert learner.updates == train.updates
+    for net, flat in ((online, learner.online), (target, learner.target)):
+        for ours, theirs in zip(weights(flat, config), net.get_weights(), strict=True):
+            assert np.allclose(ours, theirs, atol=1e-5)
+
+
+def test_the_learner_finds_the_action_that_is_worth_more() -> None:
+    train = trained(updates=200, batch_size=32, learning_rate=0.01)
+    learner, random = Learner(CONFIG, train, np.random.default_rng(0)), np.random.default_rng(1)
+    given, weight = batches(train.updates, train.batch_size, random)
+    given["return"] = (given["observation"][..., 0] > 0) == (given["action"] == 1)
+    given["discount"] = 0
+    learner.learn(given, np.ones_like(weight))
+    policy = Policy(CONFIG)
+    policy.set(learner.online)
+    fresh = np.asarray(random.normal(size=(1000, 3)), np.float32)
+    assert np.mean(policy(fresh) == (fresh[:, 0] > 0)) > 0.95
+
+
+@pytest.mark.parametrize("dueling", [False, True])
+def test_saved_weights_make_the_same_network_in_keras(dueling: bool, tmp_path: Path) -> None:
+    config = {**CONFIG, "dueling": dueling}
+    random = np.random.default_rng(0)
+    flat = random.normal(size=model.initial(config, random).shape).astype(np.float32)
+    path = tmp_path / "model.weights.h5"
+    model.save(flat, config, path)
+    built = model.build(config)
+    built.load_weights(path)
+    for ours, theirs in zip(weights(flat, config), built.get_weights(), strict=True):
+        assert (ours == theirs).all()
+    observation = random.normal(size=(100, 3)).astype(np.float32)
+    policy = Policy(config)
+    policy.set(flat)
+    best = np.argmax(built(observation), axis=1)
+    scaled = np.asarray(observation / np.array([1, 2, 0.5]), np.float32)
+    assert (policy(scaled) == best).all()
+
+
+def test_dueling_values_differ_from_their_mean_by_the_advantages() -> None:
+    built = network(dueling=True)
+    head = built.get_weights()[-1]
+    assert head.shape == (3,)
+    built.set_weights([0 * w for w in built.get_weights()[:-1]] + [np.array([5, 1, 3], np.float32)])
+    assert np.allclose(built(np.zeros((1, 3), np.float32)), [[4, 6]])
+
+
+def test_first_weights_are_small_in_the_head() -> None:
+    config = {**CONFIG, "hidden_units": [256, 256]}
+    _, _, hidden, bias, head, _ = weights(model.initial(config, np.random.default_rng(0)), config)
+    limit = np.sqrt(6 / 256)
+    assert limit * 0.99 < np.abs(hidden).max() <= limit
+    assert limit * 0.09 < np.abs(head).max() <= limit * 0.1
+    assert (bias == 0).all()
+
+
+def test_exploration_falls_to_its_end() -> None:
+    exploration = Exploration(Exploration(start=1.0, end=0.2, steps=100, hold=1.0), 4, 2)
+    assert [exploration.share(step) for step in (0, 50, 100, 500)] == pytest.approx([1, 0.6, 0.2, 0.2])
+
+
+@pytest.mark.parametrize("hold", [1.0, 5.0])
+def test_random_actions_are_held(hold: float) -> None:
+    random, envs = np.random.default_rng(0), 2000
+    exploration = Exploration(Exploration(start=0.05, end=0.05, steps=1, hold=hold), envs, 1000)
+    taken = np.stack([exploration.replace(np.full(envs, -1), 9, random) for _ in range(40)])
+    explored = taken >= 0
+    assert explored[0].mean() == pytest.approx(0.05, abs=0.02)
+    same = (taken[1:] == taken[:-1]) & explored[1:]
+    assert same.sum() / explored[1:].sum() == pytest.approx(1 - 1 / hold, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Nothing-v0", ["'Nothing-v0'"]),
+        ("Pendulum-v1", ["Pendulum-v1", "expected Discrete actions", "found Box"]),
+        ("Blackjack-v1", ["Blackjack-v1", "expected a flat Box of observations", "found Tuple"]),
+        ("FrozenLake-v1", ["FrozenLake-v1", "expected a flat Box of observations", "found Discrete(16)"]),
+    ],
+)
+def test_an_environment_that_a_dqn_cannot_play_is_refused(name: str, words: list[str]) -> None:
+    with pytest.raises(InputError) as refused:
+        environments(name, 2)
+    message = str(refused.value)
+    assert message.startswith("cartpole.train.env: ")
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_vectorised_code_is_used_where_there_is_some() -> None:
+    assert type(environments("CartPole-v1", 2)).__name__ == "CartPoleVectorEnv"
+    assert isinstance(environments("Acrobot-v1", 2), gym.vector.SyncVectorEnv)

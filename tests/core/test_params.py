@@ -1,0 +1,85 @@
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.core.errors import InputError
+from stages.core.params import READERS, Params, TrainMnist, load
+from tests.conftest import ROOT
+
+
+def test_the_projects_parameters_are_valid() -> None:
+    for reader in READERS.values():
+        reader.read(ROOT / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        pytest.param({"mnist.train.stepz": 3}, "mnist.train.stepz: unknown key; allowed here: batch_size", id="typo"),
+        pytest.param({"seed": "a"}, "seed: 'a': input should be a valid integer", id="text for a number"),
+        pytest.param({"seed": 1.5}, "seed: 1.5: input should be a valid integer", id="fraction for a count"),
+        pytest.param(
+            {"runtime.threads": 0},
+            "runtime.threads: 0: input should be greater than or equal to 1",
+            id="range",
+        ),
+        pytest.param({"mnist.fetch.source": "ftp"}, "mnist.fetch.source: 'ftp': input should be 'auto'", id="choice"),
+        pytest.param({"mnist.export.input_name": "a b"}, "mnist.export.input_name: 'a b'", id="name"),
+        pytest.param({"export": 3}, "export: 3: input should be", id="number for a section"),
+        pytest.param(
+            {"babyweight.train.network.buckets.mother_age": [30, 20]},
+            "babyweight.train.network.buckets: ",
+            id="boundaries out of order",
+        ),
+        pytest.param(
+            {"babyweight.prepare.test_share": 0.95},
+            "validation_share + test_share must be below 1",
+            id="shares",
+        ),
+    ],
+)
+def test_a_bad_key_is_named_with_its_value_and_what_is_allowed(
+    params_file: Callable[..., Path], changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError) as error:
+        load(params_file(changes))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_every_wrong_key_is_named_at_once(params_file: Callable[..., Path]) -> None:
+    with pytest.raises(InputError) as error:
+        load(params_file({"seed": -1, "mnist.fetch.timeout": 0}))
+    assert "seed: -1" in str(error.value)
+    assert "mnist.fetch.timeout: 0" in str(error.value)
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("seed: 1\n")
+    with pytest.raises(InputError, match=r"p\.yaml: runtime: missing; babyweight: missing"):
+        load(tmp_path / "p.yaml")
+
+
+@pytest.mark.parametrize("text", ["a: [", "just words", "\x00"])
+def test_what_is_no_yaml_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "p.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"p\.yaml: expected"):
+        load(tmp_path / "p.yaml")
+
+
+def test_a_reader_gives_its_keys_alone() -> None:
+    params = TrainMnist.read(ROOT / "params.yaml")
+    assert set(params.as_dict()) == {"seed", "runtime", "mnist.train.augment", "mnist.model", "mnist.train"}
+    assert not hasattr(params, "source")
+
+
+def test_the_committed_json_schema_is_what_the_model_generates(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "stages.core.params", tmp_path / "s.json"], cwd=ROOT, check=True)
+    assert (tmp_path / "s.json").read_text() == (ROOT / "params.schema.json").read_text()
+    assert "# yaml-language-server: $schema=params.schema.json" in (ROOT / "params.yaml").read_text()
+    assert set(json.loads((tmp_path / "s.json").read_text())["properties"]) == set(Params.model_fields)

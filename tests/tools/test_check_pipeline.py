@@ -1,0 +1,81 @@
+"""The lint finds what it is for, in a scratch clone with one thing wrong."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import clone
+from tools import check_pipeline as lint
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(lint, "ROOT", clone(tmp_path))
+    return tmp_path
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def findings(root: Path) -> list[str]:
+    text = (root / "params.yaml").read_text()
+    values = yaml.safe_load(text)
+    return [*lint.check_stages(values), *lint.check_params(text, values)]
+
+
+def test_the_project_is_clean(root: Path) -> None:
+    assert findings(root) == []
+
+
+def test_a_missing_and_a_needless_module_are_named(root: Path) -> None:
+    replace(root / "stages" / "mnist" / "evaluate.py", "from stages import runtime\n", "")
+    replace(
+        root / "stages" / "mnist" / "evaluate.py",
+        "import argparse\n",
+        "import argparse\nimport stages.savedmodel.requests\n",
+    )
+    assert findings(root) == [
+        "dvc.yaml: evaluate@mnist: deps: missing stages/shared/request.py",
+        "dvc.yaml: evaluate@mnist: deps: names stages/shared/runtime.py, which it does not use",
+    ]
+
+
+def test_an_import_of_an_import_counts(root: Path) -> None:
+    (root / "stages" / "shared" / "other.py").write_text("")
+    idx = root / "stages" / "mnist" / "source" / "idx.py"
+    replace(idx, "import struct\n", "import struct\nfrom stages.shared import other\n")
+    assert findings(root) == ["dvc.yaml: prepare@mnist: deps: missing stages/shared/other.py"]
+
+
+def test_a_needless_module_in_a_folder_is_named(root: Path) -> None:
+    (root / "stages" / "mnist" / "source" / "other.py").write_text("")
+    assert findings(root) == [
+        "dvc.yaml: prepare@mnist: deps: names stages/mnist/source/other.py, which it does not use"
+    ]
+
+
+def test_a_stage_that_imports_a_stage_is_named(root: Path) -> None:
+    replace(root / "stages" / "report.py", "import argparse\n", "import argparse\nimport stages.inspect_model\n")
+    assert "stages.report: imports the stage stages/inspect_model.py" in findings(root)
+
+
+def test_a_missing_and_a_needless_parameter_are_named(root: Path) -> None:
+    replace(root / "dvc.yaml", "        - predict\n", "        - export\n")
+    found = findings(root)
+    assert "dvc.yaml: predict@mnist: params: missing predict.tolerance" in found
+    assert "dvc.yaml: predict@mnist: params: names export.as_text, which it does not use" in found
+
+
+def test_a_stage_without_a_sentence_is_named(root: Path) -> None:
+    replace(root / "dvc.yaml", "    desc: Put what", "    meta: Put what")
+    assert "dvc.yaml: report: has no desc" in findings(root)
+
+
+def test_a_key_without_a_comment_is_named(root: Path) -> None:
+    line = next(n for n, text in enumerate((root / "params.yaml").read_text().splitlines(), 1) if "seed: 2017" in text)
+    replace(root / "params.yaml", "seed: 2017  #", "seed: 2017 #")
+    assert [text.split(": has")[0] for text in findings(root)] == [f"params.yaml: line {line}"]

@@ -1,0 +1,56 @@
+import shlex
+import shutil
+from pathlib import Path
+
+import gymnasium as gym
+import pytest
+import yaml
+from dvc.utils.hydra import apply_overrides
+
+from stages.cartpole.train import Training
+from stages.core.errors import InputError
+from stages.core.params import Params, TrainParams
+from tests.conftest import ROOT, assert_refused, run_stage
+from tools.param_overrides import override, read
+
+SETS = sorted((ROOT / "params").glob("*.yaml"))
+DEFAULTS = yaml.safe_load((ROOT / "params.yaml").read_text())
+
+
+@pytest.mark.parametrize("path", SETS, ids=lambda path: path.stem)
+def test_a_shipped_set_fits_the_schema_and_its_environment(path: Path, tmp_path: Path) -> None:
+    changes = read(path)
+    params = Params.model_validate(override(DEFAULTS, changes)).cartpole
+    assert params.train.env == path.stem
+    size = gym.spec(params.train.env).make().observation_space.shape[0]
+    assert max(params.evaluate.plane.x, params.evaluate.plane.y) < size
+    unchanged = [key for key, value in changes.items() if override(DEFAULTS, {key: value}) == DEFAULTS]
+    assert not unchanged, "keys that the defaults have already"
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(override(DEFAULTS, changes)))
+    training = Training(TrainParams.read(tmp_path / "params.yaml"))
+    training.round()
+    assert training.steps > 200
+
+
+@pytest.mark.parametrize("path", SETS, ids=lambda path: path.stem)
+def test_dvc_takes_a_set_as_it_is_printed(path: Path, tmp_path: Path) -> None:
+    done = run_stage("tools.param_overrides", path)
+    assert done.returncode == 0, done.stderr
+    arguments = [word.removeprefix("--set-param=") for word in shlex.split(done.stdout)]
+    scratch = tmp_path / "params.yaml"
+    shutil.copy(ROOT / "params.yaml", scratch)
+    apply_overrides(scratch, arguments)
+    assert yaml.safe_load(scratch.read_text()) == override(DEFAULTS, read(path))
+
+
+def test_an_unknown_key_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^cartpole\.train\.n_steps: unknown key$"):
+        override(DEFAULTS, {"cartpole.train.n_steps": 3})
+    with pytest.raises(InputError, match=r"^seed\.of: unknown key$"):
+        override(DEFAULTS, {"seed.of": 3})
+
+
+def test_a_missing_or_empty_set_is_refused(tmp_path: Path) -> None:
+    assert_refused(run_stage("tools.param_overrides", tmp_path / "none.yaml"), "none.yaml: no such file")
+    (tmp_path / "empty.yaml").write_text("")
+    assert_refused(run_stage("tools.param_overrides", tmp_path / "empty.yaml"), "expected sections of parameters")

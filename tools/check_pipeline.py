@@ -1,0 +1,155 @@
+"""Hold `dvc.yaml`, `params.yaml` and the code together.
+
+- a stage's `deps` name its script and every local module that this imports, directly or not, and no other,
+  by itself or by a folder;
+- a stage's `params` name exactly the keys that its reader binds;
+- every key of `params.yaml` has a reader, a type and a comment.
+"""
+
+import ast
+import importlib
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from dvc.repo import Repo
+
+from stages import check_params as check_params_stage
+from stages.core.params import StageParams
+
+ROOT = Path(__file__).parents[1]
+PLAIN_YAML_LEAF = re.compile(r"^\s*[\w-]+:\s+\S")
+
+
+def module_file(module: str) -> Path | None:
+    """File of a local module or package, relative to the root."""
+    base = Path(*module.split("."))
+    return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if (ROOT / p).is_file()), None)
+
+
+def workloads() -> list[str]:
+    """Names of the folders of `stages` that have a schema."""
+    return sorted(path.parent.name for path in (ROOT / "stages").glob("*/params.py") if path.parent.name != "core")
+
+
+def imported(tree: ast.AST, workload: str) -> Iterator[str]:
+    """Names of the modules that a file imports. An f-string's blank is the workload, or each one if there is none."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "importlib.import_module":
+            parts = node.args[0].values if isinstance(node.args[0], ast.JoinedStr) else [node.args[0]]
+            for name in [workload] if workload else workloads():
+                yield "".join(str(p.value) if isinstance(p, ast.Constant) else name for p in parts)
+
+
+def closure(module: str, workload: str) -> set[str]:
+    """Files of a module and of all local modules that it imports, directly or not, with their packages."""
+    found: set[Path] = set()
+    todo = [module]
+    while todo:
+        name = todo.pop()
+        file = module_file(name)
+        if file is None or file in found:
+            continue
+        found.add(file)
+        todo.extend(imported(ast.parse((ROOT / file).read_text()), workload))
+        if "." in name:
+            todo.append(name.rpartition(".")[0])
+    return {file.as_posix() for file in found if (ROOT / file).stat().st_size}  # an empty file never changes
+
+
+def modules(path: str) -> set[str]:
+    """A dependency's files of Python: itself, or those in a folder of code."""
+    inside = (ROOT / path).rglob("*.py") if (ROOT / path).is_dir() else []
+    return {path} if path.endswith(".py") else {file.relative_to(ROOT).as_posix() for file in inside}
+
+
+def leaves(values: Any, path: str = "") -> set[str]:
+    """Full paths of the keys below a value."""
+    if not isinstance(values, dict):
+        return {path}
+    return {leaf for key, value in values.items() for leaf in leaves(value, f"{path}.{key}" if path else key)}
+
+
+def select(values: Any, keys: set[str]) -> set[str]:
+    """The leaves that keys or sections stand for."""
+    everything = leaves(values)
+    return {leaf for leaf in everything for key in keys if leaf == key or leaf.startswith(f"{key}.")}
+
+
+def differences(what: str, named: set[str], needed: set[str]) -> Iterator[str]:
+    """Say what is missing and what is too much."""
+    yield from (f"{what}: missing {name}" for name in sorted(needed - named))
+    yield from (f"{what}: names {name}, which it does not use" for name in sorted(named - needed))
+
+
+def stage_params(stage: str) -> type[StageParams] | None:
+    """The class of the parameters that a stage reads, by the stage's name: `TrainParams` for `train@mnist`."""
+    verb, _, workload = stage.replace("-", "@").partition("@")
+    for module in (f"stages.{workload}.params", "stages.core.params"):
+        if workload and (found := getattr(importlib.import_module(module), f"{verb.title()}Params", None)):
+            return found  # type: ignore[no-any-return]
+    return None
+
+
+def check_stages(values: Any) -> Iterator[str]:
+    """Compare each stage of `dvc.yaml` with its script's imports and the keys that it reads."""
+    stages = {stage.name: stage for stage in Repo(str(ROOT)).index.stages}
+    scripts = {name: stage.cmd.split()[2] for name, stage in stages.items()}
+    for name, stage in stages.items():
+        if not stage.desc:
+            yield f"dvc.yaml: {name}: has no desc"
+        needed = closure(scripts[name], name.replace("-", "@").partition("@")[2])
+        plain = {dep.def_path for dep in stage.deps if not hasattr(dep, "params")}
+        yield from check_deps(name, plain, needed)
+        others = {str(module_file(script)) for script in scripts.values() if script != scripts[name]}
+        yield from (f"{scripts[name]}: imports the stage {other}" for other in sorted(needed & others))
+        keys = {key for dep in stage.deps if hasattr(dep, "params") for key in dep.params}
+        schema = stage_params(name)
+        read = set(schema.keys().values()) if schema else set()
+        yield from differences(f"dvc.yaml: {name}: params", select(values, keys), select(values, read))
+
+
+def check_deps(name: str, deps: set[str], needed: set[str]) -> Iterator[str]:
+    """Compare the code among a stage's dependencies with the modules that it needs: each by itself or in a folder."""
+    covered = {path: modules(path) for path in deps}
+    yield from (
+        f"dvc.yaml: {name}: deps: missing {module}" for module in sorted(needed - set().union(*covered.values()))
+    )
+    yield from (
+        f"dvc.yaml: {name}: deps: names {path}, which it does not use"
+        for path in sorted(deps)
+        if covered[path] and not covered[path] & needed
+    )
+
+
+def check_params(text: str, values: Any) -> Iterator[str]:
+    """Every key is read by a stage, known to the schema and explained."""
+    stages = [stage.name for stage in Repo(str(ROOT)).index.stages]
+    schemas = [found for stage in stages if (found := stage_params(stage))]
+    read = select(values, {key for schema in schemas for key in schema.keys().values()})
+    yield from (f"params.yaml: {key}: nothing reads it" for key in sorted(leaves(values) - read))
+    check_params_stage.schema().model_validate(values)
+    for number, line in enumerate(text.splitlines(), 1):
+        if PLAIN_YAML_LEAF.match(line) and "  # " not in line:
+            yield f"params.yaml: line {number}: has no comment: {line.strip()}"
+
+
+def main() -> None:
+    """Print what disagrees; exit with code 1 if anything does."""
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    values = yaml.safe_load(text)
+    wrong = [*check_stages(values), *check_params(text, values)]
+    print("\n".join(wrong) or "dvc.yaml, params.yaml and the code agree")
+    sys.exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()

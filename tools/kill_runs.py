@@ -1,0 +1,118 @@
+"""Kill training runs at random moments and compare what they end in with a run that was never killed.
+
+Each trial starts a real `dvc repro` of one training stage in a scratch clone, kills it (DVC alone, or with all
+that it started) at a moment of its kind, runs it again to the end, and compares the digests of its outputs.
+`make soak` runs 20 trials a workload.
+"""
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from stages.core.files import digest, remove
+from tests.conftest import clone
+from tests.pipeline.scratch import change, dvc, prepare_small
+
+WORKLOADS = ("babyweight", "mnist", "cartpole")
+OFTEN = {"babyweight.train.checkpoint_every": 40, "mnist.train.steps": 300, "mnist.train.checkpoint_every": 10}
+OFTEN |= {"cartpole.train.checkpoint_every": 256}
+
+
+def outputs(folder: Path, workload: str) -> list[Path]:
+    """A training stage's outputs."""
+    return [folder / "weights" / workload, *(folder / "results" / workload / n for n in ("train.json", "curve.csv"))]
+
+
+def digests(folder: Path, workload: str) -> list[str]:
+    """Their digests; empty for one that is missing."""
+    return [digest(path) if path.exists() else "" for path in outputs(folder, workload)]
+
+
+def start(folder: Path, workload: str) -> "subprocess.Popen[bytes]":
+    """Start the stage under DVC, in a process group of its own."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    command = ["dvc", "repro", "--single-item", "--force", "--no-run-cache", f"train@{workload}"]
+    log = (folder / "soak.log").open("ab")
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+
+
+def moments(folder: Path, workload: str, usual: float) -> dict[str, Callable[[float], bool]]:
+    """Kinds of moments: whether one has come, given the seconds since the start."""
+    deadline = random.uniform(0.3, usual)
+    saving = folder / "weights" / workload
+    return {
+        "at random": lambda elapsed: elapsed > deadline,
+        "writing a checkpoint": lambda _: any((folder / ".checkpoints").glob(f"{workload}-*/.*.tmp")),
+        "writing weights": lambda _: (saving.parent / f".{workload}.tmp").exists(),
+        "DVC saving outputs": lambda _: (folder / "results" / workload / "train.json").exists(),
+    }
+
+
+def kill(folder: Path, workload: str, kind: str, usual: float, group: bool) -> str:
+    """Start the stage and kill it when its moment comes; say what happened."""
+    for path in outputs(folder, workload):
+        remove(path)
+    process = start(folder, workload)
+    come = moments(folder, workload, usual)[kind]
+    began = time.monotonic()
+    while process.poll() is None and not come(time.monotonic() - began):
+        time.sleep(0.0005)
+    if process.poll() is not None:
+        return "was over before"
+    if group:
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.wait()
+    return f"killed {kind}{'' if group else ', DVC alone'}"
+
+
+def main() -> None:
+    """Print a line a trial, then the counts; exit with code 1 if a byte differed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=20, help="trials a workload")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--workloads", nargs="+", default=WORKLOADS, choices=WORKLOADS)
+    args = parser.parse_args()
+    random.seed(args.seed)
+    wrong, happened = 0, Counter[str]()
+    with tempfile.TemporaryDirectory() as name:
+        folder = prepare_small(clone(Path(name)))
+        for key, value in OFTEN.items():
+            change(folder, key, value)
+        for workload in args.workloads:
+            dvc(folder, "repro", f"train@{workload}")
+            expected = digests(folder, workload)
+            began = time.monotonic()
+            start(folder, workload).wait()
+            usual = time.monotonic() - began
+            assert digests(folder, workload) == expected, f"two runs of {workload} differ"
+            kinds = list(moments(folder, workload, usual))
+            for trial in range(args.trials):
+                kind = kinds[trial % len(kinds)] if trial % 2 else "at random"
+                times = 2 if trial % 5 == 0 else 1
+                story = [kill(folder, workload, kind, usual, group=trial % 4 != 2) for _ in range(times)]
+                start(folder, workload).wait()
+                same = digests(folder, workload) == expected
+                if not same:
+                    print((folder / "soak.log").read_text()[-2000:])
+                wrong += not same
+                happened.update(story)
+                print(
+                    f"{workload} {trial + 1}: {', '.join(story)}: {'same bytes' if same else 'DIFFERENT'}", flush=True
+                )
+    print("; ".join(f"{count} {what}" for what, count in happened.most_common()))
+    print(f"{args.trials * len(args.workloads) - wrong} of {args.trials * len(args.workloads)} ended in the same bytes")
+    sys.exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Parameter sets that differ from `params.yaml` in some keys, for `dvc exp run` and for scripts.
+
+python -m tools.param_overrides params/Acrobot-v1.yaml | xargs dvc exp run
+"""
+
+import argparse
+import copy
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stages.core.errors import InputError, run
+
+
+def flatten(overlay: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Each value of nested sections with its full path."""
+    for key, value in overlay.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Full paths and values of a file's keys.
+
+    Raises:
+        InputError: if the file is missing or holds no sections.
+    """
+    try:
+        overlay = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    if not isinstance(overlay, Mapping):
+        raise InputError(f"{path}: expected sections of parameters, found {overlay!r}")
+    return dict(flatten(overlay))
+
+
+def override(params: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters with the keys of `changes`, given by their full paths, replaced.
+
+    Raises:
+        InputError: if there is no such key.
+    """
+    changed = copy.deepcopy(dict(params))
+    for path, value in changes.items():
+        *sections, last = path.split(".")
+        section: Any = changed
+        for name in sections:
+            section = section.get(name) if isinstance(section, dict) else None
+        if not isinstance(section, dict) or last not in section:
+            raise InputError(f"{path}: unknown key")
+        section[last] = value
+    return changed
+
+
+def main() -> None:
+    """Print a file's keys as arguments of `dvc exp run`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("overlay", type=Path, help="YAML file with the keys that differ")
+    for key, value in read(parser.parse_args().overlay).items():
+        # JSON's quotes are for DVC, the shell's for xargs.
+        print(shlex.quote(f"--set-param={key}={json.dumps(value)}"))
+
+
+if __name__ == "__main__":
+    run(main)
