@@ -6,7 +6,6 @@ Writes `ablation.csv` and `ablation.md`. A single change is also a DVC experimen
 """
 
 import argparse
-import dataclasses
 import json
 import statistics
 import tempfile
@@ -96,7 +95,7 @@ def main() -> None:
     for variant, changes in VARIANTS.items():
         params = reader(base | changes)
         for seed in range(args.seeds):
-            rows.append({"variant": variant, **play(dataclasses.replace(params, seed=seed))})
+            rows.append({"variant": variant, **play(params.model_copy(update={"seed": seed}))})
         print(json.dumps(rows[-args.seeds :]), flush=True)
     write_table(args.results / "ablation.csv", rows, COLUMNS)
     write_text(args.results / "ablation.md", table(rows, base["cartpole.train.env"]))

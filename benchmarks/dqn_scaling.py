@@ -4,7 +4,6 @@ Writes `dqn_scaling.md`.
 """
 
 import argparse
-import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +27,7 @@ def training(params: TrainParams, buffer: int, prioritised: bool) -> Training:
     """A run whose memory is full, of made-up transitions."""
     drawn = params.train.prioritised.model_copy(update={"enabled": prioritised})
     train = params.train.model_copy(update={"buffer": buffer, "prioritised": drawn})
-    run = Training(dataclasses.replace(params, train=train))
+    run = Training(params.model_copy(update={"train": train}))
     run.learner.compile()
     random = np.random.default_rng(0)
     transitions = np.zeros(buffer, run.replay.transitions.dtype)
@@ -73,7 +72,7 @@ def environments(params: TrainParams) -> list[str]:
     ]
     for envs in ENVIRONMENTS:
         train = params.train.model_copy(update={"envs": envs, "buffer": 2**16})
-        run = Training(dataclasses.replace(params, train=train))
+        run = Training(params.model_copy(update={"train": train}))
         each = seconds(run._step, CALLS)
         lines.append(f"| {envs:,} | {envs / each:,.0f} | {each * 1e6:,.0f} |")
     return lines

@@ -25,8 +25,8 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 from benchmarks.environments import processor, python_with
+from serving.settings import read_settings
 from stages.core.files import write_text
-from stages.core.params import Serving
 
 ROOT = Path(__file__).parents[1]
 PORT = 8599
@@ -137,7 +137,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results")
     args = parser.parse_args()
-    threads = Serving.read(Path("params.yaml")).runtime.threads
+    threads = read_settings().threads
     instances = json.loads(REQUEST.read_text())["instances"]
     rounds: dict[str, list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as name:

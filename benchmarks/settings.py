@@ -45,7 +45,7 @@ def trial(setting: dict[str, Any], steps: int) -> dict[str, Any]:
         tf.config.experimental.enable_op_determinism = lambda: None
     threads = setting.get("threads", params.runtime.threads)
     runtime.configure(Runtime(threads=threads), params.seed, params.train.micro_batches)
-    learner = Learner(Path("data/mnist"), params.model.model_dump(), params.augment, params.seed)
+    learner = Learner(Path("data/mnist"), params.train.network.model_dump(), params.train.augment, params.seed)
     never = {"evaluate_every": 10**9, "checkpoint_every": 10**9}
     schedule = params.train.model_copy(update={"steps": steps, **never})
     run = trainer.Run(learner, schedule, params.seed, len(learner.labels))

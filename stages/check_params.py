@@ -34,6 +34,15 @@ def schema() -> type[Section]:
     )
 
 
+def check(path: Path) -> None:
+    """Check a whole parameter file.
+
+    Raises:
+        InputError: if the file is missing, or a key is unknown, missing, of the wrong type or out of range.
+    """
+    validate(schema(), load(path), path)
+
+
 def main() -> None:
     """Write the schema, and a file that says that the parameters were checked."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -42,9 +51,8 @@ def main() -> None:
     add_params(parser)
     args = parser.parse_args()
 
-    params = schema()
-    validate(params, load(args.params), args.params)
-    write_json(args.schema, params.model_json_schema())
+    check(args.params)
+    write_json(args.schema, schema().model_json_schema())
     write_text(args.checked, "All parameters are valid.\n")
 
 

@@ -18,8 +18,9 @@ import tensorflow as tf
 from benchmarks.peers.speed import arguments, examples
 from stages.babyweight.model import build as build_babyweight
 from stages.core.files import read_json
+from stages.core.params import load
 from stages.mnist import model as mnist_model
-from stages.mnist.params import Augment, TrainParams
+from stages.mnist.params import Augment
 from stages.mnist.train import distort
 
 
@@ -72,17 +73,16 @@ def main() -> None:
     """Fit for some steps, print the speed."""
     args = arguments(("arrays", "arrays, 100 steps a call", "tf.data"))
     tf.config.threading.set_intra_op_parallelism_threads(args.threads)
-    params = load(Path("params.yaml"))
     inputs, targets = examples(args.workload)
-    schedule: Any = getattr(params, args.workload).train
-    rate, batch = schedule.learning_rate, args.batch_size or schedule.batch_size
+    train = load(Path("params.yaml"))[args.workload]["train"]
+    rate, batch = train["learning_rate"], args.batch_size or train["batch_size"]
     feed = tf.data.Dataset.from_tensor_slices((inputs, targets)).shuffle(len(targets)).repeat()
     feed = feed.batch(batch, drop_remainder=True)
     if args.workload == "mnist":
         # The project's own layer leaves its running statistics to the project's loop.
         mnist_model.BatchNormalization = keras.layers.BatchNormalization  # type: ignore[misc]
-        network = mnist_model.build(params.mnist.model.model_dump())
-        augment = params.mnist.train.augment
+        network = mnist_model.build(train["network"])
+        augment = Augment(**train["augment"])
         inside = keras.Sequential([keras.Input([784], dtype="uint8"), Distort(augment), network])
         model = inside if args.way.startswith("arrays") else network
         feed = feed.enumerate().map(

@@ -8,8 +8,10 @@ from typing import Any
 from benchmarks.peers.speed import arguments
 from stages import runtime
 from stages.babyweight import train as babyweight
-from stages.core.params import Runtime, TrainBabyweight, TrainMnist
+from stages.babyweight.params import TrainParams as TrainBabyweight
+from stages.core.params import Runtime
 from stages.mnist import train as mnist
+from stages.mnist.params import TrainParams as TrainMnist
 from stages.supervised import trainer
 from stages.supervised.cluster import machines
 
@@ -28,7 +30,7 @@ def main() -> None:
     with machines(args.replicas, schedule.worker_timeout) as where:
         learner: Any
         if args.workload == "mnist":
-            learner = mnist.Learner(data, params.model.model_dump(), params.augment, params.seed)
+            learner = mnist.Learner(data, params.train.network.model_dump(), params.train.augment, params.seed)
             examples = len(learner.labels)
         else:
             learner = babyweight.Learner(data, params)

@@ -13,6 +13,7 @@ import torch  # noqa: E402
 
 from stages import runtime  # noqa: E402
 from stages.cartpole import model, train  # noqa: E402
+from stages.cartpole.dqn import agent  # noqa: E402
 from stages.cartpole.params import Train  # noqa: E402
 
 del sys.modules["tensorflow"]  # PyTorch looks for it
@@ -42,7 +43,7 @@ class Learner:
     def learn(self, transitions: npt.NDArray[np.void], weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Make one update with each batch."""
         errors = []
-        low, high = self.numbers.targets or (-np.inf, np.inf)
+        low, high = self.numbers.target_range or (-np.inf, np.inf)
         parts = [torch.tensor(transitions[name]) for name in transitions.dtype.names or ()]
         for observation, action, reward, discount, after, weight in zip(*parts, torch.from_numpy(weights), strict=True):
             with torch.no_grad():
@@ -54,7 +55,7 @@ class Learner:
             (weight * error**2).mean().backward()
             self.adam.step()
             self.updates += 1
-            if self.updates % self.numbers.target.every == 0:
+            if self.updates % self.numbers.target_network.every == 0:
                 self.valued.load_state_dict(self.network.state_dict())
             errors.append(error.detach())
         self.online = self._flat()

@@ -1,6 +1,5 @@
 """Births encoded by a real Dask cluster of processes on this machine."""
 
-import dataclasses
 import functools
 import json
 import os
@@ -52,11 +51,11 @@ def run(tmp_path: Path, births: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
     params = PrepareParams.read(ROOT / "params.yaml")
 
     def run(scheduler: str | None = None, block_bytes: int = BLOCK, **source: Any) -> tuple[str, str]:
-        chosen = dataclasses.replace(
-            params,
-            source=params.source.model_copy(update={"kind": "csv", "path": str(births), **source}),
-            dask=params.dask.model_copy(update={"scheduler": scheduler}),
-        )
+        changes = {
+            "source": params.prepare.source.model_copy(update={"kind": "csv", "path": str(births), **source}),
+            "dask": params.prepare.dask.model_copy(update={"scheduler": scheduler}),
+        }
+        chosen = params.model_copy(update={"prepare": params.prepare.model_copy(update=changes)})
         folder = tmp_path / str(time.monotonic_ns())
         folder.mkdir()
         whole = csvfiles.read

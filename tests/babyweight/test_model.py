@@ -167,7 +167,7 @@ def test_the_loss_is_the_squared_error_and_hides_categories_only(
     schema = {"features": CONFIG["features"], "spellings": CONFIG["spellings"], "vocabularies": VOCABULARIES}
     (tmp_path / "schema.json").write_text(json.dumps(schema))
 
-    params = TrainBabyweight.read(params_file({"babyweight.train.category_dropout": share}))
+    params = TrainParams.read(params_file({"babyweight.train.category_dropout": share}))
     learner = Learner(tmp_path, params)
     indices, steps = np.array([[3, 8, 49], [0, 49, 8]]), np.array([5, 6])
     seen, weights = learner.examples(indices, steps)

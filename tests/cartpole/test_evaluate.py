@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from stages.cartpole.evaluate import Agent, play
+from stages.cartpole.params import EvaluateParams
 from stages.cartpole.render import animate, write_gif
 from stages.core.files import digest
-from stages.core.params import load
 from tests.conftest import ROOT, assert_refused, run_stage
 
 
@@ -77,7 +77,6 @@ def test_returns_are_those_of_each_episode(exported: Path) -> None:
 
 
 def test_a_plane_beyond_the_observation_is_refused(exported: Path, tmp_path: Path, params_file: Any) -> None:
-    load.cache_clear()
     done = evaluate(exported, tmp_path, params_file({"cartpole.evaluate.plane.y": 4}))
     assert_refused(done, "cartpole.evaluate.plane.y: 4: expected at most 3")
     assert not (tmp_path / "evaluation").exists()
@@ -114,6 +113,6 @@ def test_an_environment_without_pictures_is_skipped(tmp_path: Path) -> None:
         action_space = gym.spaces.Discrete(2)
 
     gym.register("Unseen-v0", Unseen)
-    gif = load(ROOT / "params.yaml").cartpole.evaluate.gif
+    gif = EvaluateParams.read(ROOT / "params.yaml").evaluate.gif
     assert not animate(tmp_path / "a.gif", "Unseen-v0", lambda _: 0, 0, gif)
     assert not (tmp_path / "a.gif").exists()

@@ -54,7 +54,7 @@ def schedule(**changes: object) -> Training:
 
 
 def trained(folder: Path, learner: Linear, to: Training) -> tuple[History, bytes]:
-    with Checkpoints("linear", "run", to.keep, folder) as checkpoints:
+    with Checkpoints("linear", "run", to.max_to_keep, folder) as checkpoints:
         history = train(learner, to, 1, EXAMPLES, checkpoints, "linear")
     return history, b"".join(v.numpy().tobytes() for v in learner.model.variables)
 

@@ -32,30 +32,29 @@ def test_the_project_is_clean(root: Path) -> None:
 
 
 def test_a_missing_and_a_needless_module_are_named(root: Path) -> None:
-    replace(root / "stages" / "mnist" / "evaluate.py", "from stages import runtime\n", "")
-    replace(
-        root / "stages" / "mnist" / "evaluate.py",
-        "import argparse\n",
-        "import argparse\nimport stages.savedmodel.requests\n",
-    )
+    evaluate = root / "stages" / "mnist" / "evaluate.py"
+    replace(evaluate, "from stages import runtime\n", "")
+    replace(evaluate, "import argparse\n", "import argparse\nimport stages.weights\n")
     assert findings(root) == [
-        "dvc.yaml: evaluate@mnist: deps: missing stages/shared/request.py",
-        "dvc.yaml: evaluate@mnist: deps: names stages/shared/runtime.py, which it does not use",
+        "dvc.yaml: evaluate@mnist: deps: missing stages/weights.py",
+        "dvc.yaml: evaluate@mnist: deps: names stages/runtime.py, which it does not use",
     ]
 
 
 def test_an_import_of_an_import_counts(root: Path) -> None:
-    (root / "stages" / "shared" / "other.py").write_text("")
+    (root / "stages" / "other.py").write_text('"""Other."""\n')
     idx = root / "stages" / "mnist" / "source" / "idx.py"
-    replace(idx, "import struct\n", "import struct\nfrom stages.shared import other\n")
-    assert findings(root) == ["dvc.yaml: prepare@mnist: deps: missing stages/shared/other.py"]
-
-
-def test_a_needless_module_in_a_folder_is_named(root: Path) -> None:
-    (root / "stages" / "mnist" / "source" / "other.py").write_text("")
+    replace(idx, "import struct\n", "import struct\nfrom stages import other\n")
     assert findings(root) == [
-        "dvc.yaml: prepare@mnist: deps: names stages/mnist/source/other.py, which it does not use"
+        f"dvc.yaml: {stage}@mnist: deps: missing stages/other.py" for stage in ("fetch", "prepare")
     ]
+
+
+def test_a_folder_of_which_a_stage_uses_nothing_is_named(root: Path) -> None:
+    replace(
+        root / "dvc.yaml", "      - stages/cartpole/dqn\n", "      - stages/cartpole/dqn\n      - stages/savedmodel\n"
+    )
+    assert findings(root) == ["dvc.yaml: train-cartpole: deps: names stages/savedmodel, which it does not use"]
 
 
 def test_a_stage_that_imports_a_stage_is_named(root: Path) -> None:
@@ -71,7 +70,7 @@ def test_a_missing_and_a_needless_parameter_are_named(root: Path) -> None:
 
 
 def test_a_stage_without_a_sentence_is_named(root: Path) -> None:
-    replace(root / "dvc.yaml", "    desc: Put what", "    meta: Put what")
+    replace(root / "dvc.yaml", "    desc: Put the", "    meta: Put the")
     assert "dvc.yaml: report: has no desc" in findings(root)
 
 

@@ -7,9 +7,9 @@ import pytest
 import yaml
 from dvc.utils.hydra import apply_overrides
 
+from stages.cartpole.params import Params, TrainParams
 from stages.cartpole.train import Training
 from stages.core.errors import InputError
-from stages.core.params import Params, TrainParams
 from tests.conftest import ROOT, assert_refused, run_stage
 from tools.param_overrides import override, read
 
@@ -20,7 +20,7 @@ DEFAULTS = yaml.safe_load((ROOT / "params.yaml").read_text())
 @pytest.mark.parametrize("path", SETS, ids=lambda path: path.stem)
 def test_a_shipped_set_fits_the_schema_and_its_environment(path: Path, tmp_path: Path) -> None:
     changes = read(path)
-    params = Params.model_validate(override(DEFAULTS, changes)).cartpole
+    params = Params.model_validate(override(DEFAULTS, changes)["cartpole"])
     assert params.train.env == path.stem
     size = gym.spec(params.train.env).make().observation_space.shape[0]
     assert max(params.evaluate.plane.x, params.evaluate.plane.y) < size

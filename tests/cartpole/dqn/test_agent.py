@@ -8,13 +8,14 @@ import pytest
 import tensorflow as tf
 
 from stages.cartpole import model
+from stages.cartpole import params as schema
 from stages.cartpole.dqn.agent import Exploration, Learner, Policy, environments
 from stages.cartpole.dqn.replay import transition
-from stages.cartpole.params import Exploration, Train, TrainParams
+from stages.cartpole.params import Train, TrainParams
 from stages.core.errors import InputError
 from tests.conftest import ROOT
 
-TRAIN = load(ROOT / "params.yaml").cartpole.train
+TRAIN = TrainParams.read(ROOT / "params.yaml").train
 CONFIG = {
     "observations": 3,
     "actions": 2,
@@ -26,7 +27,7 @@ CONFIG = {
 
 
 def trained(**changes: Any) -> Train:
-    return Train(**{**TRAIN.model_dump(), "updates": 3, "batch_size": 4, "targets": None, **changes})
+    return Train(**{**TRAIN.model_dump(), "updates": 3, "batch_size": 4, "target_range": None, **changes})
 
 
 def batches(updates: int, size: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -56,15 +57,15 @@ def weights(flat: np.ndarray, config: dict[str, Any]) -> list[np.ndarray]:
     [
         pytest.param({}, id="double"),
         pytest.param({"double": False}, id="one network picks and values"),
-        pytest.param({"targets": [-0.5, 0.5]}, id="clipped"),
-        pytest.param({"target": {"kind": "soft", "every": 1, "rate": 0.3}}, id="soft target"),
+        pytest.param({"target_range": [-0.5, 0.5]}, id="clipped"),
+        pytest.param({"target_network": {"kind": "soft", "every": 1, "rate": 0.3}}, id="soft target"),
         pytest.param({"dueling": True}, id="dueling"),
         pytest.param({"xla": True}, id="XLA"),
     ],
 )
 def test_the_compiled_learner_does_what_keras_does(changes: dict[str, Any]) -> None:
     config = {**CONFIG, "dueling": changes.pop("dueling", False)}
-    train = trained(**{"target": {"kind": "hard", "every": 2, "rate": 0.1}, **changes})
+    train = trained(**{"target_network": {"kind": "hard", "every": 2, "rate": 0.1}, **changes})
     random = np.random.default_rng(0)
     learner = Learner(config, train, random)
     online, target = network(config["dueling"]), network(config["dueling"])
@@ -77,16 +78,16 @@ def test_the_compiled_learner_does_what_keras_does(changes: dict[str, Any]) -> N
         worth = target(batch["next"])
         best = tf.argmax(online(batch["next"]) if train.double else worth, axis=1)
         aim = batch["return"] + batch["discount"] * tf.gather(worth, best, batch_dims=1)
-        if train.targets:
-            aim = tf.clip_by_value(aim, *train.targets)
+        if train.target_range:
+            aim = tf.clip_by_value(aim, *train.target_range)
         with tf.GradientTape() as tape:
             error = aim - tf.gather(online(batch["observation"]), batch["action"].astype(int), batch_dims=1)
             loss = tf.reduce_mean(weight * error**2)
         adam.apply(tape.gradient(loss, online.trainable_variables), online.trainable_variables)
-        if train.target.kind == "soft":
+        if train.target_network.kind == "soft":
             pairs = zip(target.get_weights(), online.get_weights(), strict=True)
-            target.set_weights([old + train.target.rate * (new - old) for old, new in pairs])
-        elif count % train.target.every == 0:
+            target.set_weights([old + train.target_network.rate * (new - old) for old, new in pairs])
+        elif count % train.target_network.every == 0:
             target.set_weights(online.get_weights())
         expected.append(error.numpy())
 
@@ -149,14 +150,14 @@ def test_first_weights_are_small_in_the_head() -> None:
 
 
 def test_exploration_falls_to_its_end() -> None:
-    exploration = Exploration(Exploration(start=1.0, end=0.2, steps=100, hold=1.0), 4, 2)
+    exploration = Exploration(schema.Exploration(start=1.0, end=0.2, steps=100, hold=1.0), 4, 2)
     assert [exploration.share(step) for step in (0, 50, 100, 500)] == pytest.approx([1, 0.6, 0.2, 0.2])
 
 
 @pytest.mark.parametrize("hold", [1.0, 5.0])
 def test_random_actions_are_held(hold: float) -> None:
     random, envs = np.random.default_rng(0), 2000
-    exploration = Exploration(Exploration(start=0.05, end=0.05, steps=1, hold=hold), envs, 1000)
+    exploration = Exploration(schema.Exploration(start=0.05, end=0.05, steps=1, hold=hold), envs, 1000)
     taken = np.stack([exploration.replace(np.full(envs, -1), 9, random) for _ in range(40)])
     explored = taken >= 0
     assert explored[0].mean() == pytest.approx(0.05, abs=0.02)
