@@ -28,15 +28,17 @@ def normalised(
     mean = tf.matmul(ones, rows)[0] / count
     centred = rows - mean
     variance = tf.matmul(ones, tf.square(centred))[0] / count
-    inverse = tf.math.rsqrt(variance + epsilon)
-    scale = gamma * inverse
+    # Not `rsqrt`, and not `1 / deviation`, which Grappler turns into `Reciprocal`: both start from an approximation that
+    # each processor chooses. Division and square root are exact on all.
+    deviation = tf.sqrt(variance + epsilon)
+    scale = gamma / deviation
 
     def gradient(outputs: tf.Tensor, *_: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
         outputs = tf.reshape(outputs, [-1, inputs.shape[-1]])
         of_beta = tf.matmul(ones, outputs)[0]
         slant = tf.matmul(ones, outputs * centred)[0]
-        of_rows = outputs * scale - centred * (scale * inverse**2 * slant / count)
-        return tf.reshape(tf.nn.bias_add(of_rows, -scale * of_beta / count), shape), slant * inverse, of_beta, None
+        of_rows = outputs * scale - centred * (scale * slant / (variance + epsilon) / count)
+        return tf.reshape(tf.nn.bias_add(of_rows, -scale * of_beta / count), shape), slant / deviation, of_beta, None
 
     return (tf.reshape(tf.nn.bias_add(centred * scale, beta), shape), mean, variance), gradient
 
@@ -52,8 +54,9 @@ class BatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Inputs of mean 0 and deviation 1, scaled and shifted."""
-        if not training:
-            return super().call(inputs)
+        if not training:  # as Keras' own layer, without its `rsqrt`
+            scale = self.gamma.value / tf.sqrt(self.moving_variance.value + self.epsilon)
+            return inputs * scale + (self.beta.value - self.moving_mean.value * scale)
         outputs, *found = normalised(inputs, self.gamma.value, self.beta.value, self.epsilon)
         running = (self.moving_mean.value, self.moving_variance.value)
         self.moved = tuple(
