@@ -28,8 +28,8 @@ def normalised(
     mean = tf.matmul(ones, rows)[0] / count
     centred = rows - mean
     variance = tf.matmul(ones, tf.square(centred))[0] / count
-    # Not `rsqrt`, and not `1 / deviation`, which Grappler turns into `Reciprocal`: both start from an approximation that
-    # each processor chooses. Division and square root are exact on all.
+    # Not `rsqrt`, and not `1 / deviation`, which Grappler turns into `Reciprocal`: both start from an approximation
+    # that each processor chooses. Square root and division are rounded alike on all.
     deviation = tf.sqrt(variance + epsilon)
     scale = gamma / deviation
 
