@@ -40,10 +40,10 @@ verify: $(VENV)/.installed ## Run the committed pipeline in a scratch clone; com
 soak: $(VENV)/.installed-dev ## Kill training runs at random moments; compare bytes. ARGS='--trials 20 --workloads mnist'
 	python -m tools.kill_runs $(ARGS)
 
-publish: $(VENV)/.installed ## Publish the exported models under the next version.
+publish: $(VENV)/.installed-serving ## Publish the exported models under the next version.
 	python -m serving.publish
 
-serve: $(VENV)/.installed ## Serve the published models, and a page to try them, on http://127.0.0.1:8501
+serve: $(VENV)/.installed-serving ## Serve the published models, and a page to try them, on http://127.0.0.1:8501
 	python -m serving $(ARGS)
 
 format: $(VENV)/.installed-dev ## Format the code.
@@ -53,11 +53,12 @@ format: $(VENV)/.installed-dev ## Format the code.
 schema: $(VENV)/.installed ## Write params.schema.json anew.
 	python -m stages.check_params params.schema.json data/params.checked
 
-lock: $(VENV)/.installed-dev ## Resolve the dependencies anew.
-	uv pip compile pyproject.toml --extra cpu $(LOCK_OPTIONS) -o requirements.lock
-	uv pip compile pyproject.toml --extra cpu --extra dev -c requirements.lock $(LOCK_OPTIONS) -o requirements-dev.lock
-	uv pip compile pyproject.toml --extra cuda -c requirements.lock $(LOCK_OPTIONS) -o requirements-cuda.lock
-LOCK_OPTIONS := --quiet --generate-hashes --universal --no-emit-index-url
+lock: $(VENV)/.installed-dev ## Resolve the dependencies again, with one version of each package for all lock files.
+	$(COMPILE) pyproject.toml --extra cpu -o requirements.lock
+	$(COMPILE) pyproject.toml --extra cuda -c requirements.lock -o requirements-cuda.lock
+	$(COMPILE) --group serving -c requirements.lock -o requirements-serving.lock
+	$(COMPILE) --group dev -c requirements.lock -c requirements-serving.lock -o requirements-dev.lock
+COMPILE := uv pip compile --quiet --generate-hashes --universal --no-emit-index-url
 
 clean: ## Remove what the pipeline made; the environment and DVC's cache stay.
 	rm -rf .checkpoints data/babyweight data/mnist data/samples data/requests/mnist.json models published weights
@@ -73,6 +74,7 @@ $(VENV)/.installed: $(LOCK) | $(VENV)/bin/python
 	$(INSTALL) -r $(LOCK)
 	touch $@
 
-$(VENV)/.installed-dev: requirements-dev.lock | $(VENV)/.installed
-	$(INSTALL) -r requirements-dev.lock
+$(VENV)/.installed-dev: | $(VENV)/.installed-serving
+$(VENV)/.installed-%: requirements-%.lock | $(VENV)/.installed
+	$(INSTALL) -r requirements-$*.lock
 	touch $@

@@ -1,0 +1,41 @@
+"""The lock files and what is declared in pyproject.toml agree."""
+
+import re
+import tomllib
+from itertools import chain
+
+from tests.conftest import ROOT
+
+LOCKS = sorted(ROOT.glob("requirements*.lock"))
+PIN = re.compile(r"^([a-z0-9-]+)==([^ \\]+)", re.MULTILINE)
+
+
+def names(requirements: list[str]) -> set[str]:
+    """Names of packages, as a lock writes them."""
+    return {re.split(r"[^A-Za-z0-9._-]", text)[0].lower().replace("_", "-") for text in requirements}
+
+
+def test_each_package_has_one_version_in_all_locks() -> None:
+    pins = set(chain.from_iterable(PIN.findall(lock.read_text()) for lock in LOCKS))
+    assert len(LOCKS) == 4
+    assert len(pins) == len({name for name, _ in pins}), sorted(pins)
+
+
+def test_every_line_has_a_hash_and_no_index() -> None:
+    for lock in LOCKS:
+        text = lock.read_text()
+        blocks = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]
+        assert all("--hash=sha256:" in block for block in blocks), lock
+        assert "://" not in text, lock
+
+
+def test_each_lock_holds_its_group_and_the_stages_lock_holds_no_server() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    groups = declared["dependency-groups"]
+    locked = {lock.name: {name for name, _ in PIN.findall(lock.read_text())} for lock in LOCKS}
+    assert names(declared["project"]["dependencies"]) <= locked["requirements.lock"]
+    for group in ("serving", "dev"):
+        assert names(groups[group]) <= locked[f"requirements-{group}.lock"]
+    # orjson is DVC's dependency too.
+    assert names(groups["serving"]) & locked["requirements.lock"] <= {"orjson"}
+    assert not names(groups["dev"]) & locked["requirements.lock"]
