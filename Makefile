@@ -46,9 +46,10 @@ publish: $(VENV)/.installed-serving ## Publish the exported models under the nex
 serve: $(VENV)/.installed-serving ## Serve the published models, and a page to try them, on http://127.0.0.1:8501
 	python -m serving $(ARGS)
 
-format: $(VENV)/.installed-dev ## Format the code.
+format: $(VENV)/.installed-dev ## Format the code and params.yaml.
 	ruff check --fix-only --quiet
 	ruff format
+	python -m tools.format_params
 
 schema: $(VENV)/.installed ## Write params.schema.json anew.
 	python -m stages.check_params params.schema.json data/params.checked

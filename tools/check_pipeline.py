@@ -3,7 +3,7 @@
 - a stage's `deps` name its script and every local module that this imports, directly or not, and no other,
   by itself or by a folder;
 - a stage's `params` name exactly the keys that its reader binds;
-- every key of `params.yaml` has a reader, a type and a comment.
+- every key of `params.yaml` has a reader, a type and a comment, and the file has the form that DVC writes.
 """
 
 import ast
@@ -14,14 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from dvc.repo import Repo
 
 from stages import check_params as check_params_stage
-from stages.core.params import StageParams
+from stages.core.params import StageParams, load
+from tools.format_params import first_difference
 
 ROOT = Path(__file__).parents[1]
-PLAIN_YAML_LEAF = re.compile(r"^\s*[\w-]+:\s+\S")
+YAML_LEAF = re.compile(r"^ *[\w-]+:(?! *(?:#.*)?\n +[\w-]+:).*", re.MULTILINE)  # not followed by keys of its own
 
 
 def module_file(module: str) -> Path | None:
@@ -137,16 +137,18 @@ def check_params(text: str, values: Any) -> Iterator[str]:
     read = select(values, {key for schema in schemas for key in schema.keys().values()})
     yield from (f"params.yaml: {key}: nothing reads it" for key in sorted(leaves(values) - read))
     check_params_stage.schema().model_validate(values)
-    for number, line in enumerate(text.splitlines(), 1):
-        if PLAIN_YAML_LEAF.match(line) and "  # " not in line:
-            yield f"params.yaml: line {number}: has no comment: {line.strip()}"
+    for leaf in YAML_LEAF.finditer(text):
+        if "  # " not in leaf[0]:
+            line = text.count("\n", 0, leaf.start()) + 1
+            yield f"params.yaml: line {line}: has no comment: {leaf[0].strip()}"
 
 
 def main() -> None:
     """Print what disagrees; exit with code 1 if anything does."""
-    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    values = yaml.safe_load(text)
-    wrong = [*check_stages(values), *check_params(text, values)]
+    file = ROOT / "params.yaml"
+    values = load(file)
+    form = first_difference(file)
+    wrong = [*check_stages(values), *check_params(file.read_text(encoding="utf-8"), values), *filter(None, [form])]
     print("\n".join(wrong) or "dvc.yaml, params.yaml and the code agree")
     sys.exit(bool(wrong))
 

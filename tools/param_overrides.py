@@ -11,9 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from stages.core.errors import InputError, run
+from stages.core.params import load
 
 
 def flatten(overlay: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -31,13 +30,7 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         InputError: if the file is missing or holds no sections.
     """
-    try:
-        overlay = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    if not isinstance(overlay, Mapping):
-        raise InputError(f"{path}: expected sections of parameters, found {overlay!r}")
-    return dict(flatten(overlay))
+    return dict(flatten(load(path)))
 
 
 def override(params: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

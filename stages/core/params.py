@@ -9,8 +9,9 @@ import argparse
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-import yaml
 from pydantic import AliasPath, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from stages.core.errors import InputError
 
@@ -130,16 +131,16 @@ def add_params(parser: argparse.ArgumentParser) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read a YAML file of sections.
+    """Read a YAML file of sections by the parser that DVC reads and writes it with: 3e-06 is a number, in YAML 1.2.
 
     Raises:
         InputError: if the file is missing or is not YAML with sections.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: expected YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected sections of parameters, found {type(values).__name__}")
