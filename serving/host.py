@@ -9,6 +9,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import tensorflow as tf
 import uvicorn
 
 from serving import app
@@ -16,7 +17,6 @@ from serving.metrics import Metrics
 from serving.registry import Registry
 from serving.servable import Servable
 from serving.settings import Settings
-from stages import runtime
 
 _STOP_SECONDS = 10  # requests under way at SIGTERM may take this long
 _IDLE_SECONDS = 75  # longer than clients and proxies keep a connection, so that it is not closed as they send
@@ -36,7 +36,8 @@ def serve(settings: Settings, bound: socket.socket, folder: Path, *, keep_name: 
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     sys.setswitchinterval(_SWITCH_SECONDS)
-    runtime.configure(settings)
+    # Not the stages' settings: determinism would refuse models with random operations.
+    tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
     metrics = Metrics()
     pool = ThreadPoolExecutor(_CALLS, thread_name_prefix="model")
     load = functools.partial(Servable, batching=settings.batching, pool=pool, metrics=metrics)

@@ -17,7 +17,8 @@ from serving.metrics import Metrics
 from serving.rows import RowReader
 from serving.settings import Batching
 from serving.tensors import SUPPORTED, Tensor
-from stages.savedmodel.graph import SIGNATURE, TAG, read_graph
+from stages.core.errors import InputError
+from stages.savedmodel.graph import ROW_INDEPENDENT, SIGNATURE, TAG, read_graph, read_provenance
 
 
 class Signature:
@@ -34,8 +35,8 @@ class Signature:
         self.outputs = {name: Tensor.of(name, spec) for name, spec in function.structured_outputs.items()}
 
     @property
-    def joinable(self) -> bool:
-        """Whether several requests' instances can go through in one call: all shapes begin with a free dimension."""
+    def has_rows(self) -> bool:
+        """Whether all shapes begin with a free dimension, so that several requests' instances fit into one call."""
         tensors = [*self.inputs.values(), *self.outputs.values()]
         return bool(self.inputs) and all(t.shape and t.shape[0] is None for t in tensors)
 
@@ -100,10 +101,11 @@ class Servable:
         self.signatures = {key: Signature(function) for key, function in self._model.signatures.items()}
         for signature in self.signatures.values():
             signature.warm_up()
+        independent = name in batching.row_independent_models or declares_independence(path)
         default = self.signatures.get(SIGNATURE)
         self.read_rows = RowReader(default.inputs if default else {})
         self._batchers = {
-            key: Batcher(found, found.joinable, batching, pool, metrics.calls(name))
+            key: Batcher(found, independent and found.has_rows, batching, pool, metrics.calls(name))
             for key, found in self.signatures.items()
         }
 
@@ -121,6 +123,15 @@ class Servable:
     async def run(self, signature: str, inputs: Arrays) -> Arrays:
         """Outputs of a signature, possibly computed in one call with other requests'."""
         return await self._batchers[signature].run(inputs)
+
+
+def declares_independence(path: Path) -> bool:
+    """Whether a SavedModel's provenance says that no instance's answer depends on the others of its call."""
+    try:
+        provenance = read_provenance(path)
+    except InputError:  # another project's model
+        return False
+    return isinstance(provenance, dict) and provenance.get(ROW_INDEPENDENT) is True
 
 
 def _tensor(value: npt.NDArray[Any], tensor: Tensor) -> tf.Tensor:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from stages.core.params import Count, NonNegative, Positive, Runtime, Section, load, validate
+from stages.core.params import Count, Index, NonNegative, Positive, Section, Text, load, validate
 
 SETTINGS = Path(__file__).with_suffix(".yaml")
 
@@ -24,13 +24,15 @@ class Limits(Section):
 class Batching(Section):
     """How concurrent requests are joined into one call."""
 
+    row_independent_models: list[Text]
     rows: Count
     wait_ms: NonNegative
 
 
-class Settings(Runtime):
+class Settings(Section):
     """All settings."""
 
+    threads: Index
     keep: Count
     poll_seconds: Positive
     limits: Limits

@@ -17,7 +17,7 @@ from stages import runtime, weights
 from stages.core.errors import InputError, run
 from stages.core.files import digest, read_json, whole_folder, write_json
 from stages.core.params import add_params
-from stages.savedmodel.graph import BINARY, FINGERPRINT, PROVENANCE, SIGNATURE, TEXT
+from stages.savedmodel.graph import BINARY, FINGERPRINT, PROVENANCE, ROW_INDEPENDENT, SIGNATURE, TEXT
 
 
 class _Variables(tf.Module):  # type: ignore[misc]
@@ -86,7 +86,8 @@ def main() -> None:
     except (OSError, ValueError) as error:
         raise InputError(f"{args.weights / weights.WEIGHTS}: {' '.join(str(error).split())}") from None
     signatures = {SIGNATURE: network.serve(model, config, params.names)}
-    provenance = read_json(args.weights / weights.PROVENANCE)
+    # Every network here computes each instance by itself, so that a server may join requests in one call.
+    provenance = {**read_json(args.weights / weights.PROVENANCE), ROW_INDEPENDENT: True}
     write_savedmodel(args.model, model, signatures, provenance, params.export.as_text)
 
 

@@ -21,6 +21,8 @@ TAG = "serve"
 BINARY, TEXT = "saved_model.pb", "saved_model.pbtxt"
 FINGERPRINT = "fingerprint.pb"
 PROVENANCE = Path("assets.extra/provenance.json")
+ROW_INDEPENDENT = "row_independent"
+"""Key of the provenance: whether an instance's answer does not depend on the other instances of the call."""
 
 
 def read_graph(path: Path) -> Any:

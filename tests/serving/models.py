@@ -1,5 +1,6 @@
 """Small SavedModels for the server's tests: the three workloads' signatures, and one for each rule of the contract."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,10 @@ class Weights(tf.Module):  # type: ignore[misc]
         self.weights = [tf.Variable(rng.normal(0, 0.1, shape), dtype=tf.float32) for shape in shapes]
 
 
-def _save(folder: Path, module: tf.Module, signatures: dict[str, Any]) -> Path:
+def _save(folder: Path, module: tf.Module, signatures: dict[str, Any], row_independent: bool = True) -> Path:
     tf.saved_model.save(module, str(folder), signatures=signatures)
     (folder / "assets.extra").mkdir()
-    write_json(folder / "assets.extra/provenance.json", {"made_by": "tests"})
+    write_json(folder / "assets.extra/provenance.json", {"row_independent": row_independent})
     return folder
 
 
@@ -132,6 +133,33 @@ def contract(folder: Path) -> Path:
         **{dtype.name: _echo(x=tf.TensorSpec([None], dtype, "x")) for dtype in DTYPES},
     }
     return _save(folder, Weights((1,)), signatures)
+
+
+def batch_dependent(folder: Path) -> Path:
+    """Each signature's answers for an instance depend on the other instances of the call."""
+
+    def signature(compute: Callable[[tf.Tensor], tf.Tensor]) -> Any:
+        spec = tf.TensorSpec([None], tf.float32, "x")
+        return tf.function(lambda x: {"y": compute(x)}).get_concrete_function(x=spec)
+
+    signatures = {
+        "serving_default": signature(tf.cumsum),
+        "softmax": signature(lambda x: tf.nn.softmax(x, axis=0)),
+        "share": signature(lambda x: x / tf.reduce_sum(x)),
+        "normalised": signature(lambda x: (x - tf.reduce_mean(x)) / tf.math.reduce_std(x)),
+    }
+    return _save(folder, Weights((1,)), signatures, row_independent=False)
+
+
+def random(folder: Path) -> Path:
+    """Adds a number from the global random generator, which training's determinism would refuse."""
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def serve(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": x + tf.random.uniform(tf.shape(x))}
+
+    signature = serve.get_concrete_function(x=tf.TensorSpec([None], tf.float32, "x"))
+    return _save(folder, Weights((1,)), {"serving_default": signature})
 
 
 def checked(model: Path, predictions: Path) -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from serving.publish import publish
@@ -40,6 +41,19 @@ def fast_params(tmp_path: Path) -> Path:
 @pytest.fixture
 def server(published_models: Path) -> Iterator[Process]:
     process = Process(published_models)
+    process.wait_ready()
+    yield process
+    process.running.kill()
+    process.running.wait()
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """A server of other projects' models."""
+    folder = tmp_path_factory.mktemp("foreign")
+    models.batch_dependent(folder / "batch_dependent/1")
+    models.random(folder / "random/1")
+    process = Process(folder)
     process.wait_ready()
     yield process
     process.running.kill()
@@ -166,6 +180,38 @@ def test_concurrent_requests_share_calls(server: Process) -> None:
     counts = {line.split()[0]: float(line.split()[1]) for line in text.splitlines() if line[0] != "#"}
     calls = counts['serving_call_instances_count{model="contract"}']
     assert counts['serving_call_instances_sum{model="contract"}'] == len(load.answers) > calls
+
+
+SIGNATURES = {
+    "serving_default": np.cumsum,
+    "softmax": lambda x: np.exp(x - x.max()) / np.exp(x - x.max()).sum(),
+    "share": lambda x: x / x.sum(),
+    "normalised": lambda x: (x - x.mean()) / x.std(),
+}
+
+
+@pytest.mark.parametrize("signature", SIGNATURES)
+def test_batch_dependent_models_answer_each_request_alone(foreign: Process, signature: str) -> None:
+    """Sixteen clients, each with values of its own: not one answer holds anything of another's request."""
+
+    def ask(client: int) -> None:
+        rng = np.random.default_rng(client)
+        with httpx.Client(timeout=PATIENCE) as connection:
+            for _ in range(20):
+                values = rng.uniform(1, 2, rng.integers(2, 6)).astype(np.float32)
+                body = {"signature_name": signature, "instances": values.tolist()}
+                found = connection.post(f"{foreign.url}/v1/models/batch_dependent:predict", json=body).json()
+                np.testing.assert_allclose(found["predictions"], SIGNATURES[signature](values), rtol=1e-4, atol=1e-4)
+
+    with ThreadPoolExecutor(16) as clients:
+        for asked in [clients.submit(ask, number) for number in range(16)]:
+            asked.result()
+
+
+def test_models_with_random_operations_answer(foreign: Process) -> None:
+    """The stages' determinism, under which TensorFlow refuses unseeded random numbers, does not reach the server."""
+    response = httpx.post(f"{foreign.url}/v1/models/random:predict", json={"instances": [1.0, 2.0]})
+    assert response.status_code == 200, response.text
 
 
 def test_a_client_that_leaves_does_no_harm(server: Process) -> None:
