@@ -45,7 +45,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 def batcher(model: Model, pool: ThreadPoolExecutor, rows: int = 8, wait_ms: float = 60_000) -> Batcher:
-    return Batcher(model, True, Batching(rows=rows, wait_ms=wait_ms), pool, Metrics().calls("demo"))
+    return Batcher(model, True, Batching(row_independent_models=[], rows=rows, wait_ms=wait_ms), pool, Metrics().calls("demo"))
 
 
 def values(*numbers: float) -> Arrays:
@@ -170,7 +170,7 @@ def test_outputs_that_are_not_a_row_an_instance_are_not_shared(pool: ThreadPoolE
         return {"y": np.unique(inputs["x"])}
 
     async def scenario() -> None:
-        settings = Batching(rows=8, wait_ms=60_000)
+        settings = Batching(row_independent_models=[], rows=8, wait_ms=60_000)
         target = Batcher(distinct, True, settings, pool, Metrics().calls("demo"))
         tasks = [asyncio.create_task(target.run(values(1, 1, 2))) for _ in range(3)]
         await asyncio.sleep(0)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -182,7 +182,7 @@ def test_concurrent_requests_share_calls(server: Process) -> None:
     assert counts['serving_call_instances_sum{model="contract"}'] == len(load.answers) > calls
 
 
-SIGNATURES = {
+SIGNATURES: dict[str, Callable[..., Any]] = {
     "serving_default": np.cumsum,
     "softmax": lambda x: np.exp(x - x.max()) / np.exp(x - x.max()).sum(),
     "share": lambda x: x / x.sum(),
