@@ -17,6 +17,7 @@ from stages import runtime, weights
 from stages.core.errors import InputError, run
 from stages.core.files import digest, read_json, whole_folder, write_json
 from stages.core.params import add_params
+from stages.savedmodel.folding import fold_batch_normalization
 from stages.savedmodel.graph import BINARY, FINGERPRINT, PROVENANCE, ROW_INDEPENDENT, SIGNATURE, TEXT
 
 
@@ -85,6 +86,7 @@ def main() -> None:
         model.load_weights(args.weights / weights.WEIGHTS)
     except (OSError, ValueError) as error:
         raise InputError(f"{args.weights / weights.WEIGHTS}: {' '.join(str(error).split())}") from None
+    model = fold_batch_normalization(model)
     signatures = {SIGNATURE: network.serve(model, config, params.names)}
     # Every network here computes each instance by itself, so that a server may join requests in one call.
     provenance = {**read_json(args.weights / weights.PROVENANCE), ROW_INDEPENDENT: True}

@@ -1,0 +1,44 @@
+"""Batch normalisation folded into the layers before it, compared with Keras' own layer."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from stages.savedmodel.folding import fold_batch_normalization
+
+
+def with_statistics(model: keras.Model) -> keras.Model:
+    """Give every weight a value of its own, as if the model were trained."""
+    random = np.random.default_rng(0)
+    model.set_weights([random.uniform(0.5, 1.5, value.shape) for value in model.get_weights()])
+    return model
+
+
+@pytest.mark.parametrize("use_bias", [False, True])
+@pytest.mark.parametrize("options", [{}, {"scale": False}, {"center": False}], ids=str)
+def test_a_folded_model_predicts_the_same_with_fewer_weights(use_bias: bool, options: dict[str, bool]) -> None:
+    blocks = [
+        layers.Conv2D(6, 3, 2, "same", use_bias=use_bias),
+        layers.BatchNormalization(**options),
+        layers.ReLU(),
+        layers.Flatten(),
+        layers.Dense(4, use_bias=use_bias),
+        layers.BatchNormalization(**options),
+    ]
+    model = with_statistics(keras.Sequential([keras.Input([8, 8, 2]), *blocks]))
+    folded = fold_batch_normalization(model)
+    images = np.random.default_rng(1).normal(size=[5, 8, 8, 2]).astype(np.float32)
+    expected = keras.ops.convert_to_numpy(model(images, training=False))
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(folded(images)), expected, rtol=1e-5)
+    assert not any(isinstance(layer, layers.BatchNormalization) for layer in folded.layers)
+    assert [value.shape for value in folded.get_weights()] == [(3, 3, 2, 6), (6,), (96, 4), (4,)]
+
+
+def test_what_cannot_be_folded_stays() -> None:
+    after_relu = [layers.Dense(3, "relu"), layers.BatchNormalization()]
+    model = keras.Sequential([keras.Input([4]), layers.BatchNormalization(), *after_relu])
+    assert fold_batch_normalization(model) is model
+    inputs = keras.Input([4])
+    functional = keras.Model(inputs, layers.BatchNormalization()(layers.Dense(3)(inputs)))
+    assert fold_batch_normalization(functional) is functional
