@@ -1,7 +1,7 @@
 # Two targets do everything on a fresh machine: `make repro` and `make test`.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help repro cluster test lint verify soak publish serve format schema lock clean
+.PHONY: help repro cluster test lint verify soak publish serve format schema graph baseline lock clean
 
 VENV := .venv
 # The first Python that TensorFlow has wheels for; `make PYTHON=…` names another.
@@ -17,7 +17,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
-repro: $(VENV)/.installed ## Set up, fetch the data and run the pipeline. GPU: LOCK=requirements-cuda.lock
+repro: $(VENV)/.installed-report ## Set up, fetch the data and run the pipeline. GPU: LOCK=requirements-cuda.lock
 	dvc repro
 
 WORKERS ?= 2
@@ -34,7 +34,7 @@ lint: $(VENV)/.installed-dev ## Check style, types, and that dvc.yaml and params
 	mypy
 	python -m tools.check_pipeline
 
-verify: $(VENV)/.installed ## Run the committed pipeline in a scratch clone; compare every byte. ARGS=--tolerance=0.01
+verify: $(VENV)/.installed-report ## Run the committed pipeline in a scratch clone; compare every byte. ARGS=--tolerance=0.01
 	python -m tools.verify_bytes $(ARGS)
 
 soak: $(VENV)/.installed-dev ## Kill training runs at random moments; compare bytes. ARGS='--trials 20 --workloads mnist'
@@ -54,15 +54,22 @@ format: $(VENV)/.installed-dev ## Format the code and params.yaml.
 schema: $(VENV)/.installed ## Write params.schema.json anew.
 	python -m stages.check_params params.schema.json data/params.checked
 
+graph: $(VENV)/.installed ## Write docs/pipeline.md, the graph that the report draws, after a change of dvc.yaml.
+	dvc dag --md > docs/pipeline.md
+
+baseline: $(VENV)/.installed-report ## Accept the current results as those that the report compares with.
+	python -m tools.accept_results
+
 lock: $(VENV)/.installed-dev ## Resolve the dependencies again, with one version of each package for all lock files.
 	$(COMPILE) pyproject.toml --extra cpu -o requirements.lock
 	$(COMPILE) pyproject.toml --extra cuda -c requirements.lock -o requirements-cuda.lock
 	$(COMPILE) --group serving -c requirements.lock -o requirements-serving.lock
-	$(COMPILE) --group dev -c requirements.lock -c requirements-serving.lock -o requirements-dev.lock
+	$(COMPILE) --group report -c requirements.lock -o requirements-report.lock
+	$(COMPILE) --group dev -c requirements.lock -c requirements-serving.lock -c requirements-report.lock -o requirements-dev.lock
 COMPILE := uv pip compile --quiet --generate-hashes --universal --no-emit-index-url
 
 clean: ## Remove what the pipeline made; the environment and DVC's cache stay.
-	rm -rf .checkpoints data/babyweight data/mnist data/samples data/requests/mnist.json models published weights
+	rm -rf .checkpoints data/babyweight data/mnist data/samples data/requests/mnist.json models published reports weights
 
 $(VENV)/bin/python:
 	@test -n "$(filter $(subst $(eval ) ,-,$(PLATFORM)),$(SUPPORTED))" || { \
@@ -75,7 +82,7 @@ $(VENV)/.installed: $(LOCK) | $(VENV)/bin/python
 	$(INSTALL) -r $(LOCK)
 	touch $@
 
-$(VENV)/.installed-dev: | $(VENV)/.installed-serving
+$(VENV)/.installed-dev: | $(VENV)/.installed-serving $(VENV)/.installed-report
 $(VENV)/.installed-%: requirements-%.lock | $(VENV)/.installed
 	$(INSTALL) -r requirements-$*.lock
 	touch $@

@@ -17,7 +17,7 @@ def names(requirements: list[str]) -> set[str]:
 
 def test_each_package_has_one_version_in_all_locks() -> None:
     pins = set(chain.from_iterable(PIN.findall(lock.read_text()) for lock in LOCKS))
-    assert len(LOCKS) == 4
+    assert len(LOCKS) == 5
     assert len(pins) == len({name for name, _ in pins}), sorted(pins)
 
 
@@ -34,7 +34,7 @@ def test_each_lock_holds_its_group_and_the_stages_lock_holds_no_server() -> None
     groups = declared["dependency-groups"]
     locked = {lock.name: {name for name, _ in PIN.findall(lock.read_text())} for lock in LOCKS}
     assert names(declared["project"]["dependencies"]) <= locked["requirements.lock"]
-    for group in ("serving", "dev"):
+    for group in ("serving", "report", "dev"):
         assert names(groups[group]) <= locked[f"requirements-{group}.lock"]
     # orjson is DVC's dependency too.
     assert names(groups["serving"]) & locked["requirements.lock"] <= {"orjson"}

@@ -1,0 +1,188 @@
+"""Put the results of all workloads on one page, and their headlines into a Markdown table.
+
+A workload may tell its own story: `stages/<workload>/report.py` with `story(run) -> Story`. One without it gets a
+card and a table of its metrics.
+"""
+
+import argparse
+import importlib.util
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from stages.core.errors import run
+from stages.core.files import read_json, whole_folder, write_text
+from stages.core.params import load
+from stages.report import graph
+from stages.report.metrics import better, direction, flatten
+from stages.report.page import Section, card, details, facts, grid, heading, join, page, paragraph, table, verdict
+from stages.report.run import Metric, Run, Story
+
+
+def workloads(root: Path, sections: Iterable[str]) -> list[Run]:
+    """The workloads: those sections of `params.yaml` of which there are results."""
+    data = root / "data"
+    return [
+        Run(
+            name=name,
+            folder=root / "results" / name,
+            model=root / "models" / name,
+            data=data / name,
+            request=data / "requests" / f"{name}.json",
+            raw=data / "raw" / name,
+        )
+        for name in sections
+        if (root / "results" / name / "evaluate.json").exists()
+    ]
+
+
+def plain_story(run: Run) -> Story:
+    """The story of a workload that does not tell its own: its metrics as a table, those of quality first."""
+    values = dict(flatten(run.metrics))
+    metrics = sorted((Metric(key, key.replace("_", " ")) for key in values), key=lambda m: direction(m.key) == 0)
+    body = table(["metric", "value"], [(metric.label, values[metric.key]) for metric in metrics], "Metrics")
+    return Story(run.name.title(), "", tuple(metrics), (), None, body)
+
+
+def story(run: Run) -> Story:
+    """The story of a workload."""
+    if importlib.util.find_spec(f"stages.{run.name}") and importlib.util.find_spec(f"stages.{run.name}.report"):
+        told: Story = importlib.import_module(f"stages.{run.name}.report").story(run)
+        return told
+    return plain_story(run)
+
+
+def against_baseline(metric: Metric, value: Any, baseline: Any) -> Markup:
+    """How the headline compares with the accepted results."""
+    before = dict(flatten(baseline)).get(metric.key)
+    if before is None:
+        return verdict(None, "new: the baseline has no such metric")
+    if before == value:
+        return verdict(None, "as the baseline")
+    words = {True: "better than", False: "worse than", None: "unlike"}
+    verdict_ = better(metric.key, before, value)
+    return verdict(verdict_, f"{words[verdict_]} the baseline: {metric.text(before)}")
+
+
+def result_card(run: Run, told: Story, baseline: dict[str, Any]) -> Markup:
+    """A workload's card."""
+    headline = told.metrics[0]
+    value = run.metric(headline.key)
+    lines = [against_baseline(headline, value, baseline.get(run.name, {})), *told.beside]
+    return card(told.title, headline.text(value), headline.label, lines, told.picture, f"#{run.name}")
+
+
+def pipeline_section(root: Path, parameters: str) -> Section:
+    """The graph of the stages, and every parameter with its comment."""
+    stages = graph.read(root / "docs" / "pipeline.md")
+    body = join(
+        [
+            graph.draw(stages, across=True),
+            graph.draw(stages, across=False),
+            details("All parameters", Markup("<pre><code>{}</code></pre>").format(_commented(parameters))),
+        ]
+    )
+    return Section("pipeline", "Pipeline", body)
+
+
+def _commented(parameters: str) -> Markup:
+    """YAML with its comments set apart."""
+    lines = (line.partition("#") for line in parameters.splitlines())
+    return join(Markup("{}<i>{}{}</i>").format(*line) if line[1] else line[0] for line in lines)
+
+
+def model_panel(run: Run, title: str) -> Markup:
+    """A model's signature, the check of its predictions, and what it was made from."""
+    signature, predictions = run.json("signature.json"), run.json("predictions.json")
+    (called,) = signature["signatures"].values()
+    rows = [
+        (Markup("<code>{}</code>").format(name), kind, tensor["dtype"], str(tensor["shape"]))
+        for kind, key in (("input", "inputs"), ("output", "outputs"))
+        for name, tensor in called[key].items()
+    ]
+    made = run.provenance
+    files = [(Markup("<code>{}</code>").format(name), file["bytes"]) for name, file in signature["files"].items()]
+    code = Markup("<code>{}</code>").format
+    inputs = [(path, code(digest)) for path, digest in made["inputs"].items()]
+    return join(
+        [
+            heading(title),
+            facts(
+                {
+                    "weights": signature["variables"]["parameters"],
+                    "size": f"{sum(file['bytes'] for file in signature['files'].values()) / 1000:,.0f} kB",
+                    "prediction check": verdict(
+                        bool(predictions["checks_passed"]),
+                        f"{len(predictions['predictions'])} answers right, the same from three loaders"
+                        if predictions["checks_passed"]
+                        else "failed",
+                    ),
+                }
+            ),
+            table(["tensor", "", "type", "shape"], rows, "Signature serving_default"),
+            details(
+                "Provenance and files",
+                facts(
+                    {
+                        "digest": code(predictions["model_digest"]),
+                        **{k.replace("_", " "): v for k, v in made["settings"].items()},
+                        **{name: version for name, version in made["packages"].items()},
+                    }
+                ),
+                table(["input", "SHA-256"], inputs, "Trained from")
+                if inputs
+                else paragraph("Trained without data.", "soft"),
+                table(["file", "bytes"], files, "Files"),
+                table(["file", "SHA-256"], [(p, code(d)) for p, d in made["code"].items()], "Code"),
+            ),
+        ]
+    )
+
+
+def sections(pipeline: Section, runs: list[Run], stories: list[Story], baseline: dict[str, Any]) -> Iterator[Section]:
+    """The parts of the page."""
+    cards = join(result_card(r, s, baseline) for r, s in zip(runs, stories, strict=True))
+    yield Section("results", "Results", Markup('<div class="cards">{}</div>').format(cards))
+    yield pipeline
+    for r, s in zip(runs, stories, strict=True):
+        yield Section(r.name, s.title, join([paragraph(s.lead, "soft") if s.lead else "", s.body]))
+    panels = (Markup('<div class="panel">{}</div>').format(model_panel(*pair)) for pair in _titled(runs, stories))
+    yield Section("models", "Models", grid(*panels))
+
+
+def _titled(runs: list[Run], stories: list[Story]) -> Iterator[tuple[Run, str]]:
+    return ((r, s.title) for r, s in zip(runs, stories, strict=True))
+
+
+def summary(runs: list[Run], stories: list[Story]) -> str:
+    """The metrics as a Markdown table."""
+    lines = ["| model | metric | held-out data |", "| --- | --- | ---: |"]
+    for r, s in zip(runs, stories, strict=True):
+        lines += [f"| {r.name} | {m.label} | {m.text(r.metric(m.key))} |" for m in s.metrics]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Write the page and the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("report", type=Path, help="folder to write index.html and summary.md to")
+    parser.add_argument(
+        "--root", type=Path, default=Path(), help="folder of the project: dvc.yaml, results, models, data"
+    )
+    args = parser.parse_args()
+
+    parameters = args.root / "params.yaml"
+    runs = workloads(args.root, load(parameters))
+    stories = [story(r) for r in runs]
+    pipeline = pipeline_section(args.root, parameters.read_text(encoding="utf-8"))
+    baseline = read_json(args.root / "results" / "baseline.json")
+    lead = "What the pipeline made of its data and parameters. Point at a mark of a chart to see its values."
+    with whole_folder(args.report) as folder:
+        write_text(folder / "index.html", page("Results", lead, list(sections(pipeline, runs, stories, baseline))))
+        write_text(folder / "summary.md", summary(runs, stories))
+
+
+if __name__ == "__main__":
+    run(main)

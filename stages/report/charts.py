@@ -1,0 +1,156 @@
+"""Charts of the report as SVG: Vega-Lite by Altair, rendered when the page is built.
+
+The bytes depend on the data and on the versions of Altair and vl-convert alone: text is measured by the font that
+vl-convert bundles, whatever fonts the system has, and shown in the page's own. Colours are the page's variables, so
+that a chart follows its light or dark style. Each mark carries its values in `data-tip`, which the page's script shows.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle, islice
+from typing import Any
+
+import altair as alt
+import vl_convert
+from markupsafe import Markup, escape
+
+WIDTH, HEIGHT = 340, 190
+FONT = "Liberation Sans"  # bundled with vl-convert
+COLOURS = tuple(f"var(--c{number})" for number in range(1, 6))
+INK, SOFT, LINE = "var(--ink)", "var(--soft)", "var(--line)"
+
+CONFIG = {
+    "background": None,
+    "font": FONT,
+    "view": {"stroke": None, "continuousWidth": WIDTH, "continuousHeight": HEIGHT},
+    "axis": {
+        "domain": False,
+        "gridColor": LINE,
+        "labelColor": SOFT,
+        "labelFontSize": 11,
+        "tickColor": LINE,
+        "titleColor": SOFT,
+        "titleFontSize": 11,
+        "titleFontWeight": "normal",
+    },
+    "axisX": {"grid": False, "domain": True, "domainColor": LINE},
+    # The title of the y axis stands level above it.
+    "axisY": {
+        "ticks": False,
+        "titleAlign": "left",
+        "titleAngle": 0,
+        "titleX": 0,
+        "titleY": -8,
+        "titleBaseline": "bottom",
+    },
+    "header": {"labelColor": SOFT, "titleColor": SOFT},
+    "legend": {"labelColor": INK, "labelFontSize": 11, "orient": "top", "title": None, "titleColor": SOFT},
+    "mark": {"color": COLOURS[0]},
+    "range": {"category": list(COLOURS)},
+    "rule": {"color": SOFT},
+    "text": {"color": INK},
+}
+
+_SYMBOL = re.compile(r'role="graphics-symbol" aria-roledescription="(?!axis|legend)[^"]*" aria-label=("[^"]*")')
+_ARIA = re.compile(r' (?:role|aria-\w+)="[^"]*"')
+_NUMBERS = re.compile(r' (?:d|transform|width|height|[xy][12]?)="[^"]*"')
+_DECIMALS = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
+
+
+def data(rows: Iterable[Mapping[str, Any]]) -> alt.InlineData:
+    """Rows as a chart's data."""
+    return alt.InlineData(values=[dict(row) for row in rows])
+
+
+def _hundredths(number: re.Match[str]) -> str:
+    """A pixel's fraction needs no more than two decimals."""
+    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
+
+
+def svg(chart: Any, description: str) -> Markup:
+    """An Altair chart as SVG inside HTML.
+
+    Args:
+        chart: the chart.
+        description: the chart in words, for people who do not see it.
+    """
+    drawn = vl_convert.vegalite_to_svg(chart.to_dict(), vl_version="6.4", config=CONFIG, allowed_base_urls=[])
+    drawn = _ARIA.sub("", _SYMBOL.sub(r"data-tip=\1", drawn))
+    # Two decimals of a pixel.
+    drawn = _NUMBERS.sub(
+        lambda found: _DECIMALS.sub(lambda n: f"{float(n[0]):.2f}".rstrip("0").rstrip("."), found[0]), drawn
+    )
+    # Several charts stand on a page: make the names in them their own.
+    own = "c" + hashlib.sha256(drawn.encode()).hexdigest()[:8]
+    drawn = re.sub(r'(id="|url\(#)(\w+)', rf"\1{own}-\2", drawn)
+    head, body = drawn.split(">", 1)
+    size = re.search(r'width="(\d+)" height="(\d+)"', head)
+    assert size, head
+    return Markup(
+        f'<svg class="chart" role="img" aria-label="{escape(description)}" viewBox="0 0 {size[1]} {size[2]}" '
+        f'style="max-width:{size[1]}px">{body}'
+    )
+
+
+def series(values: Mapping[str, Iterable[tuple[float, float | None]]]) -> list[dict[str, Any]]:
+    """Rows `x`, `y`, `series` of named lines; points without a value are left out."""
+    return [{"x": x, "y": y, "series": name} for name, points in values.items() for x, y in points if y is not None]
+
+
+def lines(
+    values: Mapping[str, Iterable[tuple[float, float | None]]],
+    x: str,
+    y: str,
+    *,
+    log: bool = False,
+    zero: bool = False,
+    dash: Sequence[str] = (),
+    width: int = WIDTH,
+    height: int = HEIGHT,
+) -> Any:
+    """A chart of lines.
+
+    Args:
+        values: points (x, y) of each line, by its name.
+        x: title of the x axis.
+        y: title of the y axis.
+        log: whether the y axis is logarithmic.
+        zero: whether the y axis includes zero.
+        dash: names of the lines to draw dashed.
+        width: of the plot, in pixels.
+        height: of the plot, in pixels.
+    """
+    names = list(values)
+    scale = alt.Scale(type="log") if log else alt.Scale(zero=zero, nice=True)
+    base = alt.Chart(data(series(values)), width=width, height=height).encode(
+        x=alt.X("x:Q", title=x, scale=alt.Scale(nice=False)),
+        y=alt.Y("y:Q", title=y, scale=scale, axis=alt.Axis(tickCount=5)),
+        color=alt.Color(
+            "series:N",
+            sort=names,
+            scale=alt.Scale(domain=names, range=list(islice(cycle(COLOURS), len(names)))),
+            legend=alt.Legend() if len(names) > 1 else None,
+        ),
+    )
+    dashes = [[4, 3] if name in dash else [1, 0] for name in names]
+    stroke = base.mark_line(strokeWidth=2).encode(
+        strokeDash=alt.StrokeDash("series:N", scale=alt.Scale(domain=names, range=dashes), legend=None)
+    )
+    return stroke + base.mark_point(opacity=0, filled=True, size=30)
+
+
+def bars(
+    rows: Iterable[Mapping[str, Any]], x: str, y: str, x_title: str, y_title: str, step: float, *, height: int = HEIGHT
+) -> Any:
+    """A histogram: bars from column `x` to `x` + `step`, as high as column `y`."""
+    edges = [{**row, "until": row[x] + step} for row in rows]
+    return (
+        alt.Chart(data(edges), width=WIDTH, height=height)
+        .mark_bar(binSpacing=1)
+        .encode(
+            x=alt.X(f"{x}:Q", title=x_title, bin="binned", scale=alt.Scale(nice=False)),
+            x2="until:Q",
+            y=alt.Y(f"{y}:Q", title=y_title, axis=alt.Axis(tickCount=5)),
+        )
+    )

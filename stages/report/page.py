@@ -1,0 +1,166 @@
+"""HTML of the report: a page in one file, and the blocks that its sections are made of.
+
+Every function returns `Markup`. Plain strings that are passed in are escaped, so a value can hold any text.
+The page asks for nothing outside itself: style, script and pictures are inside, and its policy forbids requests.
+"""
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup, escape
+
+HERE = Path(__file__).parent
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+NO_VALUE = "–"  # noqa: RUF001 - an en dash, as in printed tables
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page with an entry in its navigation.
+
+    Args:
+        key: anchor, such as `pipeline`.
+        title: heading.
+        body: the blocks.
+    """
+
+    key: str
+    title: str
+    body: Markup
+
+
+def join(blocks: Iterable[Any]) -> Markup:
+    """Blocks one after the other; a plain string is escaped."""
+    return Markup("\n").join(blocks)
+
+
+def text(value: Any) -> str:
+    """A value as a person reads it: yes and no, thousands separated, no noise digits, a dash for None."""
+    if value is None:
+        return NO_VALUE
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1000 else f"{value:.6g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(text(item) for item in value)
+    return str(value)
+
+
+def paragraph(words: str | Markup, style: str = "") -> Markup:
+    """A paragraph, with a class of the style sheet if one is given."""
+    return Markup('<p class="{}">{}</p>').format(style, words) if style else Markup("<p>{}</p>").format(words)
+
+
+def heading(words: str) -> Markup:
+    """A heading inside a section."""
+    return Markup("<h3>{}</h3>").format(words)
+
+
+def _cell(value: Any) -> Markup:
+    if isinstance(value, Markup):
+        return Markup("<td>{}</td>").format(value)
+    style = Markup(' class="number"') if isinstance(value, int | float) and not isinstance(value, bool) else ""
+    return Markup("<td{}>{}</td>").format(style, text(value))
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "") -> Markup:
+    """A table whose first column names the rows. Numbers are aligned to the right; `Markup` cells stay as they are."""
+    head = join(Markup('<th scope="col">{}</th>').format(name) for name in header)
+    body = join(
+        Markup('<tr><th scope="row">{}</th>{}</tr>').format(
+            first if isinstance(first, Markup) else text(first), join(map(_cell, rest))
+        )
+        for first, *rest in rows
+    )
+    title = Markup("<caption>{}</caption>").format(caption) if caption else ""
+    # A table that is wider than a phone scrolls, for the keyboard too.
+    return Markup(
+        '<div class="scroll" tabindex="0" role="region" aria-label="{}"><table>{}<thead><tr>{}</tr></thead>'
+        "<tbody>{}</tbody></table></div>"
+    ).format(caption or f"Table: {', '.join(header)}", title, head, body)
+
+
+def figure(picture: Markup, title: str, note: str | Markup = "") -> Markup:
+    """A chart or picture under its title, with a note below it."""
+    below = Markup("<p>{}</p>").format(note) if note else ""
+    return Markup("<figure><figcaption>{}</figcaption>{}{}</figure>").format(title, picture, below)
+
+
+def grid(*blocks: Markup) -> Markup:
+    """Blocks side by side, as many as fit."""
+    return Markup('<div class="grid">{}</div>').format(join(blocks))
+
+
+def details(summary: str | Markup, *blocks: Markup) -> Markup:
+    """Blocks that a reader unfolds; print shows them."""
+    return Markup("<details><summary>{}</summary>{}</details>").format(summary, join(blocks))
+
+
+def facts(values: Mapping[str, Any]) -> Markup:
+    """Short facts in a row: what, and its value."""
+    pairs = (
+        Markup("<div><dt>{}</dt><dd>{}</dd></div>").format(name, value if isinstance(value, Markup) else text(value))
+        for name, value in values.items()
+    )
+    return Markup('<dl class="facts">{}</dl>').format(join(pairs))
+
+
+def verdict(better: bool | None, words: str) -> Markup:
+    """A label that says better (True), worse (False) or neither (None), by word, sign and colour."""
+    style, sign = {True: ("better", "▲"), False: ("worse", "▼"), None: ("same", "●")}[better]
+    return Markup('<span class="verdict {}"><span aria-hidden="true">{}</span> {}</span>').format(style, sign, words)
+
+
+def card(
+    title: str, value: str, label: str, lines: Iterable[Any], picture: Markup | None = None, href: str = ""
+) -> Markup:
+    """A result at a glance.
+
+    Args:
+        title: what was measured.
+        value: the figure, with its unit.
+        label: what the figure is.
+        lines: what to read beside it, such as a baseline and a verdict.
+        picture: a chart or an image.
+        href: where to read on.
+    """
+    name = Markup('<a href="{}">{}</a>').format(href, title) if href else escape(title)
+    beside = join(Markup("<li>{}</li>").format(line) for line in lines)
+    return Markup(
+        '<article class="card"><h3>{}</h3><p class="value">{}<span>{}</span></p><ul>{}</ul>{}</article>'
+    ).format(name, value, label, beside, picture or "")
+
+
+def image(data: bytes, kind: str, description: str, width: int, height: int, style: str = "") -> Markup:
+    """A picture of the given type (`png`, `gif`) inside the page, `width` by `height` CSS pixels."""
+    source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    return Markup('<img class="{}" src="{}" alt="{}" width="{}" height="{}">').format(
+        style, source, description, width, height
+    )
+
+
+def page(title: str, lead: str | Markup, sections: Sequence[Section]) -> str:
+    """The whole page: title, a sentence below it, navigation and sections."""
+    links = join(Markup('<a href="#{}">{}</a>').format(s.key, s.title) for s in sections)
+    body = join(
+        Markup('<section id="{}" aria-labelledby="{}-title"><h2 id="{}-title">{}</h2>{}</section>').format(
+            s.key, s.key, s.key, s.title, s.body
+        )
+        for s in sections
+    )
+    style, script = (Markup((HERE / name).read_text(encoding="utf-8")) for name in ("style.css", "script.js"))
+    return Markup(
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta http-equiv="Content-Security-Policy" content="{}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        '<link rel="icon" href="data:,">\n<title>{}</title>\n<style>\n{}</style>\n</head>\n<body>\n'
+        '<header><h1>{}</h1><p>{}</p><nav aria-label="Sections">{}</nav></header>\n<main>\n{}\n</main>\n'
+        '<div id="tip" role="status" hidden></div>\n<script>\n{}</script>\n</body>\n</html>\n'
+    ).format(POLICY, title, style, title, lead, links, body, script)
