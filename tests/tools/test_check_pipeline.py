@@ -58,8 +58,8 @@ def test_a_folder_of_which_a_stage_uses_nothing_is_named(root: Path) -> None:
 
 
 def test_a_stage_that_imports_a_stage_is_named(root: Path) -> None:
-    replace(root / "stages" / "report.py", "import argparse\n", "import argparse\nimport stages.inspect_model\n")
-    assert "stages.report: imports the stage stages/inspect_model.py" in findings(root)
+    replace(root / "stages" / "report" / "build.py", "import argparse\n", "import argparse\nimport stages.inspect_model\n")
+    assert "stages.report.build: imports the stage stages/inspect_model.py" in findings(root)
 
 
 def test_a_missing_and_a_needless_parameter_are_named(root: Path) -> None:
