@@ -122,6 +122,7 @@ def test_the_stage_fails_on_a_wrong_answer_and_names_it(model: Path, request_fil
     outputs = tmp_path / "expected.json", tmp_path / "predictions.json"
     done = run_stage("stages.predict", "mnist", model, request_file, *outputs)
     assert_refused(done, "instance 0: classes: expected 11 within 0, found", "instance 2")
+    assert_refused(done, f"{tmp_path / 'expected.json'} holds the answers", "write them there, or {} to accept any")
     assert not (tmp_path / "predictions.json").exists()
 
 

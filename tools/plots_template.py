@@ -37,7 +37,10 @@ PAGE = """<!DOCTYPE html>
 <main>
 {plot_divs}
 </main>
-<details id="undefined" hidden><summary>Tables without a definition of their own in dvc.yaml</summary><main></main></details>
+<details id="undefined" hidden>
+<summary>Tables without a definition of their own in dvc.yaml</summary>
+<main></main>
+</details>
 <script>
   // DVC also draws the last column of every table that a stage lists; the definitions above draw them better.
   const rest = document.getElementById("undefined");
@@ -53,7 +56,8 @@ PAGE = """<!DOCTYPE html>
 
 def page() -> str:
     """The template: DVC fills in `{refresh_tag}` and `{plot_divs}`."""
-    vega = vl_convert.javascript_bundle(vl_version=VEGA_LITE).replace("</script", "<\\/script")
+    bundle = vl_convert.javascript_bundle(vl_version=VEGA_LITE)  # type: ignore[call-arg]  # its default is right
+    vega = bundle.replace("</script", "<\\/script")
     return PAGE.replace("{vega}", vega)
 
 
