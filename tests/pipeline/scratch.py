@@ -1,6 +1,7 @@
 """Running the real pipeline in a scratch clone, on little data."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -54,10 +55,10 @@ def commit(folder: Path, message: str) -> None:
 
 
 def prepare_small(folder: Path) -> Path:
-    """Make a clone's pipeline short, and give it what a person has fetched before."""
-    if (ROOT / ".cache" / "mnist").is_dir():
-        (folder / ".cache").mkdir()
-        (folder / ".cache" / "mnist").symlink_to(ROOT / ".cache" / "mnist")
+    """Make a clone's pipeline short, and give it the raw data that this work tree has fetched already."""
+    fetched = Path("data", "fetched")
+    if (ROOT / fetched).is_dir():
+        shutil.copytree(ROOT / fetched, folder / fetched)
     for key, value in SMALL.items():
         change(folder, key, value)
     return folder

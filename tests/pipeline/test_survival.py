@@ -57,15 +57,15 @@ def test_a_damaged_cache_is_reported_and_rebuilt(pipeline: Path) -> None:
     copy.chmod(0o644)
     copy.write_bytes(copy.read_bytes()[:-100])
     shutil.rmtree(pipeline / "weights" / "cartpole")
-    done = dvc(pipeline, "repro", "train@cartpole", check=False)
+    done = dvc(pipeline, "repro", "train-cartpole", check=False)
     assert digest(pipeline / "weights" / "cartpole") == before, done.stdout + done.stderr
-    assert "train@cartpole" in ran(done)
+    assert "train-cartpole" in ran(done)
 
 
 def test_of_two_runs_at_once_the_second_stops_and_nothing_is_damaged(pipeline: Path) -> None:
     before = (pipeline / "dvc.lock").read_text()
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    command = ["dvc", "repro", "--single-item", "--force", "train@cartpole"]
+    command = ["dvc", "repro", "--single-item", "--force", "train-cartpole"]
     both = [
         subprocess.Popen(
             command, cwd=pipeline, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -78,7 +78,7 @@ def test_of_two_runs_at_once_the_second_stops_and_nothing_is_damaged(pipeline: P
     for code, error in zip(codes, errors, strict=True):
         assert code == 0 or "lock" in error.lower(), error
     assert (pipeline / "dvc.lock").read_text() == before
-    assert "up to date" in dvc(pipeline, "status", "train@cartpole").stdout
+    assert "up to date" in dvc(pipeline, "status", "train-cartpole").stdout
 
 
 @pytest.mark.parametrize("limit", [4_000, 100_000])

