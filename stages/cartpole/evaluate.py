@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from stages import runtime
 from stages.cartpole.params import EvaluateParams
-from stages.cartpole.render import Answers, animate, plot_values
+from stages.cartpole.render import Answers, animate, plane_values
 from stages.core.errors import InputError, run
 from stages.core.files import significant, whole_folder, write_json, write_table
 from stages.core.params import add_params
@@ -62,11 +62,12 @@ def play(agent: Agent, episodes: int) -> npt.NDArray[np.float64]:
 
 
 def main() -> None:
-    """Write the metrics, the returns and the pictures."""
+    """Write the metrics, the returns, the animation and the action values."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path, help="SavedModel to measure")
     parser.add_argument("metrics", type=Path, help="file to write the metrics to")
-    parser.add_argument("plots", type=Path, help="folder to write returns and pictures to")
+    parser.add_argument("plots", type=Path, help="folder to write the returns and the animation to")
+    parser.add_argument("examples", type=Path, help="file to write the action values over a plane of states to")
     add_params(parser)
     args = parser.parse_args()
     params = EvaluateParams.read(args.params)
@@ -75,11 +76,11 @@ def main() -> None:
     gym.logger.min_level = gym.logger.ERROR  # it says that CartPole-v0 is out of date
     agent = Agent(args.model)
     returns = play(agent, params.evaluate.episodes)
+    values = plane_values(agent.predict, agent.input.shape[1] or 0, params.evaluate.plane)
     offset = int(gym.make(agent.env).action_space.start)
     with whole_folder(args.plots) as folder:
         rows = [{"episode": i, "return": significant(value)} for i, value in enumerate(returns, 1)]
         write_table(folder / "returns.csv", rows, ["episode", "return"])
-        plot_values(folder / "q_values.png", agent.predict, agent.input.shape[1] or 0, params.evaluate.plane)
         if not animate(
             folder / "agent.gif",
             agent.env,
@@ -88,6 +89,7 @@ def main() -> None:
             params.evaluate.gif,
         ):
             print(f"{agent.env} draws no pictures: no agent.gif", file=sys.stderr)
+    write_table(args.examples, values, list(values[0]))
     metrics = {
         "mean_return": significant(returns.mean()),
         "min_return": significant(returns.min()),

@@ -1,22 +1,20 @@
-"""Pictures of a trained agent: an animation of it and a plot of what it holds its actions worth."""
+"""A trained agent: an animation of it, and the values of its actions."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
-from matplotlib.colors import ListedColormap
 from PIL import Image
 
 from stages.cartpole.params import Gif, Plane
 from stages.core.errors import InputError
+from stages.core.files import significant
 
 COLOURS = 32
-GRID = 101
+GRID = 31  # points in each direction
 
 Answers = dict[str, npt.NDArray[Any]]
 
@@ -55,14 +53,13 @@ def animate(path: Path, name: str, act: Callable[[Any], int], seed: int, gif: Gi
     return True
 
 
-def plot_values(path: Path, predict: Callable[[Any], Answers], size: int, plane: Plane) -> None:
-    """Draw each action's value, and the best action, over the plane of two observations, the others zero.
+def plane_values(predict: Callable[[Any], Answers], size: int, plane: Plane) -> list[dict[str, Any]]:
+    """Each action's value and the best action over the plane of two observations, the others zero.
 
     Args:
-        path: the PNG to write.
         predict: `q_values` [n, actions] and `actions` [n] for observations [n, size].
         size: size of an observation.
-        plane: the two observations and how far the plot reaches.
+        plane: the two observations and how far the plane reaches.
 
     Raises:
         InputError: if there is no such observation.
@@ -76,17 +73,12 @@ def plot_values(path: Path, predict: Callable[[Any], Answers], size: int, plane:
     observations = np.zeros((x.size, size), np.float32)
     observations[:, plane.x], observations[:, plane.y] = x.ravel(), y.ravel()
     answers = predict(observations)
-    values, best = answers["q_values"], answers["actions"]
-    actions = values.shape[1]
-    figure, axes = plt.subplots(1, actions + 1, figsize=(3.6 * (actions + 1), 3.4), sharey=True, layout="constrained")
-    for action, axis in enumerate(axes[:-1]):
-        image = axis.pcolormesh(x, y, values[:, action].reshape(x.shape), vmin=values.min(), vmax=values.max())
-        axis.set(title=f"value of action {action}", xlabel=plane.x_label)
-    figure.colorbar(image, ax=axes[:-1])
-    shades = ListedColormap(plt.get_cmap("Pastel1").colors[:actions])  # type: ignore[attr-defined]
-    image = axes[-1].pcolormesh(x, y, best.reshape(x.shape), vmin=-0.5, vmax=actions - 0.5, cmap=shades)
-    axes[-1].set(title="best action", xlabel=plane.x_label)
-    figure.colorbar(image, ax=axes[-1], ticks=range(actions))
-    axes[0].set_ylabel(plane.y_label)
-    figure.savefig(os.fspath(path), dpi=80, metadata={"Software": None})
-    plt.close(figure)
+    return [
+        {
+            f"observation_{plane.x}": significant(float(state[plane.x])),
+            f"observation_{plane.y}": significant(float(state[plane.y])),
+            **{f"value_{action}": significant(float(value)) for action, value in enumerate(values)},
+            "action": int(best),
+        }
+        for state, values, best in zip(observations, answers["q_values"], answers["actions"], strict=True)
+    ]

@@ -1,6 +1,7 @@
 """Measure the exported digits' model on the test images."""
 
 import argparse
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from stages.mnist.params import EvaluateParams
 from stages.savedmodel.predictor import Predictor
 
 BATCH = 1000
+WORST = 40  # images in the table of those that the model likes least
+EXAMPLE = ["image", "actual", "predicted", "probability", "probability_of_actual"]
+Digits = npt.NDArray[np.integer[Any]]
 Floats = npt.NDArray[np.float64]
 
 
@@ -40,13 +44,24 @@ def calibration(confidence: Floats, hits: npt.NDArray[np.bool_], bins: int) -> t
     return error, rows
 
 
+def examples(labels: Digits, classes: Digits, probabilities: Floats) -> list[dict[str, Any]]:
+    """Every test image with its digit, the predicted digit, and the probabilities [n, 10] of both."""
+    rows = np.arange(len(labels))
+    both = zip(labels, classes, probabilities[rows, classes], probabilities[rows, labels], strict=True)
+    return [
+        dict(zip(EXAMPLE, (index, int(a), int(p), significant(float(q)), significant(float(r))), strict=True))
+        for index, (a, p, q, r) in enumerate(both)
+    ]
+
+
 def main() -> None:
-    """Write the metrics, and the tables of the plots."""
+    """Write the metrics, the tables of the plots and the predictions."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path, help="SavedModel to measure")
     parser.add_argument("data", type=Path, help="prepared folder with the test images")
     parser.add_argument("metrics", type=Path, help="file to write the metrics to")
     parser.add_argument("plots", type=Path, help="folder to write the tables to")
+    parser.add_argument("examples", type=Path, help="file to write the prediction of each test image to")
     add_params(parser)
     args = parser.parse_args()
     params = EvaluateParams.read(args.params)
@@ -69,9 +84,12 @@ def main() -> None:
         "test_images": len(labels),
     }
     with whole_folder(args.plots) as folder:
-        pairs = [{"actual": int(a), "predicted": int(p)} for a, p in zip(labels, classes, strict=True)]
-        write_table(folder / "confusion.csv", pairs, ["actual", "predicted"])
+        table = examples(labels, classes, probabilities)
+        write_table(folder / "confusion.csv", (row for row in table if row["actual"] != row["predicted"]), EXAMPLE)
+        worst = sorted(table, key=itemgetter("probability_of_actual"))[:WORST]
+        write_table(folder / "worst.csv", worst, EXAMPLE)
         write_table(folder / "calibration.csv", bins, ["bin", "confidence", "accuracy", "images"])
+    write_table(args.examples, table, EXAMPLE)
     write_json(args.metrics, metrics)
 
 

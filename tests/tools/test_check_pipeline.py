@@ -58,7 +58,8 @@ def test_a_folder_of_which_a_stage_uses_nothing_is_named(root: Path) -> None:
 
 
 def test_a_stage_that_imports_a_stage_is_named(root: Path) -> None:
-    replace(root / "stages" / "report" / "build.py", "import argparse\n", "import argparse\nimport stages.inspect_model\n")
+    script = root / "stages" / "report" / "build.py"
+    replace(script, "import argparse\n", "import argparse\nimport stages.inspect_model\n")
     assert "stages.report.build: imports the stage stages/inspect_model.py" in findings(root)
 
 
