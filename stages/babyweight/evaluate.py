@@ -93,12 +93,13 @@ def residuals(errors: Floats) -> list[dict[str, Any]]:
 
 
 def by_week(weeks: npt.NDArray[np.uint8], predicted: Floats, pounds: Floats) -> list[dict[str, Any]]:
-    """Mean prediction and mean weight by completed week of gestation."""
+    """Mean prediction, mean weight and RMSE by completed week of gestation."""
     return [
         {
             "week": int(week),
             "predicted": significant(float(predicted[weeks == week].mean())),
             "actual": significant(float(pounds[weeks == week].mean())),
+            "rmse": rmse((predicted - pounds)[weeks == week]),
             "births": int((weeks == week).sum()),
         }
         for week in np.unique(weeks)
@@ -182,7 +183,7 @@ def main() -> None:
         write_table(folder / "calibration.csv", calibration(predicted, pounds), ["decile", "predicted", "actual"])
         write_table(folder / "residuals.csv", residuals(predicted - pounds), ["error", "births"])
         table = by_week(weeks, predicted, pounds)
-        write_table(folder / "by_week.csv", table, ["week", "predicted", "actual", "births"])
+        write_table(folder / "by_week.csv", table, ["week", "predicted", "actual", "rmse", "births"])
         table = effects(predict, codes, schema)
         write_table(folder / "effects.csv", table, ["input", "value", "births", "effect", "low", "high"])
     header = ["birth", *schema["features"], "actual", "predicted"]

@@ -1,10 +1,18 @@
 """What the report says about births."""
 
+from collections.abc import Iterable
+from typing import Any
+
+import altair as alt
+import numpy as np
+import numpy.typing as npt
+import yaml
 from markupsafe import Markup
 
+from stages.core.files import read_json
 from stages.report import charts
-from stages.report.page import figure, grid
-from stages.report.run import Metric, Run, Story
+from stages.report.page import facts, figure, grid, heading, join, paragraph, signed, table
+from stages.report.run import Metric, Row, Run, Story
 
 METRICS = (
     Metric("rmse", "RMSE", "{:.3f} lb"),
@@ -13,29 +21,381 @@ METRICS = (
     Metric("mae", "mean absolute error", "{:.3f} lb"),
     Metric("r2", "R²", "{:.3f}"),
 )
+SPLITS = ("train", "validation", "test")
+POUNDS_OF_2500_G = 5.5116
+WEIGHT_BIN = 0.5  # pounds
+YES_NO = {"is_male": "boy", "mother_married": "married", "cigarette_use": "smoker", "alcohol_use": "drinker"}
+ANSWERS = {"True": "yes", "False": "no", "None": "not asked", "Unknown": "unknown"}
+
+
+class Births:
+    """All prepared births, and what is published of such.
+
+    Args:
+        run: the workload's results.
+    """
+
+    def __init__(self, run: Run) -> None:
+        schema = read_json(run.data / "schema.json")
+        self.names, self.words = schema["features"], schema["vocabularies"]
+        self.codes = np.concatenate([np.load(run.data / split / "features.npy") for split in SPLITS])
+        self.pounds = np.concatenate([np.load(run.data / split / "weight_pounds.npy") for split in SPLITS])
+        self.published: dict[str, Any] = yaml.safe_load((run.raw / "facts.yaml").read_text(encoding="utf-8"))
+
+    def column(self, name: str) -> npt.NDArray[np.uint8]:
+        """Codes [n] of a column."""
+        column: npt.NDArray[np.uint8] = self.codes[:, self.names.index(name)]
+        return column
+
+    def percent(self, name: str) -> dict[Any, float]:
+        """Percentage of births with each value of a column that occurs: words where it has some, else numbers."""
+        counts = np.bincount(self.column(name))
+        words = self.words.get(name)
+        return {words[v] if words else v: 100 * n / len(self.codes) for v, n in enumerate(counts.tolist()) if n}
+
+    def fraction(self, name: str, word: str) -> float:
+        """Fraction of births with a word, of those where it is known."""
+        percent = self.percent(name)
+        return percent.get(word, 0.0) / sum(p for w, p in percent.items() if w not in {"Unknown", "None"})
+
+    def published_percent(self, name: str) -> dict[Any, float]:
+        """Published percentage of births with each value of a column."""
+        known = self.published["shares"]
+        if name == "mother_age":
+            return dict(known["age"])
+        if name == "mother_race":
+            return {race: 100 * births / sum(known["race"].values()) for race, births in known["race"].items()}
+        plurality = {1: known["plurality"][1], 2: known["plurality"][2]}
+        plurality[3] = 1 - sum(plurality.values())
+        weeks: dict[int, float] = {}
+        for babies, fraction in plurality.items():
+            for week, percent in known["weeks"][babies].items():
+                weeks[week] = weeks.get(week, 0.0) + fraction * percent
+        return weeks
+
+
+def distribution(births: Births, name: str, title: str) -> Markup:
+    """A column of numbers: its distribution, with the published one as a line."""
+    here, known = births.percent(name), births.published_percent(name)
+    rows = [{"value": v - 0.5, "until": v + 0.5, "percent": round(p, 4)} for v, p in sorted(here.items())]
+    bars = (
+        alt.Chart(charts.data(rows), width=charts.WIDTH, height=charts.HEIGHT)
+        .mark_bar(opacity=0.55)
+        .encode(x=alt.X("value:Q", title=title, bin="binned"), x2="until:Q", y=alt.Y("percent:Q", title="births (%)"))
+    )
+    points = [{"value": value, "published": round(percent, 4)} for value, percent in sorted(known.items())]
+    line = (
+        alt.Chart(charts.data(points))
+        .mark_line(color=charts.COLOURS[1], point=alt.OverlayMarkDef(color=charts.COLOURS[1], size=14))
+        .encode(x="value:Q", y=alt.Y("published:Q", title="births (%)"))
+    )
+    commonest = max(here, key=lambda value: here[value])
+    words = (
+        f"Commonest: {commonest}, {here[commonest]:.1f}% of births; published (line): {known.get(commonest, 0):.1f}%."
+    )
+    return figure(charts.svg(bars + line, f"Distribution of {title}. {words}"), title.capitalize(), words)
+
+
+def races(births: Births) -> Markup:
+    """Percentage of births by race, beside the published one."""
+    here, known = births.percent("mother_race"), births.published_percent("mother_race")
+    both = {"here": here, "published": known}
+    rows = [
+        {"race": race, "births (%)": round(percent, 4), "source": source}
+        for source, values in both.items()
+        for race, percent in values.items()
+    ]
+    chart = (
+        alt.Chart(charts.data(rows), width=charts.WIDTH - 60, height=charts.HEIGHT + 20)
+        .mark_point(filled=True, size=55, opacity=0.9)
+        .encode(
+            x=alt.X("births (%):Q", scale=alt.Scale(type="log"), axis=alt.Axis(grid=True, tickCount=4, format="~g")),
+            y=alt.Y("race:N", title=None, sort=sorted(known, key=lambda race: -known[race])),
+            color=alt.Color("source:N", scale=alt.Scale(domain=list(both), range=list(charts.COLOURS[:2]))),
+            shape=alt.Shape("source:N", scale=alt.Scale(domain=list(both), range=["circle", "diamond"])),
+        )
+    )
+    words = f"{here.get('White', 0):.1f}% of the mothers are White, {here.get('Black', 0):.1f}% Black."
+    return figure(charts.svg(chart, f"Births by race of mother. {words}"), "Race of mother", words)
+
+
+def weights(births: Births) -> Markup:
+    """Histogram of the weights."""
+    bins, counts = np.unique(np.floor(births.pounds / WEIGHT_BIN).astype(int), return_counts=True)
+    rows = [
+        {"pounds": b * WEIGHT_BIN, "births (%)": round(100 * n / len(births.pounds), 4)}
+        for b, n in zip(bins.tolist(), counts.tolist(), strict=True)
+    ]
+    words = f"Mean {births.pounds.mean():.2f} lb, standard deviation {births.pounds.std():.2f} lb."
+    chart = charts.bars(rows, "pounds", "births (%)", "weight (lb)", "births (%)", WEIGHT_BIN)
+    return figure(charts.svg(chart, f"Distribution of weight. {words}"), "Weight, to be predicted", words)
+
+
+def compared_facts(births: Births) -> Markup:
+    """Shares and means of the births beside the published ones."""
+    known, every = births.published["shares"], births.published["all_births"]
+    pounds, boys = births.pounds, births.column("is_male") == births.words["is_male"].index("True")
+    girls = births.column("is_male") == births.words["is_male"].index("False")
+    plurality = births.percent("plurality")
+    preterm = float((births.column("gestation_weeks") < 37).mean())
+    percents = [
+        ("boys", births.fraction("is_male", "True"), known["male"]),
+        ("mothers not married", births.fraction("mother_married", "False"), known["unmarried"]),
+        ("smokers, of those asked", births.fraction("cigarette_use", "True"), known["smoker"]),
+        ("drinkers, of those asked", births.fraction("alcohol_use", "True"), known["alcohol"]),
+        ("not asked", births.percent("cigarette_use").get("None", 0.0) / 100, known["use_not_asked"]),
+        ("twins", plurality.get(2, 0.0) / 100, known["plurality"][2]),
+        ("before 37 weeks", preterm, every["below_37_weeks"]),
+        ("below 2,500 g", float((pounds < POUNDS_OF_2500_G).mean()), every["below_2500_g"]),
+    ]
+    means = [
+        ("mean weight", pounds, every["mean"]),
+        ("mean of boys", pounds[boys], every["mean_of_boys"]),
+        ("mean of girls", pounds[girls], every["mean_of_girls"]),
+    ]
+    rows = [(name, f"{here:.2%}", f"{there:.2%}") for name, here, there in percents]
+    rows += [
+        (name, f"{group.mean():.3f} lb" if len(group) else None, f"{there:.3f} lb") for name, group, there in means
+    ]
+    return table(["births", "here", "published"], rows)
+
+
+def data_facts(run: Run) -> Markup:
+    """What became of the rows, and how their columns are distributed."""
+    births, prepared = Births(run), run.json("prepare.json")
+    reasons = {
+        f"{fate}: {reason.replace('_', ' ')}": count
+        for fate in ("dropped", "bad")
+        for reason, count in sorted(prepared[fate].items())
+        if count
+    }
+    counts = {
+        "source": prepared["source"],
+        **{f"rows {f}": prepared["rows"][f] for f in ("read", "kept", "dropped", "bad")},
+    }
+    return join(
+        [
+            heading("Data"),
+            facts(counts | {f"to {split}": prepared["kept"][split] for split in SPLITS}),
+            table(["why", "rows"], reasons.items(), "Rows left out") if reasons else Markup(),
+            grid(
+                weights(births),
+                distribution(births, "gestation_weeks", "completed weeks of gestation"),
+                distribution(births, "mother_age", "age of mother"),
+                races(births),
+                figure(
+                    compared_facts(births), "Shares and means", "Published figures: data/raw/babyweight/facts.yaml."
+                ),
+            ),
+        ]
+    )
 
 
 def learning_curve(run: Run) -> Markup:
-    """Training and validation error by step."""
+    """Error on validation births by step."""
     rows = run.table("curve.csv")
-    values = {"validation": [(row["step"], row["validation_rmse"]) for row in rows]}
-    chart = charts.lines(values, "optimiser step", "RMSE on validation births (lb)")
+    chart = charts.lines(
+        {"validation": [(row["step"], row["validation_rmse"]) for row in rows]},
+        "optimiser step",
+        "validation RMSE (lb)",
+    )
     first, last = rows[0], rows[-1]
     words = (
-        f"The RMSE on validation births goes from {first['validation_rmse']:.3f} lb at step {first['step']} "
-        f"to {last['validation_rmse']:.3f} lb at step {last['step']}."
+        f"From {first['validation_rmse']:.3f} lb at step {first['step']:,} "
+        f"to {last['validation_rmse']:.3f} lb at step {last['step']:,}."
     )
-    return figure(charts.svg(chart, words), "Learning curve", words)
+    return figure(charts.svg(chart, f"RMSE on validation births by step. {words}"), "Learning curve", words)
+
+
+def calibration(run: Run) -> Markup:
+    """Mean weight by decile of prediction."""
+    rows = run.table("evaluation/calibration.csv")
+    chart = charts.against_diagonal(rows, "predicted", "actual", "mean prediction (lb)", "mean weight (lb)")
+    farthest = max(rows, key=lambda row: abs(row["predicted"] - row["actual"]))
+    words = (
+        "Each point is a tenth of the test births, by prediction. Farthest from the diagonal: "
+        f"{farthest['predicted']:.2f} lb predicted, {farthest['actual']:.2f} lb weighed."
+    )
+    return figure(charts.svg(chart, f"Calibration. {words}"), "Calibration", words)
+
+
+def by_week(run: Run, height: int = charts.HEIGHT) -> Markup:
+    """Mean prediction and mean weight by week."""
+    rows = run.table("evaluation/by_week.csv")
+    values = {name: [(row["week"], row[name]) for row in rows] for name in ("actual", "predicted")}
+    chart = charts.lines(values, "completed week of gestation", "mean weight (lb)", dash=["predicted"], height=height)
+    return charts.svg(chart, f"Mean prediction and mean weight, by week from {rows[0]['week']} to {rows[-1]['week']}.")
+
+
+def error_by_week(run: Run) -> Markup:
+    """RMSE by week, with as many births as there are."""
+    rows = run.table("evaluation/by_week.csv")
+    chart = (
+        alt.Chart(charts.data(rows), width=charts.WIDTH, height=charts.HEIGHT)
+        .mark_circle(opacity=0.85, color=charts.COLOURS[0])
+        .encode(
+            x=alt.X("week:Q", title="completed week of gestation", scale=alt.Scale(zero=False)),
+            y=alt.Y("rmse:Q", title="RMSE (lb)"),
+            size=alt.Size("births:Q", scale=alt.Scale(range=[8, 500]), legend=None),
+        )
+    )
+    most = max(rows, key=lambda row: row["births"])
+    words = f"Area: test births. In week {most['week']}, the commonest, {most['rmse']:.3f} lb."
+    return figure(charts.svg(chart, f"RMSE by week of gestation. {words}"), "Error by week", words)
+
+
+def residuals(run: Run) -> Markup:
+    """Histogram of the errors."""
+    rows = run.table("evaluation/residuals.csv")
+    step = 0.25
+    chart = charts.bars(rows, "error", "births", "prediction less weight (lb)", "test births", step)
+    total = sum(row["births"] for row in rows)
+    near = sum(row["births"] for row in rows if -1 <= row["error"] < 1)
+    words = f"{near / total:.0%} of the predictions are within a pound."
+    return figure(charts.svg(chart, f"Histogram of errors. {words}"), "Errors", words)
+
+
+def effect_of_number(rows: list[Row], title: str, label: str) -> Markup:
+    """What a number adds to the prediction: the mean over births, and the band that holds eight of ten."""
+    base = alt.Chart(charts.data(rows), width=charts.WIDTH, height=charts.HEIGHT).encode(
+        x=alt.X("value:Q", title=label, scale=alt.Scale(zero=False, nice=False))
+    )
+    band = base.mark_area(opacity=0.25).encode(y=alt.Y("low:Q", title="effect (lb)"), y2="high:Q")
+    line = base.mark_line(strokeWidth=2).encode(y="effect:Q")
+    chart = band + line + base.mark_point(opacity=0, filled=True, size=30).encode(y="effect:Q")
+    ends = (f"{signed(row['effect'])} lb at {row['value']}" for row in (rows[0], rows[-1]))
+    words = f"From {' to '.join(ends)}."
+    return figure(charts.svg(chart, f"Effect of {label}. {words}"), title, words)
+
+
+def published_effect(births: dict[str, Any], row: Row) -> float | None:
+    """The published effect of a category against the commonest one, where there is one."""
+    known = births["effects"]
+    named: dict[tuple[str, str], float] = {
+        ("is_male", "False"): -known["boy"][39],
+        ("mother_married", "False"): -known["married"],
+        ("cigarette_use", "True"): known["smoker"],
+        ("alcohol_use", "True"): known["alcohol"],
+        ("mother_race", "Black"): known["black"],
+    }
+    if row["input"] == "mother_race" and row["value"] not in {"White", "Black", "Unknown"}:
+        return float(known["other_race"])
+    return named.get((row["input"], str(row["value"])))
+
+
+def effect_of_words(rows: Iterable[Row], title: str, published: dict[str, Any]) -> Markup:
+    """What categories add to the prediction: mean and spread over births, and the published effect."""
+    named = [
+        {
+            **row,
+            "category": f"{YES_NO[row['input']]}: {ANSWERS[row['value']]}"
+            if row["input"] in YES_NO
+            else str(row["value"]),
+            "published": published_effect(published, row),
+        }
+        for row in rows
+    ]
+    base = alt.Chart(charts.data(named), width=charts.WIDTH - 90, height=alt.Step(18)).encode(
+        y=alt.Y("category:N", title=None, sort=None)
+    )
+    spread = base.mark_rule(color=charts.COLOURS[0], opacity=0.4, strokeWidth=7).encode(
+        x=alt.X("low:Q", title="effect (lb)", axis=alt.Axis(grid=True)), x2="high:Q"
+    )
+    mean = base.mark_point(filled=True, size=50, opacity=1).encode(x="effect:Q")
+    tick = (
+        base.transform_filter("datum.published != null")
+        .mark_point(shape="diamond", filled=True, size=45, color=charts.COLOURS[1], opacity=0.9)
+        .encode(x="published:Q")
+    )
+    chart = spread + mean + tick if any(row["published"] is not None for row in named) else spread + mean
+    strongest = max(named, key=lambda row: abs(row["effect"]))
+    words = f"Strongest: {strongest['category']}, {signed(strongest['effect'])} lb."
+    return figure(charts.svg(chart, f"Effects on the prediction: {title}. {words}"), title, words)
+
+
+def effects(run: Run) -> Markup:
+    """What each input adds to the prediction."""
+    published = yaml.safe_load((run.raw / "facts.yaml").read_text(encoding="utf-8"))
+    rows: dict[str, list[Row]] = {}
+    for row in run.table("evaluation/effects.csv"):
+        rows.setdefault(row["input"], []).append(row)
+    several = [row for name in YES_NO for row in rows.get(name, [])]
+    note = (
+        "What a value adds to the prediction in place of the commonest value, all other inputs as they are: the mean over "
+        "1,000 test births, and the band that holds the middle eight of ten. Diamonds are published effects."
+    )
+    return join(
+        [
+            heading("Effect of each input"),
+            paragraph(note, "soft"),
+            grid(
+                effect_of_number(rows["gestation_weeks"], "Gestation", "completed weeks"),
+                effect_of_number(rows["mother_age"], "Age of mother", "completed years"),
+                effect_of_words(several, "Sex, marriage, smoking and alcohol", published),
+                effect_of_words(rows["mother_race"], "Race of mother", published),
+                effect_of_words(rows["plurality"], "Babies of the pregnancy", published),
+            ),
+        ]
+    )
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def answers(run: Run) -> Markup:
+    """The answers to the request, beside those of the original model."""
+    instances = read_json(run.request)["instances"]
+    (expected,) = read_json(run.request.parent / "expected" / run.request.name).values()
+    predictions = [value for row in run.json("predictions.json")["predictions"] for value in row.values()]
+    inputs = list(instances[0])
+    if len(predictions) != len(instances):
+        return Markup()
+    header = ["birth", *(name.replace("_", " ") for name in inputs), "prediction (lb)", "original model (lb)"]
+    rows = [
+        (number, *(_plain(instance[name]) for name in inputs), round(answer, 3), original)
+        for number, (instance, answer, original) in enumerate(
+            zip(instances, predictions, expected["values"], strict=True), 1
+        )
+    ]
+    return join([heading("The original request"), table(header, rows)])
+
+
+def _three(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
 
 
 def story(run: Run) -> Story:
     """Births: the weight of a baby."""
     rmse, linear, mean = (run.metric(metric.key) for metric in METRICS[:3])
     beside = (
-        f"linear baseline: {linear:.3f} lb, mean: {mean:.3f} lb",
-        f"{1 - rmse / linear:.1%} below the linear baseline",
+        f"{1 - rmse / linear:.1%} below the linear baseline: {linear:.3f} lb",
+        f"predicting the mean: {mean:.3f} lb",
     )
-    body = grid(learning_curve(run))
-    return Story(
-        "Births", "A baby's weight in pounds, from what is known before its birth.", METRICS, beside, None, body
+    lead = "A baby's weight in pounds, from what is known before its birth."
+    groups = {"all": "", "preterm": "_preterm", "term": "_term"}
+    rows = [
+        (name, *(_three(run.metric(f"{of}rmse{ending}")) for of in ("", "baselines.linear.", "baselines.mean.")))
+        for name, ending in groups.items()
+    ]
+    body = join(
+        [
+            data_facts(run),
+            heading("Model"),
+            grid(
+                learning_curve(run),
+                calibration(run),
+                figure(by_week(run), "Prediction and weight by week"),
+                error_by_week(run),
+                residuals(run),
+                figure(
+                    table(["test births", "model", "linear", "mean"], rows),
+                    "RMSE beside the baselines",
+                    f"In pounds, on {run.metric('test_births'):,} births.",
+                ),
+            ),
+            effects(run),
+            answers(run),
+        ]
     )
+    return Story("Births", lead, beside, by_week(run, 130), body)

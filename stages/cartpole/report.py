@@ -1,16 +1,24 @@
-"""What the report says about the agent, whatever environment it was trained in."""
+"""What the report says about the agent, in whatever environment it was trained."""
 
+import io
+from collections import Counter
+from typing import Any
+
+import altair as alt
 from markupsafe import Markup
+from PIL import Image
 
 from stages.report import charts
-from stages.report.page import figure, grid
-from stages.report.run import Metric, Run, Story
+from stages.report.page import animation, facts, figure, grid, heading, join
+from stages.report.run import Metric, Row, Run, Story
 
 METRICS = (
     Metric("mean_return", "mean return", "{:.1f}"),
     Metric("min_return", "least return", "{:.0f}"),
     Metric("solved", "solved"),
 )
+BINS = 20  # of the histogram of returns
+SHOWN_ACTIONS = 4  # heat maps of action values
 
 
 def environment(run: Run) -> str:
@@ -20,22 +28,129 @@ def environment(run: Run) -> str:
 
 
 def learning_curve(run: Run) -> Markup:
-    """Return of each episode while learning."""
-    rows = run.table("curve.csv")
-    chart = charts.lines({"episodes": [(row["steps"], row["return"]) for row in rows]}, "environment steps", "return")
-    words = f"Returns of {len(rows)} episodes while learning."
-    return figure(charts.svg(chart, words), "Returns while learning", words)
+    """Return of each episode while learning, and of the greedy trials that decide when it stops."""
+    episodes = [
+        {"steps": row["steps"], "return": row["return"], "what": "while learning"} for row in run.table("curve.csv")
+    ]
+    trials = [
+        {"steps": row["steps"], "return": row["return"], "what": "greedy trial"}
+        for row in run.table("trials.csv", empty=True)
+    ]
+    names = ["while learning", "greedy trial"]
+    base = alt.Chart(charts.data(episodes + trials), width=charts.WIDTH, height=charts.HEIGHT).encode(
+        x=alt.X("steps:Q", title="environment steps"),
+        y=alt.Y("return:Q", title="return"),
+        color=alt.Color("what:N", scale=alt.Scale(domain=names, range=[charts.COLOURS[4], charts.COLOURS[0]])),
+    )
+    points = base.mark_circle(size=18, opacity=0.6).transform_filter(alt.datum.what == names[0])
+    line = base.transform_filter(alt.datum.what == names[1])
+    chart = points + line.mark_line() + line.mark_point(filled=True, size=45, opacity=1) + _threshold(run, "y")
+    words = (
+        f"{len(episodes)} episodes with exploration, {len(trials)} greedy trials. Dashed: what solves the environment."
+    )
+    return figure(charts.svg(chart, f"Returns while learning. {words}"), "Returns while learning", words)
+
+
+def _threshold(run: Run, axis: str) -> Any:
+    rows = [] if run.metric("threshold") is None else [{"threshold": run.metric("threshold")}]
+    return alt.Chart(charts.data(rows)).mark_rule(strokeDash=[4, 3], color=charts.SOFT).encode(**{axis: "threshold:Q"})
+
+
+def histogram(run: Run) -> Markup:
+    """Returns of the fresh greedy episodes."""
+    returns = sorted(row["return"] for row in run.table("evaluation/returns.csv"))
+    threshold = run.metric("threshold")
+    low, high = min([*returns, *filter(None, [threshold])]), max([*returns, *filter(None, [threshold])])
+    step = (high - low) / BINS or 1.0
+    counts = Counter(min(int((value - low) / step), BINS - 1) for value in returns)
+    rows = [{"return": round(low + place * step, 4), "episodes": count} for place, count in sorted(counts.items())]
+    chart = charts.bars(rows, "return", "episodes", "return", "episodes", step) + _threshold(run, "x")
+    words = f"{len(returns)} fresh greedy episodes, from {returns[0]:g} to {returns[-1]:g}. Dashed: solved."
+    return figure(charts.svg(chart, f"Histogram of returns. {words}"), "Returns of the exported agent", words)
+
+
+def heat_map(rows: list[Row], colour: Any, titles: tuple[str, str], description: str) -> Markup:
+    """A value over the plane of two observations."""
+    x, y = list(rows[0])[:2]
+    pitch = {name: _pitch(rows, name) for name in (x, y)}
+    squares = [
+        {
+            **row,
+            **{
+                f"{name}_{end}": row[name] + sign * pitch[name] / 2
+                for name in (x, y)
+                for end, sign in (("from", -1), ("to", 1))
+            },
+        }
+        for row in rows
+    ]
+    chart = (
+        alt.Chart(charts.data(squares), width=charts.WIDTH - 40, height=charts.HEIGHT + 10)
+        .mark_rect(aria=False)
+        .encode(
+            x=alt.X(f"{x}_from:Q", title=titles[0], scale=alt.Scale(nice=False, zero=False)),
+            x2=f"{x}_to:Q",
+            y=alt.Y(f"{y}_from:Q", title=titles[1], scale=alt.Scale(nice=False, zero=False)),
+            y2=f"{y}_to:Q",
+            color=colour,
+        )
+    )
+    return charts.svg(chart, description)
+
+
+def _pitch(rows: list[Row], name: str) -> float:
+    values = sorted({row[name] for row in rows})
+    return float(values[-1] - values[0]) / (len(values) - 1)
+
+
+def action_values(run: Run) -> list[Markup]:
+    """Each action's value and the best action over the plane of two observations, the others zero."""
+    rows = run.table("examples.csv")
+    plane = run.parameters["evaluate"]["plane"]
+    titles = (plane["x_label"], plane["y_label"])
+    actions = [name for name in rows[0] if name.startswith("value_")]
+    domain = [min(row[name] for row in rows for name in actions), max(row[name] for row in rows for name in actions)]
+    scale = alt.Scale(scheme="viridis", domain=domain)
+    figures = []
+    for number, name in enumerate(actions[:SHOWN_ACTIONS]):
+        colour = alt.Color(f"{name}:Q", scale=scale, legend=alt.Legend(gradientLength=charts.WIDTH - 60))
+        words = f"Value of action {number} over {titles[0]} and {titles[1]}, from {domain[0]:.3g} to {domain[1]:.3g}."
+        figures.append(figure(heat_map(rows, colour, titles, words), f"Value of action {number}"))
+    names = sorted({row["action"] for row in rows})
+    colours = [charts.COLOURS[number % len(charts.COLOURS)] for number in names]
+    colour = alt.Color("action:N", scale=alt.Scale(domain=names, range=colours))
+    words = f"Best action over {titles[0]} and {titles[1]}."
+    return [*figures, figure(heat_map(rows, colour, titles, words), "Best action", "All other observations are zero.")]
+
+
+def agent_gif(run: Run) -> Markup | None:
+    """The agent in motion; None where the environment draws no pictures."""
+    path = run.folder / "evaluation" / "agent.gif"
+    if not path.exists():
+        return None
+    data = path.read_bytes()
+    with Image.open(path) as moving:
+        width, height = moving.size
+        still = io.BytesIO()
+        moving.convert("RGB").quantize(32).save(still, "PNG", compress_level=0)
+    return animation(data, still.getvalue(), f"The agent playing {environment(run)}", width, height)
 
 
 def story(run: Run) -> Story:
     """The agent: how it plays."""
-    name = environment(run)
-    beside = (f"threshold: {run.metric('threshold'):g}, over {run.metric('episodes')} fresh episodes",)
-    return Story(
-        f"Agent in {name}",
-        "A deep Q-network, trained until it solves its environment.",
-        METRICS,
-        beside,
-        None,
-        grid(learning_curve(run)),
+    name, threshold = environment(run), run.metric("threshold")
+    played = f"over {run.metric('episodes')} fresh episodes, least {run.metric('min_return'):g}"
+    solved = "no threshold is known" if threshold is None else f"solved from {threshold:g} on"
+    gif = agent_gif(run)
+    trained = run.json("train.json")
+    body = join(
+        [
+            facts({"environment": name, **{key.replace("_", " "): value for key, value in trained.items()}}),
+            heading("Model"),
+            grid(
+                learning_curve(run), histogram(run), figure(gif, "An episode") if gif else Markup(), *action_values(run)
+            ),
+        ]
     )
+    lead = "A deep Q-network, trained until it solves its environment."
+    return Story(f"Agent: {name}", lead, (played, solved), gif, body)

@@ -1,10 +1,17 @@
 """What the report says about handwritten digits."""
 
+import io
+from collections import Counter
+from collections.abc import Iterable
+
+import altair as alt
+import numpy as np
 from markupsafe import Markup
+from PIL import Image
 
 from stages.report import charts
-from stages.report.page import figure, grid
-from stages.report.run import Metric, Run, Story
+from stages.report.page import facts, figure, grid, heading, image, join
+from stages.report.run import Metric, Row, Run, Story
 
 METRICS = (
     Metric("accuracy", "accuracy", "{:.2%}"),
@@ -16,19 +23,123 @@ METRICS = (
 def learning_curve(run: Run) -> Markup:
     """Cross entropy by step."""
     rows = run.table("curve.csv")
-    values = {
-        name: [(row["step"], row[key]) for row in rows]
-        for name, key in (("training, distorted", "loss"), ("validation", "validation_loss"))
-    }
-    words = f"The cross entropy on validation images ends at {rows[-1]['validation_loss']:.4f} nats."
+    columns = {"training, distorted": "loss", "validation": "validation_loss"}
+    values = {name: [(row["step"], row[column]) for row in rows] for name, column in columns.items()}
+    words = f"Validation ends at {rows[-1]['validation_loss']:.4f} nats."
     chart = charts.lines(values, "optimiser step", "cross entropy (nats)", log=True)
-    return figure(charts.svg(chart, words), "Learning curve", words)
+    return figure(charts.svg(chart, f"Cross entropy by step. {words}"), "Learning curve", words)
+
+
+def accuracy_curve(run: Run) -> Markup:
+    """Validation errors by step."""
+    rows = run.table("curve.csv")
+    values = {"validation": [(row["step"], round(100 * (1 - row["validation_accuracy"]), 4)) for row in rows]}
+    words = f"{rows[-1]['validation_accuracy']:.2%} of the validation images are right at the end."
+    chart = charts.lines(values, "optimiser step", "validation images wrong (%)", zero=True)
+    return figure(charts.svg(chart, f"Wrong validation images by step. {words}"), "Error rate", words)
+
+
+def confusions(run: Run) -> Markup:
+    """A table of how often a digit is taken for another."""
+    counts = Counter((row["actual"], row["predicted"]) for row in run.table("evaluation/confusion.csv", empty=True))
+    most = max(counts.values(), default=1)
+    lines = []
+    for actual in range(10):
+        cells = []
+        for predicted in range(10):
+            count = counts[actual, predicted]
+            if actual == predicted:
+                cells.append(Markup('<td class="own"><span aria-label="right">·</span></td>'))
+            elif count:
+                style = f"background:color-mix(in srgb, var(--c2) {10 + 50 * count // most}%, transparent)"
+                cells.append(Markup('<td style="{}">{}</td>').format(style, count))
+            else:
+                cells.append(Markup("<td></td>"))
+        wrong = sum(counts[actual, predicted] for predicted in range(10))
+        lines.append(
+            Markup('<tr><th scope="row">{}</th>{}<td>{}</td></tr>').format(actual, Markup().join(cells), wrong)
+        )
+    head = join(Markup('<th scope="col">{}</th>').format(digit) for digit in range(10))
+    grid_ = Markup(
+        '<table class="confusions"><thead><tr><th scope="col">is</th>{}<th scope="col">all</th></tr></thead>'
+        "<tbody>{}</tbody></table>"
+    ).format(head, join(lines))
+    words = "Rows: what the image shows. Columns: what the model says. Counts of wrong images alone."
+    if counts:
+        (actual, predicted), count = min(counts.items(), key=lambda item: (-item[1], item[0]))
+        words += f" Most often, {count} times, a {actual} is taken for a {predicted}."
+    return figure(grid_, f"{sum(counts.values())} wrong of {run.metric('test_images'):,}", words)
+
+
+def reliability(run: Run) -> Markup:
+    """Accuracy by confidence, each bin as large as it has images."""
+    rows = run.table("evaluation/calibration.csv")
+    chart = charts.against_diagonal(rows, "confidence", "accuracy", "mean confidence", "accuracy", size="images")
+    surest = rows[-1]
+    words = (
+        f"Area and number: images of a bin. {surest['images']:,} images are in the last, "
+        f"at {surest['confidence']:.2%} confidence and {surest['accuracy']:.2%} accuracy."
+    )
+    return figure(charts.svg(chart, f"Accuracy by confidence. {words}"), "Reliability", words)
+
+
+def recall(run: Run) -> Markup:
+    """How many of each digit are missed."""
+    rows = [{"digit": d, "missed (%)": round(100 * (1 - r), 4)} for d, r in run.metric("recall").items()]
+    chart = (
+        alt.Chart(charts.data(rows), width=charts.WIDTH, height=charts.HEIGHT)
+        .mark_bar()
+        .encode(x=alt.X("digit:N", axis=alt.Axis(labelAngle=0)), y=alt.Y("missed (%):Q", title="images missed (%)"))
+    )
+    worst = max(rows, key=lambda row: row["missed (%)"])
+    words = f"Hardest: {worst['digit']}, of which {worst['missed (%)']:.2f}% are missed."
+    return figure(charts.svg(chart, f"Missed images by digit. {words}"), "Missed by digit", words)
+
+
+def picture(pixels: np.ndarray, description: str) -> Markup:
+    """An image of the data as a PNG, stored uncompressed: compressed bytes depend on the compressor."""
+    file = io.BytesIO()
+    Image.fromarray(pixels.reshape(28, 28)).save(file, "PNG", compress_level=0)
+    return image(file.getvalue(), "png", description, 56, 56)
+
+
+def digits(run: Run, rows: Iterable[Row], probability: bool = True) -> Markup:
+    """Test images with what the model says of them."""
+    images = np.load(run.data / "test" / "images.npy", mmap_mode="r")
+    items = []
+    for row in rows:
+        right = row["actual"] == row["predicted"]
+        says = f"{row['predicted']} {row['probability']:.0%}"
+        items.append(
+            Markup('<li class="{}">{}{} → <b>{}</b></li>').format(
+                "right" if right else "wrong",
+                picture(np.asarray(images[row["image"]]), f"A {row['actual']}, taken for {says}; image {row['image']}"),
+                row["actual"],
+                says if probability else row["predicted"],
+            )
+        )
+    return Markup('<ul class="digits">{}</ul>').format(join(items))
 
 
 def story(run: Run) -> Story:
     """Digits: which one an image shows."""
+    worst = run.table("evaluation/worst.csv")
     wrong = round((1 - run.metric("accuracy")) * run.metric("test_images"))
-    beside = (f"{wrong} of {run.metric('test_images'):,} test images wrong",)
-    return Story(
-        "Digits", "Which digit an image of 28 by 28 pixels shows.", METRICS, beside, None, grid(learning_curve(run))
+    beside = (f"{wrong} of {run.metric('test_images'):,} test images wrong; the worst:",)
+    prepared = run.json("prepare.json")
+    body = join(
+        [
+            heading("Data"),
+            facts({name.replace("_", " "): count for name, count in prepared.items()}),
+            heading("Model"),
+            grid(learning_curve(run), accuracy_curve(run), confusions(run), reliability(run), recall(run)),
+            heading(f"The {len(worst)} images that the model likes least"),
+            Markup(
+                '<p class="soft">Ordered by the probability of the digit that the image shows, least first: '
+                "what it shows → what the model says, with its probability.</p>"
+            ),
+            digits(run, worst),
+        ]
     )
+    lead = "Which digit an image of 28 by 28 pixels shows."
+    return Story("Digits", lead, beside, digits(run, worst[:10], probability=False), body)

@@ -6,8 +6,9 @@ card and a table of its metrics.
 
 import argparse
 import importlib.util
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from markupsafe import Markup
@@ -21,7 +22,7 @@ from stages.report.page import Section, card, details, facts, grid, heading, joi
 from stages.report.run import Metric, Run, Story
 
 
-def workloads(root: Path, sections: Iterable[str]) -> list[Run]:
+def workloads(root: Path, parameters: dict[str, Any]) -> list[Run]:
     """The workloads: those sections of `params.yaml` of which there are results."""
     data = root / "data"
     return [
@@ -32,26 +33,37 @@ def workloads(root: Path, sections: Iterable[str]) -> list[Run]:
             data=data / name,
             request=data / "requests" / f"{name}.json",
             raw=data / "raw" / name,
+            parameters=section,
         )
-        for name in sections
+        for name, section in parameters.items()
         if (root / "results" / name / "evaluate.json").exists()
     ]
 
 
-def plain_story(run: Run) -> Story:
-    """The story of a workload that does not tell its own: its metrics as a table, those of quality first."""
-    values = dict(flatten(run.metrics))
-    metrics = sorted((Metric(key, key.replace("_", " ")) for key in values), key=lambda m: direction(m.key) == 0)
-    body = table(["metric", "value"], [(metric.label, values[metric.key]) for metric in metrics], "Metrics")
-    return Story(run.name.title(), "", tuple(metrics), (), None, body)
+def telling(run: Run) -> ModuleType | None:
+    """The module that tells a workload's story, if it has one."""
+    package = f"stages.{run.name}"
+    if importlib.util.find_spec(package) and importlib.util.find_spec(f"{package}.report"):
+        return importlib.import_module(f"stages.{run.name}.report")
+    return None
+
+
+def metrics(run: Run) -> tuple[Metric, ...]:
+    """The metrics of a workload worth a line, the headline first: those of quality, unless it names its own."""
+    if module := telling(run):
+        named: tuple[Metric, ...] = module.METRICS
+        return named
+    keys = [key for key, _ in flatten(run.metrics)]
+    return tuple(Metric(key, key.replace("_", " ")) for key in [key for key in keys if direction(key)] or keys)
 
 
 def story(run: Run) -> Story:
-    """The story of a workload."""
-    if importlib.util.find_spec(f"stages.{run.name}") and importlib.util.find_spec(f"stages.{run.name}.report"):
-        told: Story = importlib.import_module(f"stages.{run.name}.report").story(run)
+    """The story of a workload; a table of all its metrics if it does not tell its own."""
+    if module := telling(run):
+        told: Story = module.story(run)
         return told
-    return plain_story(run)
+    rows = [(key.replace("_", " "), value) for key, value in flatten(run.metrics)]
+    return Story(run.name.replace("_", " ").capitalize(), "", (), None, table(["metric", "value"], rows, "Metrics"))
 
 
 def against_baseline(metric: Metric, value: Any, baseline: Any) -> Markup:
@@ -68,7 +80,7 @@ def against_baseline(metric: Metric, value: Any, baseline: Any) -> Markup:
 
 def result_card(run: Run, told: Story, baseline: dict[str, Any]) -> Markup:
     """A workload's card."""
-    headline = told.metrics[0]
+    headline, *_ = metrics(run)
     value = run.metric(headline.key)
     lines = [against_baseline(headline, value, baseline.get(run.name, {})), *told.beside]
     return card(told.title, headline.text(value), headline.label, lines, told.picture, f"#{run.name}")
@@ -156,11 +168,10 @@ def _titled(runs: list[Run], stories: list[Story]) -> Iterator[tuple[Run, str]]:
     return ((r, s.title) for r, s in zip(runs, stories, strict=True))
 
 
-def summary(runs: list[Run], stories: list[Story]) -> str:
+def summary(runs: list[Run]) -> str:
     """The metrics as a Markdown table."""
     lines = ["| model | metric | held-out data |", "| --- | --- | ---: |"]
-    for r, s in zip(runs, stories, strict=True):
-        lines += [f"| {r.name} | {m.label} | {m.text(r.metric(m.key))} |" for m in s.metrics]
+    lines += [f"| {r.name} | {m.label} | {m.text(r.metric(m.key))} |" for r in runs for m in metrics(r)]
     return "\n".join(lines) + "\n"
 
 
@@ -181,7 +192,7 @@ def main() -> None:
     lead = "What the pipeline made of its data and parameters. Point at a mark of a chart to see its values."
     with whole_folder(args.report) as folder:
         write_text(folder / "index.html", page("Results", lead, list(sections(pipeline, runs, stories, baseline))))
-        write_text(folder / "summary.md", summary(runs, stories))
+        write_text(folder / "summary.md", summary(runs))
 
 
 if __name__ == "__main__":

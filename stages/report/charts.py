@@ -6,6 +6,7 @@ that a chart follows its light or dark style. Each mark carries its values in `d
 """
 
 import hashlib
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle, islice
@@ -35,6 +36,7 @@ CONFIG = {
         "titleFontWeight": "normal",
     },
     "axisX": {"grid": False, "domain": True, "domainColor": LINE},
+    "axisXQuantitative": {"tickCount": 6},
     # The title of the y axis stands level above it.
     "axisY": {
         "ticks": False,
@@ -45,7 +47,14 @@ CONFIG = {
         "titleBaseline": "bottom",
     },
     "header": {"labelColor": SOFT, "titleColor": SOFT},
-    "legend": {"labelColor": INK, "labelFontSize": 11, "orient": "top", "title": None, "titleColor": SOFT},
+    "legend": {
+        "columnPadding": 18,
+        "labelColor": INK,
+        "labelFontSize": 11,
+        "offset": 24,
+        "orient": "top",
+        "title": None,
+    },
     "mark": {"color": COLOURS[0]},
     "range": {"category": list(COLOURS)},
     "rule": {"color": SOFT},
@@ -122,10 +131,12 @@ def lines(
         height: of the plot, in pixels.
     """
     names = list(values)
+    rows = series(values)
     scale = alt.Scale(type="log") if log else alt.Scale(zero=zero, nice=True)
-    base = alt.Chart(data(series(values)), width=width, height=height).encode(
+    axis = alt.Axis(values=_decades(row["y"] for row in rows), format="~g") if log else alt.Axis(tickCount=5)
+    base = alt.Chart(data(rows), width=width, height=height).encode(
         x=alt.X("x:Q", title=x, scale=alt.Scale(nice=False)),
-        y=alt.Y("y:Q", title=y, scale=scale, axis=alt.Axis(tickCount=5)),
+        y=alt.Y("y:Q", title=y, scale=scale, axis=axis),
         color=alt.Color(
             "series:N",
             sort=names,
@@ -138,6 +149,13 @@ def lines(
         strokeDash=alt.StrokeDash("series:N", scale=alt.Scale(domain=names, range=dashes), legend=None)
     )
     return stroke + base.mark_point(opacity=0, filled=True, size=30)
+
+
+def _decades(values: Iterable[float]) -> list[float]:
+    """Round numbers for a logarithmic axis: 1, 2 and 5 times powers of ten."""
+    known = sorted(values)
+    low, high = math.floor(math.log10(known[0])), math.ceil(math.log10(known[-1]))
+    return [digit * 10.0**power for power in range(low, high + 1) for digit in (1, 2, 5)]
 
 
 def bars(
@@ -153,4 +171,35 @@ def bars(
             x2="until:Q",
             y=alt.Y(f"{y}:Q", title=y_title, axis=alt.Axis(tickCount=5)),
         )
+    )
+
+
+def against_diagonal(
+    rows: Iterable[Mapping[str, Any]], x: str, y: str, x_title: str, y_title: str, *, size: str | None = None
+) -> Any:
+    """Points of two columns that would be equal if all were well, which the diagonal shows.
+
+    Args:
+        rows: the points.
+        x: column of the x axis.
+        y: column of the y axis.
+        x_title: title of the x axis.
+        y_title: title of the y axis.
+        size: column of counts that the points' areas and labels show.
+    """
+    rows = list(rows)
+    ends = [f(float(row[name]) for row in rows for name in (x, y)) for f in (min, max)]
+    line = alt.Chart(data({x: end, y: end} for end in ends)).mark_line(color=SOFT, strokeDash=[4, 3], strokeWidth=1)
+    base = alt.Chart(data(rows), width=WIDTH, height=HEIGHT).encode(
+        x=alt.X(f"{x}:Q", title=x_title, scale=alt.Scale(zero=False)),
+        y=alt.Y(f"{y}:Q", title=y_title, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=5)),
+    )
+    diagonal = line.encode(x=f"{x}:Q", y=f"{y}:Q")
+    if size is None:
+        return diagonal + base.mark_circle(size=60, opacity=1)
+    area = alt.Size(f"{size}:Q", scale=alt.Scale(range=[15, 900]), legend=None)
+    return (
+        diagonal
+        + base.mark_circle(opacity=0.6).encode(size=area)
+        + base.mark_text(dx=10, dy=-8, fontSize=10).encode(text=alt.Text(f"{size}:Q", format=","))
     )

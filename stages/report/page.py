@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 
 HERE = Path(__file__).parent
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-NO_VALUE = "–"  # noqa: RUF001 - an en dash, as in printed tables
+NO_VALUE = "\N{EN DASH}"
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,11 @@ def text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(text(item) for item in value)
     return str(value)
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """A difference with its sign."""
+    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def paragraph(words: str | Markup, style: str = "") -> Markup:
@@ -142,6 +147,14 @@ def image(data: bytes, kind: str, description: str, width: int, height: int, sty
     source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
     return Markup('<img class="{}" src="{}" alt="{}" width="{}" height="{}">').format(
         style, source, description, width, height
+    )
+
+
+def animation(data: bytes, still: bytes, description: str, width: int, height: int) -> Markup:
+    """A GIF; its first picture as a PNG stands in where the reader's system asks for less motion, and in print."""
+    source = f"data:image/png;base64,{base64.b64encode(still).decode()}"
+    return Markup('<picture><source srcset="{}" media="(prefers-reduced-motion: reduce), print">{}</picture>').format(
+        source, image(data, "gif", description, width, height)
     )
 
 

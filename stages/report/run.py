@@ -36,7 +36,6 @@ class Story:
     Args:
         title: what was learned, such as `Digits`.
         lead: one sentence about it.
-        metrics: what it reached, the headline first.
         beside: lines of the card, such as the baselines' values.
         picture: the card's picture.
         body: its section.
@@ -44,7 +43,6 @@ class Story:
 
     title: str
     lead: str
-    metrics: tuple[Metric, ...]
     beside: tuple[str, ...]
     picture: Markup | None
     body: Markup
@@ -61,6 +59,7 @@ class Run:
         data: its prepared data.
         request: the request that its predictions answer.
         raw: its raw data with the facts known of it.
+        parameters: its section of `params.yaml`.
     """
 
     name: str
@@ -69,6 +68,7 @@ class Run:
     data: Path
     request: Path
     raw: Path
+    parameters: dict[str, Any]
 
     def json(self, name: str) -> Any:
         """A JSON file of the results.
@@ -78,8 +78,12 @@ class Run:
         """
         return read_json(self.folder / name)
 
-    def table(self, name: str) -> list[Row]:
+    def table(self, name: str, empty: bool = False) -> list[Row]:
         """The rows of a CSV file of the results; numbers are numbers, an empty field is None.
+
+        Args:
+            name: path in the folder of the results.
+            empty: whether the table may have no rows.
 
         Raises:
             InputError: if it is missing or has no rows.
@@ -90,7 +94,7 @@ class Run:
                 rows = [{key: _value(field) for key, field in row.items()} for row in csv.DictReader(file)]
         except FileNotFoundError:
             raise InputError(f"{path}: no such file") from None
-        if not rows:
+        if not rows and not empty:
             raise InputError(f"{path}: expected at least one row")
         return rows
 
