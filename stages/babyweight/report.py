@@ -154,9 +154,7 @@ def compared_facts(births: Births) -> Markup:
         ("mean of girls", pounds[girls], every["mean_of_girls"]),
     ]
     rows = [(name, f"{here:.2%}", f"{there:.2%}") for name, here, there in percents]
-    rows += [
-        (name, f"{group.mean():.3f} lb" if len(group) else None, f"{there:.3f} lb") for name, group, there in means
-    ]
+    rows += [(name, f"{group.mean():.3f} lb", f"{there:.3f} lb") for name, group, there in means if len(group)]
     return table(["births", "here", "published"], rows)
 
 
@@ -321,8 +319,8 @@ def effects(run: Run) -> Markup:
         rows.setdefault(row["input"], []).append(row)
     several = [row for name in YES_NO for row in rows.get(name, [])]
     note = (
-        "What a value adds to the prediction in place of the commonest value, all other inputs as they are: the mean over "
-        "1,000 test births, and the band that holds the middle eight of ten. Diamonds are published effects."
+        "What a value adds to the prediction in place of the commonest value, all other inputs as they are: the mean "
+        "over 1,000 test births, and the band that holds the middle eight of ten. Diamonds are published effects."
     )
     return join(
         [
