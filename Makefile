@@ -1,7 +1,7 @@
 # Two targets do everything on a fresh machine: `make repro` and `make test`.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help repro cluster test lint verify soak publish serve format schema graph baseline lock clean
+.PHONY: help repro compare cluster test lint verify soak publish serve format schema graph baseline lock clean
 
 VENV := .venv
 # The first Python that TensorFlow has wheels for; `make PYTHON=…` names another.
@@ -39,6 +39,11 @@ verify: $(VENV)/.installed-report ## Run the committed pipeline in a scratch clo
 
 soak: $(VENV)/.installed-dev ## Kill training runs at random moments; compare bytes. ARGS='--trials 20 --workloads mnist'
 	python -m tools.kill_runs $(ARGS)
+
+A ?= main
+B ?= .
+compare: $(VENV)/.installed-report ## Compare two states on a page and in Markdown. A=HEAD~1 B=HEAD; default: main and the work tree
+	python -m tools.compare $(A) $(B)
 
 publish: $(VENV)/.installed-serving ## Publish the exported models under the next version.
 	python -m serving.publish

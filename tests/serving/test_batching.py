@@ -45,7 +45,9 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 def batcher(model: Model, pool: ThreadPoolExecutor, rows: int = 8, wait_ms: float = 60_000) -> Batcher:
-    return Batcher(model, True, Batching(row_independent_models=[], rows=rows, wait_ms=wait_ms), pool, Metrics().calls("demo"))
+    return Batcher(
+        model, True, Batching(row_independent_models=[], rows=rows, wait_ms=wait_ms), pool, Metrics().calls("demo")
+    )
 
 
 def values(*numbers: float) -> Arrays:

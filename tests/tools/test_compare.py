@@ -1,0 +1,226 @@
+"""Two states of a small project in the pipeline's layout: the later one moved, retrained and changed things."""
+
+import json
+import shutil
+import subprocess
+from hashlib import md5
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT, assert_refused, run_stage
+from tools.compare.changes import (
+    Causes,
+    caveats,
+    incomparable,
+    metric_changes,
+    moves,
+    param_changes,
+    seed_noise,
+    stale,
+)
+from tools.compare.comparison import compare
+from tools.compare.curves import curves
+from tools.compare.markdown import markdown
+from tools.compare.page import html
+from tools.compare.snapshot import WORK_TREE, Snapshot
+
+PIPELINE = """
+stages:
+  train:
+    foreach: [mnist]
+    do:
+      cmd: python train.py
+      deps: [stages/mnist, requirements.lock]
+      params: [mnist.train]
+      outs: [weights/mnist]
+  evaluate:
+    foreach: [mnist]
+    do:
+      cmd: python evaluate.py
+      deps: [weights/mnist]
+      metrics: [results/mnist/evaluate.json: {cache: false}]
+  evaluate-cartpole:
+    cmd: python play.py
+    params: [cartpole.train]
+    metrics: [results/cartpole/evaluate.json: {cache: false}]
+plots:
+  - "Learning curve": {x: step, y: {results/mnist/curve.csv: loss}, x_label: optimiser step}
+  - "Calibration": {x: bin, y: {results/mnist/calibration.csv: accuracy}}
+  - "Returns": {x: episode, y: {results/cartpole/returns.csv: return}, template: scatter}
+"""
+
+
+def stage(cmd: str, deps: dict[str, str], params: dict[str, Any], outs: dict[str, str]) -> dict[str, Any]:
+    """A locked stage; the contents of files stand for their digests."""
+    paths = [[{"path": path, "md5": digest(text)} for path, text in files.items()] for files in (deps, outs)]
+    return {"cmd": cmd, "deps": paths[0], "params": {"params.yaml": params}, "outs": paths[1]}
+
+
+def digest(text: str) -> str:
+    return md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def write(root: Path, files: dict[str, Any]) -> None:
+    for name, value in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        text = value if isinstance(value, str) else json.dumps(value)
+        (root / name).write_text(yaml.safe_dump(value) if name.endswith((".yaml", "dvc.lock")) else text)
+    (root / "dvc.yaml").write_text(PIPELINE)
+
+
+def state(rate: float, code: str, accuracy: float, env: str, moved: bool, keras: str = "3.15.1") -> dict[str, Any]:
+    """The files of a state."""
+    train = {"learning_rate": rate, "max_to_keep" if moved else "keep": 2}
+    augment = {"rotation": 8.0}
+    mnist: dict[str, Any] = {"train": {**train, "augment": augment}} if moved else {"train": train, "augment": augment}
+    lock = f"keras=={keras} \\\n    --hash=sha256:0\nnumpy==2.4.6\n"
+    weights = f"{rate} {code}"
+    locked = {
+        "train@mnist": stage(
+            "python train.py",
+            {"stages/mnist": code, "requirements.lock": lock},
+            {"mnist.train": train},
+            {"weights/mnist": weights},
+        ),
+        "evaluate@mnist": stage(
+            "python evaluate.py", {"weights/mnist": weights}, {}, {"results/mnist/e": str(accuracy)}
+        ),
+        "evaluate-cartpole": stage("python play.py", {}, {"cartpole.train": {"env": env}}, {"results/cartpole/e": env}),
+        "evaluate@gone": stage("python evaluate.py", {}, {}, {}),  # dvc.lock keeps stages that dvc.yaml lost
+    }
+    return {
+        "params.yaml": {"mnist": mnist, "cartpole": {"train": {"env": env}}},
+        "dvc.lock": {"schema": "2.0", "stages": locked},
+        "requirements.lock": lock,
+        "stages/mnist/model.py": code,
+        "results/mnist/evaluate.json": {"accuracy": accuracy, "loss": 0.0153, "test_images": 10000},
+        "results/cartpole/evaluate.json": {"mean_return": 200.0 if env == "CartPole-v0" else 500.0},
+        "results/mnist/curve.csv": f"step,loss\n100,0.5\n200,{rate}\n",
+        "results/mnist/calibration.csv": "bin,accuracy\n0,0.5\n",
+        "results/cartpole/returns.csv": f"episode,return\n1,{env[-1]}\n",
+    }
+
+
+def commit(root: Path, message: str) -> None:
+    subprocess.run(["git", "add", "--all"], cwd=root, check=True)
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    subprocess.run(["git", *identity, "commit", "--quiet", "-m", message], cwd=root, check=True)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("project")
+    subprocess.run(["git", "init", "--quiet", "--initial-branch", "main"], cwd=root, check=True)
+    shutil.copytree(
+        ROOT / ".dvc", root / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache", "config.local", "plots*")
+    )
+    write(root, state(0.003, "small = 1", 0.9955, "CartPole-v0", moved=False))
+    commit(root, "First")
+    write(root, state(0.006, "wide = 2", 0.9950, "CartPole-v1", moved=True, keras="3.16.0"))
+    commit(root, "Second")
+    return root
+
+
+@pytest.fixture(scope="module")
+def pair(project: Path) -> tuple[Snapshot, Snapshot]:
+    return Snapshot(project, "HEAD~1"), Snapshot(project, "HEAD")
+
+
+def test_parameters_changed_moved_and_renamed(pair: tuple[Snapshot, Snapshot]) -> None:
+    changes = {change.key: change for change in param_changes(*pair)}
+    assert changes["mnist.train.learning_rate"].values == (0.003, 0.006)
+    assert changes["mnist.train.augment.rotation"].note == "was mnist.augment.rotation"
+    assert changes["mnist.train.augment.rotation"].moved_only
+    assert changes["mnist.train.max_to_keep"].note == "was mnist.train.keep"
+    assert len(changes) == 4
+
+
+def test_a_key_of_another_meaning_is_no_move() -> None:
+    assert moves({"mnist.source.kind": "auto"}, {"mnist.train.network.kind": "strided"}) == {}
+    assert moves({"a.x": 1, "a.y": 1}, {"a.z": 1}) == {}, "two former keys have the value"
+
+
+def test_a_stage_ran_for_its_parameter_code_and_packages(pair: tuple[Snapshot, Snapshot]) -> None:
+    stages = {change.name: change for change in Causes(*pair).stages()}
+    assert set(stages) == {"train@mnist", "evaluate@mnist", "evaluate@cartpole"}
+    assert stages["train@mnist"].reasons == {
+        "parameters": ["mnist.train.learning_rate: 0.003 → 0.006"],
+        "code": ["stages/mnist/model.py"],
+        "packages": ["keras 3.15.1 → 3.16.0"],
+    }
+    assert stages["train@mnist"].changed_outputs == ["weights/mnist"]
+    assert stages["evaluate@mnist"].reasons == {"data": ["weights/mnist, from train@mnist"]}
+
+
+def test_metrics_say_better_worse_equal_or_not_comparable(pair: tuple[Snapshot, Snapshot]) -> None:
+    verdicts = {(m.workload, m.key): (m.verdict, m.difference) for m in metric_changes(*pair)}
+    assert verdicts["mnist", "evaluate.accuracy"] == ("worse", -0.0005)
+    assert verdicts["mnist", "evaluate.loss"] == ("same", 0.0)
+    assert verdicts["cartpole", "evaluate.mean_return"] == ("other", 300.0)
+    assert incomparable(*pair, "cartpole") == "another environment (CartPole-v0 against CartPole-v1)"
+
+
+def test_a_difference_between_seeds_is_noise(project: Path, tmp_path: Path) -> None:
+    shutil.copytree(project, tmp_path / "copy")
+    rows = "\n".join(f"mnist,{seed},{accuracy}" for seed, accuracy in enumerate([0.9948, 0.9952, 0.9956, 0.9950]))
+    write(tmp_path / "copy", {"benchmarks/results/seeds.csv": f"workload,seed,accuracy\n{rows}\n"})
+    assert seed_noise(tmp_path / "copy")["mnist", "evaluate.accuracy"] == pytest.approx(0.000342, abs=1e-6)
+    both = Snapshot(tmp_path / "copy", "HEAD~1"), Snapshot(tmp_path / "copy", "HEAD")
+    (change,) = (m for m in metric_changes(*both) if m.key == "evaluate.accuracy")
+    assert (change.verdict, change.note) == ("noise", "within seed noise of ±0.000966")
+
+
+def test_curves_are_overlaid_folded_or_explained(pair: tuple[Snapshot, Snapshot]) -> None:
+    found = {curve.title: curve for curve in curves(*pair)}
+    assert found["Learning curve"].lines == {"A": [(100, 0.5), (200, 0.003)], "B": [(100, 0.5), (200, 0.006)]}
+    assert found["Calibration"].same
+    assert found["Returns"].scatter
+
+
+def test_the_work_tree_is_a_state_and_says_what_is_not_run_yet(project: Path, tmp_path: Path) -> None:
+    shutil.copytree(project, tmp_path / "copy")
+    copy = tmp_path / "copy"
+    text = (copy / "params.yaml").read_text()
+    (copy / "params.yaml").write_text(text.replace("learning_rate: 0.006", "learning_rate: 1.0e-06"))
+    (copy / "results/mnist/curve.csv").unlink()
+    a, b = Snapshot(copy, "HEAD"), Snapshot(copy, WORK_TREE)
+    assert stale(b) == ["mnist.train.learning_rate"]
+    assert any("made before these changed: mnist.train.learning_rate" in note for note in caveats(a, b))
+    (curve,) = (c for c in curves(a, b) if c.title == "Learning curve")
+    assert curve.note == "the work tree has no results/mnist/curve.csv"
+    assert Causes(a, b).stages() == []
+
+
+def test_an_older_state_without_a_metric_or_a_workload(project: Path, tmp_path: Path) -> None:
+    shutil.copytree(project, tmp_path / "copy")
+    copy = tmp_path / "copy"
+    write(copy, {"results/mnist/evaluate.json": {"accuracy": 0.99, "test_images": 9000}})
+    found = {
+        m.key: m for m in metric_changes(Snapshot(copy, "HEAD"), Snapshot(copy, WORK_TREE)) if m.workload == "mnist"
+    }
+    assert found["evaluate.loss"].note == "only in HEAD"
+    assert found["evaluate.accuracy"].note == "another test split (10,000 against 9,000 images)"
+
+
+def test_page_and_markdown_tell_the_same(pair: tuple[Snapshot, Snapshot]) -> None:
+    comparison = compare(*pair)
+    assert comparison.summary == (
+        "2 parameters changed (2 only moved); 3 of 3 stages ran anew; 0 metrics better, 1 worse, 2 equal."
+    )
+    text, page = markdown(comparison), html(comparison)
+    for words in (comparison.summary, "keras 3.15.1 → 3.16.0", "another environment", "has no models/mnist"):
+        assert words in text
+        assert words in page
+    assert "http" not in page.replace("http://www.w3.org", "").replace("http-equiv", "")
+    assert "🔴 worse" in text
+    assert page == html(compare(*pair)), "the same bytes again"
+
+
+def test_the_command_writes_both_files_and_refuses_an_unknown_state(project: Path, tmp_path: Path) -> None:
+    done = run_stage("tools.compare", "HEAD~1", "HEAD", "--root", project, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"index.html", "comparison.md"}
+    assert_refused(run_stage("tools.compare", "nowhere", "--root", project), "nowhere: expected a commit, tag, branch")

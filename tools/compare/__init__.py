@@ -1,0 +1,1 @@
+"""Compare two states of the project: commits, tags, branches, experiments or the work tree."""

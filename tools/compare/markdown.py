@@ -1,0 +1,74 @@
+"""A comparison as Markdown, for a pull request."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from stages.report.page import text
+from tools.compare.changes import MetricChange
+from tools.compare.comparison import Comparison
+
+SIGNS = {"better": "🟢 better", "worse": "🔴 worse", "noise": "⚪ seed noise", "same": "equal", "other": "–"}  # noqa: RUF001
+METRICS_HEADER = ("model", "metric", "A", "B", "B - A", "", "")
+SHOWN_REASONS = 6
+
+
+def _escape(value: Any) -> str:
+    return text(value).replace("|", "\\|").replace("\n", " ")
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(map(_escape, line))} |" for line in lines)
+
+
+def folded(summary: str, body: str) -> str:
+    """Text that a reader unfolds."""
+    return f"<details><summary>{summary}</summary>\n\n{body}\n\n</details>"
+
+
+def reasons(values: dict[str, list[str]], shown: int = SHOWN_REASONS) -> str:
+    """Causes by kind, the first few of each."""
+    parts = []
+    for kind, texts in values.items():
+        more = f" and {len(texts) - shown} more" if len(texts) > shown else ""
+        parts.append(f"{kind}: {', '.join(texts[:shown])}{more}" if texts else kind)
+    return "; ".join(parts)
+
+
+def metric_row(change: MetricChange) -> tuple[Any, ...]:
+    """A metric's cells under `METRICS_HEADER`."""
+    sign = SIGNS[change.verdict]
+    return change.workload, change.key, change.before, change.after, change.difference, sign, change.note
+
+
+def _blocks(c: Comparison) -> Iterator[str]:
+    yield f"## {c.a.name} → {c.b.name}"
+    yield f"A is {c.a.title}, B is {c.b.title}."
+    yield f"**{c.summary}**"
+    yield table(METRICS_HEADER, map(metric_row, c.headlines))
+    if c.caveats:
+        yield "**Mind**\n\n" + "\n".join(f"- {note}" for note in c.caveats)
+    if values := [p for p in c.params if not p.moved_only]:
+        yield "### Parameters\n\n" + table(
+            ("parameter", "A", "B", ""),
+            [(p.key, *p.values, p.note) for p in values],
+        )  # fmt: skip
+    if moved := [(p.before_key, p.after_key) for p in c.params if p.moved_only]:
+        yield folded(f"{len(moved)} parameters moved, with the same value", table(("A", "B"), moved))
+    if c.stages:
+        rows = [(s.name, reasons(s.reasons), ", ".join(s.changed_outputs) or s.without_outputs) for s in c.stages]
+        yield "### Stages that ran anew\n\n" + table(("stage", "why", "outputs with other bytes"), rows)
+    if changed := [m for m in c.metrics if m.verdict != "same"]:
+        yield "### Metrics\n\n" + table(METRICS_HEADER, map(metric_row, changed))
+    if unchanged := [(m.workload, m.key, m.after) for m in c.metrics if m.verdict == "same"]:
+        yield folded(f"{len(unchanged)} metrics are equal", table(("model", "metric", "value"), unchanged))
+    if c.predictions:
+        yield "### Predictions\n\n" + "\n".join(f"- {p.workload}: {p.summary}" for p in c.predictions)
+        for p in (p for p in c.predictions if p.rows):
+            yield folded(f"{p.workload}: the {len(p.rows)} that changed most", table(p.header, p.rows))
+
+
+def markdown(comparison: Comparison) -> str:
+    """The comparison in Markdown."""
+    return "\n\n".join(_blocks(comparison)) + "\n"

@@ -1,0 +1,164 @@
+"""A comparison as a page of the report's look."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import altair as alt
+from markupsafe import Markup
+
+from stages.report import charts
+from stages.report.page import (
+    Section,
+    card,
+    details,
+    figure,
+    grid,
+    heading,
+    join,
+    page,
+    paragraph,
+    table,
+    text,
+    verdict,
+)
+from tools.compare.changes import MetricChange, incomparable
+from tools.compare.comparison import Comparison
+from tools.compare.curves import Curve
+from tools.compare.markdown import reasons
+from tools.compare.predictions import PredictionChanges
+
+WORDS = {"better": "better", "worse": "worse", "noise": "within seed noise", "same": "equal", "other": "not judged"}
+MEASURES = {"better": True, "worse": False}
+
+
+def _verdict(change: MetricChange) -> Markup:
+    return verdict(MEASURES.get(change.verdict), WORDS[change.verdict])
+
+
+def _code(value: Any) -> Markup:
+    return Markup("<code>{}</code>").format(text(value))
+
+
+def _signed(value: float | None) -> str:
+    return "" if value is None else f"{value:+.6g}"
+
+
+def _summary(c: Comparison) -> Markup:
+    cards = join(
+        card(
+            m.workload,
+            text(m.after),
+            m.key,
+            [
+                _verdict(m),
+                f"A: {text(m.before)}{f', {_signed(m.difference)}' if m.difference else ''}",
+                *filter(None, [m.note]),
+            ],
+            href="#metrics",
+        )
+        for m in c.headlines
+    )
+    notes = Markup("<ul>{}</ul>").format(join(Markup("<li>{}</li>").format(note) for note in c.caveats))
+    return join(
+        [
+            paragraph(Markup("<strong>{}</strong>").format(c.summary)),
+            Markup('<div class="cards">{}</div>').format(cards),
+            join([heading("What to mind"), notes]) if c.caveats else "",
+        ]
+    )
+
+
+def _params(c: Comparison) -> Markup:
+    changed = [p for p in c.params if not p.moved_only]
+    moved = [(_code(p.before_key), _code(p.after_key)) for p in c.params if p.moved_only]
+    rows = [(_code(p.key), *map(text, p.values), p.note) for p in changed]
+    blocks = [table(("parameter", "A", "B", ""), rows)] if rows else [paragraph("No value changed.", "soft")]
+    if moved:
+        blocks.append(details(f"{len(moved)} parameters moved, with the same value", table(("A", "B"), moved)))
+    return join(blocks)
+
+
+def _stages(c: Comparison) -> Markup:
+    if not c.stages:
+        return paragraph("No stage ran.", "soft")
+    rows = []
+    for s in c.stages:
+        why: Any = reasons(s.reasons, 3)
+        if any(len(texts) > 3 for texts in s.reasons.values()):
+            items = (Markup("<li>{}: {}</li>").format(kind, ", ".join(texts)) for kind, texts in s.reasons.items())
+            why = details(why, Markup("<ul>{}</ul>").format(join(items)))
+        rows.append((s.name, why, ", ".join(s.changed_outputs) or s.without_outputs))
+    return table(("stage", "why it ran", "outputs with other bytes"), rows)
+
+
+def _metrics(c: Comparison) -> Markup:
+    header = ("metric", "A", "B", "B − A", "", "")  # noqa: RUF001 - a minus sign
+    blocks: list[Any] = []
+    for workload in dict.fromkeys(m.workload for m in c.metrics):
+        mine = [m for m in c.metrics if m.workload == workload]
+        reason = incomparable(c.a, c.b, workload)
+        rows = [
+            (_code(m.key), m.before, m.after, _signed(m.difference), _verdict(m), "" if m.note == reason else m.note)
+            for m in mine
+            if m.verdict != "same"
+        ]
+        same = [(_code(m.key), m.after) for m in mine if m.verdict == "same"]
+        blocks.append(heading(workload))
+        if reason and rows:
+            blocks.append(paragraph(f"Cannot be compared: {reason}."))
+        blocks.append(table(header, rows) if rows else paragraph("All metrics are equal.", "soft"))
+        if same and rows:
+            blocks.append(details(f"{len(same)} equal", table(("metric", "value"), same)))
+    return join(blocks)
+
+
+def _chart(curve: Curve) -> Markup:
+    dashed = [name for name in curve.lines if name.startswith("A")]
+    if curve.scatter:
+        dots = (
+            alt.Chart(charts.data(charts.series(curve.lines)))
+            .mark_point(size=16)
+            .encode(
+                x=alt.X("x:Q", title=curve.x),
+                y=alt.Y("y:Q", title=curve.y),
+                color=alt.Color("series:N", scale=alt.Scale(range=list(charts.COLOURS[: len(curve.lines)]))),
+            )
+        )
+        return figure(charts.svg(dots, f"{curve.title}: A and B by colour."), curve.title)
+    drawn = charts.lines(curve.lines, curve.x, curve.y, dash=dashed)
+    return figure(charts.svg(drawn, f"{curve.title}: A dashed, B solid."), curve.title)
+
+
+def _curves(c: Comparison) -> Markup:
+    blocks: list[Any] = []
+    if drawn := [curve for curve in c.curves if curve.lines]:
+        blocks += [paragraph("A is dashed, B solid.", "soft"), grid(*map(_chart, drawn))]
+    if same := [curve.title for curve in c.curves if curve.same]:
+        items = join(Markup("<li>{}</li>").format(title) for title in same)
+        blocks.append(details(f"{len(same)} unchanged", Markup("<ul>{}</ul>").format(items)))
+    blocks += [paragraph(f"{k.title}: cannot be compared: {k.note}.", "soft") for k in c.curves if k.note]
+    return join(blocks or [paragraph("No plots are defined.", "soft")])
+
+
+def _prediction(p: PredictionChanges) -> Markup:
+    blocks = [heading(p.workload), paragraph(p.summary)]
+    if p.rows:
+        rows = [(picture, *row) for picture, row in zip(p.pictures, p.rows, strict=True)] if p.pictures else p.rows
+        blocks.append(table((*(["image"] if p.pictures else []), *p.header), rows, "Changed most"))
+    return join(blocks)
+
+
+def _sections(c: Comparison) -> Iterator[Section]:
+    yield Section("summary", "Summary", _summary(c))
+    yield Section("parameters", "Parameters", _params(c))
+    yield Section("stages", "Stages", _stages(c))
+    yield Section("metrics", "Metrics", _metrics(c))
+    yield Section("curves", "Curves", _curves(c))
+    if c.predictions:
+        yield Section("predictions", "Predictions", join(map(_prediction, c.predictions)))
+
+
+def html(comparison: Comparison) -> str:
+    """The comparison as one HTML file."""
+    a, b = comparison.a, comparison.b
+    return page(f"{a.name} → {b.name}", f"A is {a.title}; B is {b.title}.", list(_sections(comparison)))
