@@ -2,7 +2,7 @@
 
 Writes `ablation.csv` and `ablation.md`. A single change is also a DVC experiment, as its column says:
 
-    dvc exp run --set-param cartpole.train.double=false
+    dvc exp run --set-param cartpole.train.double_q=false
 """
 
 import argparse
@@ -17,8 +17,8 @@ import yaml
 
 from benchmarks.peers.common import EPISODES, returns
 from stages import runtime
+from stages.cartpole.dqn.training import Training
 from stages.cartpole.params import TrainParams
-from stages.cartpole.train import Training
 from stages.core.files import significant, write_table, write_text
 from stages.core.params import Runtime
 from tools.param_overrides import override, read
@@ -26,16 +26,16 @@ from tools.param_overrides import override, read
 ROOT = Path(__file__).parents[1]
 VARIANTS: dict[str, dict[str, Any]] = {
     "as shipped": {},
-    "no double": {"cartpole.train.double": False},
+    "no double": {"cartpole.train.double_q": False},
     "dueling": {"cartpole.train.network.dueling": True},
-    "1-step": {"cartpole.train.n_step": 1},
-    "10-step": {"cartpole.train.n_step": 10},
-    "prioritised": {"cartpole.train.prioritised.enabled": True},
-    "soft target": {"cartpole.train.target_network.kind": "soft"},
-    "random actions not held": {"cartpole.train.exploration.hold": 1.0},
-    "targets not clipped": {"cartpole.train.target_range": None},
-    "8 environments": {"cartpole.train.envs": 8, "cartpole.train.collect": 32},
-    "128 environments": {"cartpole.train.envs": 128, "cartpole.train.collect": 2},
+    "1-step": {"cartpole.train.n_steps": 1},
+    "10-step": {"cartpole.train.n_steps": 10},
+    "prioritized": {"cartpole.train.prioritized_replay.enabled": True},
+    "soft target": {"cartpole.train.target_update_interval": 1, "cartpole.train.tau": 0.01},
+    "random actions not repeated": {"cartpole.train.exploration.mean_repeat": 1.0},
+    "targets not clipped": {"cartpole.train.target_clip": None},
+    "8 environments": {"cartpole.train.n_envs": 8, "cartpole.train.train_freq": 32},
+    "128 environments": {"cartpole.train.n_envs": 128, "cartpole.train.train_freq": 2},
 }
 COLUMNS = ("variant", "seed", "solved", "fresh_return", "steps", "updates", "loop_cpu")
 Row = dict[str, Any]
@@ -55,7 +55,7 @@ def play(params: TrainParams) -> Row:
     run = Training(params)
     run.learner.compile()
     began = time.process_time()
-    while run.steps < params.train.max_steps and not run.round():
+    while run.steps < params.train.total_timesteps and not run.round():
         pass
     loop = time.process_time() - began
     fresh = float(returns(params.train.env, run.act, EPISODES, 2**32 + params.seed).mean())
@@ -69,15 +69,15 @@ def table(rows: list[Row], env: str) -> str:
     head = ("variant", "change", f"{env} solved", "steps, median", "most", "updates", "loop, s of CPU")
     lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
     for variant, changes in VARIANTS.items():
-        found = [row for row in rows if row["variant"] == variant]
+        group = [row for row in rows if row["variant"] == variant]
         cells = (
             variant,
             " ".join(f"`{key}={json.dumps(value)}`" for key, value in changes.items()),
-            f"{sum(row['solved'] for row in found)} of {len(found)}",
-            f"{statistics.median(row['steps'] for row in found):,.0f}",
-            f"{max(row['steps'] for row in found):,}",
-            f"{statistics.median(row['updates'] for row in found):,.0f}",
-            f"{statistics.median(row['loop_cpu'] for row in found):.2f}",
+            f"{sum(row['solved'] for row in group)} of {len(group)}",
+            f"{statistics.median(row['steps'] for row in group):,.0f}",
+            f"{max(row['steps'] for row in group):,}",
+            f"{statistics.median(row['updates'] for row in group):,.0f}",
+            f"{statistics.median(row['loop_cpu'] for row in group):.2f}",
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

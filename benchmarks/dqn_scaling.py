@@ -1,4 +1,4 @@
-"""How the DQN's cost grows: with the size of its memory, and with the number of environments.
+"""How the DQN's cost grows: with the size of its replay buffer, and with the number of environments.
 
 Writes `dqn_scaling.md`.
 """
@@ -12,8 +12,9 @@ import numpy as np
 
 from benchmarks.ablation import reader
 from stages import runtime
+from stages.cartpole.dqn.replay import transition_type
+from stages.cartpole.dqn.training import Training
 from stages.cartpole.params import TrainParams
-from stages.cartpole.train import Training
 from stages.core.files import write_text
 from stages.core.params import Runtime
 
@@ -23,14 +24,14 @@ ENVIRONMENTS = (1, 4, 16, 64, 256, 1024)
 CALLS = 60
 
 
-def training(params: TrainParams, buffer: int, prioritised: bool) -> Training:
-    """A run whose memory is full, of made-up transitions."""
-    drawn = params.train.prioritised.model_copy(update={"enabled": prioritised})
-    train = params.train.model_copy(update={"buffer": buffer, "prioritised": drawn})
+def training(params: TrainParams, buffer: int, prioritized: bool) -> Training:
+    """A run whose replay buffer is full of made-up transitions."""
+    replay = params.train.prioritized_replay.model_copy(update={"enabled": prioritized})
+    train = params.train.model_copy(update={"buffer_size": buffer, "prioritized_replay": replay})
     run = Training(params.model_copy(update={"train": train}))
     run.learner.compile()
     random = np.random.default_rng(0)
-    transitions = np.zeros(buffer, run.replay.transitions.dtype)
+    transitions = np.zeros(buffer, transition_type(run.environment.observations))
     for name in ("observation", "next"):
         transitions[name] = random.normal(size=transitions[name].shape)
     transitions["action"] = random.integers(0, run.config["actions"], buffer)
@@ -51,15 +52,14 @@ def seconds(work: Callable[[], object], calls: int) -> float:
 
 
 def buffers(params: TrainParams) -> list[str]:
-    """Lines of the table by size of the memory."""
+    """Lines of the table by size of the replay buffer."""
     lines = ["| transitions | drawn | memory | sampling and learning, updates a second |", "|" + " --- |" * 4]
     for buffer in BUFFERS:
-        for prioritised in (False, True):
-            run = training(params, buffer, prioritised)
-            size = run.replay.transitions.nbytes
-            size += run.replay.tree.nodes.nbytes if run.replay.tree else 0
-            rate = params.train.updates / seconds(run._learn, CALLS)
-            how = "by priority" if prioritised else "uniformly"
+        for prioritized in (False, True):
+            run = training(params, buffer, prioritized)
+            size = sum(array.nbytes for array in run.replay.arrays.values())
+            rate = params.train.gradient_steps / seconds(run._learn, CALLS)
+            how = "by priority" if prioritized else "uniformly"
             lines.append(f"| {buffer:,} | {how} | {size / 1e6:.1f} MB | {rate:,.0f} |")
     return lines
 
@@ -71,7 +71,7 @@ def environments(params: TrainParams) -> list[str]:
         "|" + " --- |" * 3,
     ]
     for envs in ENVIRONMENTS:
-        train = params.train.model_copy(update={"envs": envs, "buffer": 2**16})
+        train = params.train.model_copy(update={"n_envs": envs, "buffer_size": 2**16})
         run = Training(params.model_copy(update={"train": train}))
         each = seconds(run._step, CALLS)
         lines.append(f"| {envs:,} | {envs / each:,.0f} | {each * 1e6:,.0f} |")

@@ -6,8 +6,8 @@ from typing import Any
 
 from benchmarks.peers.common import arguments, report
 from stages import runtime
-from stages.cartpole import model, train
-from stages.cartpole.dqn import trial
+from stages.cartpole import model
+from stages.cartpole.dqn import training, trial
 from stages.cartpole.params import TrainParams
 
 
@@ -16,10 +16,10 @@ class Trial(trial.Trial):
 
     cpu = wall = 0.0
 
-    def passed(self, act: Callable[[Any], Any], seed: int, best: float) -> list[float] | None:
-        """Play, and note how long that took."""
+    def passed(self, act: Callable[[Any], Any], seed: int, highest_reward: float) -> list[float] | None:
+        """Play, and record how long that took."""
         cpu, wall = time.process_time(), time.perf_counter()
-        result = super().passed(act, seed, best)
+        result = super().passed(act, seed, highest_reward)
         self.cpu += time.process_time() - cpu
         self.wall += time.perf_counter() - wall
         return result
@@ -31,11 +31,11 @@ def main() -> None:
     params = TrainParams.read(args.params)
     runtime.configure(params.runtime, seed=None)
     imported = time.process_time()
-    run = train.Training(params)
-    run.trial = timed = Trial(params.train.env, params.train.stop, params.train.max_steps)
+    run = training.Training(params)
+    run.trial = timed = Trial(run.environment, params.train.stop)
     run.learner.compile()
     compiled, wall = time.process_time(), time.perf_counter()
-    while run.steps < params.train.max_steps and not run.round():
+    while run.steps < params.train.total_timesteps and not run.round():
         pass
     looped, wall = time.process_time(), time.perf_counter() - wall
     model.save(run.learner.online, run.config, args.weights)

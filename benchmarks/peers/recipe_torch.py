@@ -12,21 +12,24 @@ import numpy.typing as npt  # noqa: E402
 import torch  # noqa: E402
 
 from stages import runtime  # noqa: E402
-from stages.cartpole import model, train  # noqa: E402
-from stages.cartpole.dqn import agent  # noqa: E402
+from stages.cartpole import model  # noqa: E402
+from stages.cartpole.dqn import (  # noqa: E402
+    learner,
+    training,
+)
 from stages.cartpole.params import Train  # noqa: E402
 
 del sys.modules["tensorflow"]  # PyTorch looks for it
 
 
-class Learner:
-    """Double DQN with Adam and a hard target, as `stages.cartpole.dqn.agent.Learner`, update by update."""
+class QLearner:
+    """Double DQN with Adam, as `stages.cartpole.dqn.learner.QLearner`, update by update."""
 
     def __init__(self, config: dict[str, Any], numbers: Train, random: np.random.Generator) -> None:
         self.numbers, self.updates = numbers, 0
         self.online = model.initial(config, random)
         self.network, self.valued = self._network(config), self._network(config)
-        self.adam = torch.optim.Adam(self.network.parameters(), numbers.learning_rate, eps=agent.EPSILON)
+        self.adam = torch.optim.Adam(self.network.parameters(), numbers.learning_rate, eps=learner.EPSILON)
 
     def _network(self, config: dict[str, Any]) -> torch.nn.Sequential:
         layers: list[torch.nn.Module] = []
@@ -43,7 +46,7 @@ class Learner:
     def learn(self, transitions: npt.NDArray[np.void], weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Make one update with each batch."""
         errors = []
-        low, high = self.numbers.target_range or (-np.inf, np.inf)
+        low, high = self.numbers.target_clip or (-np.inf, np.inf)
         parts = [torch.tensor(transitions[name]) for name in transitions.dtype.names or ()]
         for observation, action, reward, discount, after, weight in zip(*parts, torch.from_numpy(weights), strict=True):
             with torch.no_grad():
@@ -55,8 +58,9 @@ class Learner:
             (weight * error**2).mean().backward()
             self.adam.step()
             self.updates += 1
-            if self.updates % self.numbers.target_network.every == 0:
-                self.valued.load_state_dict(self.network.state_dict())
+            if self.updates % self.numbers.target_update_interval == 0:
+                for old, new in zip(self.valued.parameters(), self.network.parameters(), strict=True):
+                    old.data.lerp_(new.data, self.numbers.tau)
             errors.append(error.detach())
         self.online = self._flat()
         return np.asarray(torch.stack(errors))
@@ -68,7 +72,7 @@ class Learner:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    setattr(train, "Learner", Learner)  # noqa: B010 - the one thing that differs
+    setattr(training, "QLearner", QLearner)  # noqa: B010 - the one thing that differs
     setattr(runtime, "configure", lambda *_, **__: None)  # noqa: B010
     from benchmarks.peers import ours
 

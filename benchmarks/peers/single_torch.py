@@ -12,11 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from benchmarks.peers.common import MOST_STEPS, Judge, arguments, report
+from benchmarks.peers.common import MOST_STEPS, TRIAL_EVERY, Judge, arguments, report
 
 STARTS, EVERY, COPY, BATCH, MEMORY, GAMMA, RATE = 10_000, 10, 500, 128, 10_000, 0.99, 2.5e-4
 START, END, FALL = 1.0, 0.05, 0.5 * MOST_STEPS
-TRIAL = 1000
 
 
 def network(observations: int, actions: int) -> torch.nn.Sequential:
@@ -74,14 +73,14 @@ def main() -> None:
     args = arguments()
     torch.set_num_threads(1)
     imported, wall = time.process_time(), time.perf_counter()
-    env, judge = gym.make(args.env), Judge(args.env, args.seed)
+    env, judge, every = gym.make(args.env), Judge(args.env, args.seed), TRIAL_EVERY.get(args.env, 1000)
     agent = Agent(env.observation_space.shape[0], int(env.action_space.n), args.seed)
     observation, _ = env.reset(seed=args.seed)
     updates = step = 0
     for step in range(1, MOST_STEPS + 1):
         share = max(END, START + (END - START) * step / FALL)
         explore = agent.random.random() < share
-        action = int(agent.random.integers(2) if explore else agent.act(observation[None])[0])
+        action = int(agent.random.integers(env.action_space.n) if explore else agent.act(observation[None])[0])
         after, reward, terminated, truncated, _ = env.step(action)
         agent.remember(observation, action, float(reward), terminated, after)
         observation = env.reset()[0] if terminated or truncated else after
@@ -91,7 +90,7 @@ def main() -> None:
                 updates += 1
             if step % COPY == 0:
                 agent.target.load_state_dict(agent.online.state_dict())
-            if step % TRIAL == 0 and judge.solved(agent.act):
+            if step % every == 0 and judge.solved(agent.act):
                 break
     looped, wall = time.process_time(), time.perf_counter() - wall
     torch.save(agent.online.state_dict(), args.weights)

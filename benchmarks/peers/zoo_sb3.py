@@ -1,4 +1,8 @@
-"""Stable-Baselines3's DQN with the parameters that RL Baselines3 Zoo tuned for CartPole."""
+"""Stable-Baselines3's DQN with the parameters that RL Baselines3 Zoo tuned for each environment.
+
+Source of the parameters: https://github.com/DLR-RM/rl-baselines3-zoo/blob/master/hyperparams/dqn.yml; CartPole's
+are those of an earlier version of that file, which explores less and updates more often.
+"""
 
 import time
 from typing import Any
@@ -8,11 +12,71 @@ import torch
 from stable_baselines3 import DQN
 from stable_baselines3.common.callbacks import BaseCallback
 
-from benchmarks.peers.common import MOST_STEPS, Judge, arguments, report
+from benchmarks.peers.common import MOST_STEPS, TRIAL_EVERY, Judge, arguments, report
 
-EVERY = 1024
-# The Zoo trains 50,000 steps and explores during the first 16 % of them; here a run may go on.
-EXPLORATION = 0.16 * 50_000 / MOST_STEPS
+WIDE = {"policy_kwargs": {"net_arch": [256, 256]}}
+CARTPOLE = {
+    "learning_rate": 2.3e-3,
+    "batch_size": 64,
+    "buffer_size": 100_000,
+    "learning_starts": 1000,
+    "target_update_interval": 10,
+    "train_freq": 256,
+    "gradient_steps": 128,
+    "exploration_fraction": 0.16,
+    "exploration_final_eps": 0.04,
+    **WIDE,
+}
+ZOO: dict[str, tuple[int, dict[str, Any]]] = {
+    "CartPole-v0": (50_000, CARTPOLE),
+    "CartPole-v1": (50_000, CARTPOLE),
+    "MountainCar-v0": (
+        120_000,
+        {
+            "learning_rate": 4e-3,
+            "batch_size": 128,
+            "buffer_size": 10_000,
+            "learning_starts": 1000,
+            "gamma": 0.98,
+            "target_update_interval": 5000,
+            "train_freq": 16,
+            "gradient_steps": 8,
+            "exploration_fraction": 0.2,
+            "exploration_final_eps": 0.07,
+            **WIDE,
+        },
+    ),
+    "LunarLander-v3": (
+        150_000,
+        {
+            "learning_rate": 8.8e-4,
+            "batch_size": 32,
+            "buffer_size": 1_000_000,
+            "learning_starts": 0,
+            "target_update_interval": 10_000,
+            "train_freq": 16,
+            "gradient_steps": -1,
+            "exploration_fraction": 0.2,
+            "exploration_final_eps": 0.1,
+            **WIDE,
+        },
+    ),
+    "Acrobot-v1": (
+        150_000,
+        {
+            "learning_rate": 2.5e-4,
+            "batch_size": 512,
+            "buffer_size": 100_000,
+            "learning_starts": 0,
+            "target_update_interval": 5000,
+            "train_freq": 16,
+            "gradient_steps": 4,
+            "exploration_fraction": 0.06,
+            "exploration_final_eps": 0.11,
+        },
+    ),
+}
+"""By environment: the steps that the Zoo trains for, and the agent's parameters."""
 
 
 class Stop(BaseCallback):  # type: ignore[misc]
@@ -20,7 +84,7 @@ class Stop(BaseCallback):  # type: ignore[misc]
 
     def __init__(self, judge: Judge) -> None:
         super().__init__()
-        self.judge = judge
+        self.judge, self.every = judge, TRIAL_EVERY.get(judge.name, 1024)
 
     def act(self, observation: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Greedy actions."""
@@ -29,7 +93,7 @@ class Stop(BaseCallback):  # type: ignore[misc]
         return values.argmax(1).numpy()  # type: ignore[no-any-return]
 
     def _on_step(self) -> bool:
-        due = self.num_timesteps % EVERY == 0 and self.num_timesteps > self.model.learning_starts
+        due = self.num_timesteps % self.every == 0 and self.num_timesteps > self.model.learning_starts
         return not (due and self.judge.solved(self.act))
 
 
@@ -39,23 +103,10 @@ def main() -> None:
     torch.set_num_threads(1)
     imported = time.process_time()
     wall = time.perf_counter()
-    agent = DQN(
-        "MlpPolicy",
-        args.env,
-        learning_rate=2.3e-3,
-        batch_size=64,
-        buffer_size=100_000,
-        learning_starts=1000,
-        gamma=0.99,
-        target_update_interval=10,
-        train_freq=256,
-        gradient_steps=128,
-        exploration_fraction=EXPLORATION,
-        exploration_final_eps=0.04,
-        policy_kwargs={"net_arch": [256, 256]},
-        seed=args.seed,
-        device="cpu",
-    )
+    steps, parameters = ZOO[args.env]
+    # The share of steps that explores is the Zoo's; here a run may go on after them.
+    parameters = parameters | {"exploration_fraction": parameters["exploration_fraction"] * steps / MOST_STEPS}
+    agent = DQN("MlpPolicy", args.env, **parameters, seed=args.seed, device="cpu")
     stop = Stop(Judge(args.env, args.seed))
     agent.learn(MOST_STEPS, callback=stop)
     looped, wall = time.process_time(), time.perf_counter() - wall

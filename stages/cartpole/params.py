@@ -1,6 +1,6 @@
 """The schema of `cartpole` in `params.yaml`, and what each of its stages reads."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
@@ -22,19 +22,12 @@ from stages.core.params import (
 )
 
 
-def _power_of_two(value: int) -> int:
-    if value & (value - 1):
-        raise ValueError("should be a power of two")
-    return value
-
-
 def _lower_first(bounds: list[float]) -> list[float]:
     if bounds[0] >= bounds[1]:
         raise ValueError("should be a lower bound, then a higher one")
     return bounds
 
 
-PowerOfTwo = Annotated[Count, AfterValidator(_power_of_two)]
 Bounds = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(_lower_first)]
 
 
@@ -47,29 +40,21 @@ class Network(Section):
     head_scale: Positive
 
 
-class TargetNetwork(Section):
-    """How the target network follows the online one."""
-
-    kind: Literal["hard", "soft"]
-    every: Count
-    rate: Annotated[float, Field(gt=0, le=1)]
-
-
-class Prioritised(Section):
-    """How transitions are sampled by their errors."""
+class PrioritizedReplay(Section):
+    """How transitions are sampled by their temporal-difference errors."""
 
     enabled: bool
-    exponent: Fraction
-    correction: Fraction
+    alpha: Fraction
+    beta: Fraction
 
 
 class Exploration(Section):
     """Random actions while training."""
 
-    start: Fraction
-    end: Fraction
-    steps: Count
-    hold: Annotated[float, Field(ge=1)]
+    initial_eps: Fraction
+    final_eps: Fraction
+    decay_steps: Count
+    mean_repeat: Annotated[float, Field(ge=1)]
 
 
 class Reward(Section):
@@ -83,32 +68,35 @@ class Reward(Section):
 class Stop(Section):
     """When a run counts as solved."""
 
-    threshold: float | None
-    episodes: Annotated[int, Field(ge=2)]
-    every: Count
+    reward_threshold: float | None
+    n_eval_episodes: Annotated[int, Field(ge=2)]
+    eval_freq: Count
     margin: NonNegative
+    time_limits: Count
 
 
 class Train(Section):
     """A DQN's training run."""
 
     env: Text
+    max_episode_steps: Count | None
     network: Network
-    max_steps: Count
-    envs: Count
+    total_timesteps: Count
+    n_envs: Count
     learning_starts: Count
-    collect: Count
-    updates: Count
+    train_freq: Count
+    gradient_steps: Count
     batch_size: Count
-    buffer: PowerOfTwo
+    buffer_size: Count
     learning_rate: Positive
     gamma: Fraction
-    n_step: Count
-    double: bool
-    xla: bool
-    target_network: TargetNetwork
-    target_range: Bounds | None
-    prioritised: Prioritised
+    n_steps: Count
+    double_q: bool
+    jit_compile: bool
+    target_update_interval: Count
+    tau: Annotated[float, Field(gt=0, le=1)]
+    target_clip: Bounds | None
+    prioritized_replay: PrioritizedReplay
     exploration: Exploration
     reward: Reward
     stop: Stop

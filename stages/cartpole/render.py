@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from stages.cartpole.environments import Act, Environment
 from stages.cartpole.params import Gif, Plane
 from stages.core.errors import InputError
 from stages.core.files import significant
@@ -19,7 +20,7 @@ GRID = 31  # points in each direction
 Answers = dict[str, npt.NDArray[Any]]
 
 
-def frames(env: gym.Env, act: Callable[[Any], int], seed: int, gif: Gif) -> list[Image.Image]:
+def frames(env: gym.Env[Any, Any], act: Act, seed: int, gif: Gif) -> list[Image.Image]:
     """Pictures of one greedy episode, as the environment draws it."""
     observation, _ = env.reset(seed=seed)
     pictures: list[Image.Image] = []
@@ -29,7 +30,7 @@ def frames(env: gym.Env, act: Callable[[Any], int], seed: int, gif: Gif) -> list
             picture = Image.fromarray(env.render())
             height = round(picture.height * gif.width / picture.width)
             pictures.append(picture.resize((gif.width, height), Image.Resampling.BOX))
-        observation, _, terminated, truncated, _ = env.step(act(observation))
+        observation, _, terminated, truncated, _ = env.step(act(observation[None])[0])
         ended, step = terminated or truncated, step + 1
     return pictures
 
@@ -41,16 +42,13 @@ def write_gif(path: Path, pictures: list[Image.Image], milliseconds: int) -> Non
     drawn[0].save(path, "GIF", save_all=True, append_images=drawn[1:], duration=milliseconds, loop=0)
 
 
-def animate(path: Path, name: str, act: Callable[[Any], int], seed: int, gif: Gif) -> bool:
-    """Write a GIF of one greedy episode; False if the environment draws no pictures."""
-    if "rgb_array" not in gym.make(name).metadata.get("render_modes", []):
-        return False
-    env = gym.make(name, render_mode="rgb_array")
+def animate(path: Path, environment: Environment, act: Act, seed: int, gif: Gif) -> None:
+    """Write a GIF of one greedy episode."""
+    env = environment.make(render_mode="rgb_array")
     # GIF counts in hundredths of a second.
     hundredths = max(2, round(100 * gif.every / env.metadata.get("render_fps", 30)))
     write_gif(path, frames(env, act, seed, gif), 10 * hundredths)
     env.close()
-    return True
 
 
 def plane_values(predict: Callable[[Any], Answers], size: int, plane: Plane) -> list[dict[str, Any]]:

@@ -11,11 +11,11 @@ from stages.core.errors import InputError
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("train.buffer", 1000, "1000: should be a power of two"),
-        ("train.target_range", [1.0, 0.0], r"\[1.0, 0.0\]: should be a lower bound, then a higher one"),
-        ("train.target_range", [1.0], r"\[1.0\]: list should have at least 2 items"),
-        ("train.stop.threshold", "high", "'high': input should be a valid number"),
-        ("train.target_network.kind", "medium", "'medium': input should be 'hard' or 'soft'"),
+        ("train.buffer_size", 0, "0: input should be greater than or equal to 1"),
+        ("train.target_clip", [1.0, 0.0], r"\[1.0, 0.0\]: should be a lower bound, then a higher one"),
+        ("train.target_clip", [1.0], r"\[1.0\]: list should have at least 2 items"),
+        ("train.stop.reward_threshold", "high", "'high': input should be a valid number"),
+        ("train.tau", 0.0, "0.0: input should be greater than 0"),
         ("train.network.observation_scale", [], r"\[\]: list should have at least 1 item"),
     ],
 )

@@ -7,8 +7,8 @@ import pytest
 import yaml
 from dvc.utils.hydra import apply_overrides
 
+from stages.cartpole.dqn.training import Training
 from stages.cartpole.params import Params, TrainParams
-from stages.cartpole.train import Training
 from stages.core.errors import InputError
 from tests.conftest import ROOT, assert_refused, run_stage
 from tools.param_overrides import override, read
@@ -44,8 +44,8 @@ def test_dvc_takes_a_set_as_it_is_printed(path: Path, tmp_path: Path) -> None:
 
 
 def test_an_unknown_key_is_refused() -> None:
-    with pytest.raises(InputError, match=r"^cartpole\.train\.n_steps: unknown key$"):
-        override(DEFAULTS, {"cartpole.train.n_steps": 3})
+    with pytest.raises(InputError, match=r"^cartpole\.train\.n_step: unknown key$"):
+        override(DEFAULTS, {"cartpole.train.n_step": 3})
     with pytest.raises(InputError, match=r"^seed\.of: unknown key$"):
         override(DEFAULTS, {"seed.of": 3})
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from stages.cartpole.dqn.replay import Replay, Steps, SumTree, transition
+from stages.cartpole.dqn.replay import NStep, ReplayBuffer, transition_type
+from stages.cartpole.params import PrioritizedReplay
 
 NAMES = ("observation", "action", "return", "discount")
 
@@ -11,7 +12,7 @@ def flags(*values: int) -> np.ndarray:
 
 
 def play(
-    steps: Steps, rewards: list[float], terminated: int | None = None, ended: int | None = None
+    steps: NStep, rewards: list[float], terminated: int | None = None, ended: int | None = None
 ) -> list[tuple[float, ...]]:
     """One environment whose observation is the step's number; the transitions, as it gives them out."""
     given = []
@@ -19,116 +20,113 @@ def play(
         over = flags(number in {terminated, ended})
         observation = np.full((1, 1), number, np.float32)
         action, gain = np.array([number]), np.array([reward], np.float32)
-        found = steps.add(observation, action, gain, observation + 1, flags(number == terminated), over, flags(1))
+        found = steps.add(observation, action, gain, observation + 1, flags(number == terminated), over, flags(0))
         given += [(number, *(float(row[name].item()) for name in NAMES)) for row in found]
         assert (found["next"] == number + 1).all()
     return given
 
 
 def test_a_transition_spans_n_steps() -> None:
-    given = play(Steps(3, 0.5, 1, 1), [1, 2, 4, 8])
+    given = play(NStep(3, 0.5, 1, 1), [1, 2, 4, 8])
     # given out at step, from observation, by action, return, discount
     assert given == [(2, 0, 0, 1 + 1 + 1, 0.125), (3, 1, 1, 2 + 2 + 2, 0.125)]
 
 
 def test_a_termination_ends_all_open_transitions_without_bootstrap() -> None:
-    given = play(Steps(3, 0.5, 1, 1), [1, 2, 4, 8], terminated=3)
+    given = play(NStep(3, 0.5, 1, 1), [1, 2, 4, 8], terminated=3)
     assert sorted(given)[1:] == [(3, 1, 1, 6, 0), (3, 2, 2, 8, 0), (3, 3, 3, 8, 0)]
 
 
 def test_a_time_limit_ends_them_with_bootstrap_over_the_steps_taken() -> None:
-    given = play(Steps(3, 0.5, 1, 1), [1, 2, 4, 8], ended=3)
+    given = play(NStep(3, 0.5, 1, 1), [1, 2, 4, 8], ended=3)
     assert sorted(given)[1:] == [(3, 1, 1, 6, 0.125), (3, 2, 2, 8, 0.25), (3, 3, 3, 8, 0.5)]
 
 
 def test_the_step_that_resets_is_not_learned_from() -> None:
-    steps = Steps(1, 0.9, 2, 1)
+    steps = NStep(1, 0.9, 2, 1)
     observation, action = np.array([[7], [8]], np.float32), np.zeros(2, np.int64)
     reward = np.ones(2, np.float32)
-    given = steps.add(observation, action, reward, observation, flags(1, 0), flags(1, 0), flags(1, 1))
+    given = steps.add(observation, action, reward, observation, flags(1, 0), flags(1, 0), flags(0, 0))
     assert given["observation"].ravel().tolist() == [7, 8]
-    given = steps.add(observation, action, reward, observation, flags(0, 0), flags(0, 0), flags(0, 1))
+    given = steps.add(observation, action, reward, observation, flags(0, 0), flags(0, 0), flags(1, 0))
     assert given["observation"].ravel().tolist() == [8]
 
 
 def test_environments_do_not_mix() -> None:
-    steps = Steps(2, 1.0, 2, 1)
+    steps = NStep(2, 1.0, 2, 1)
     for number in range(3):
         observation = np.array([[number], [10 + number]], np.float32)
         gain = np.array([number, 10 * number], np.float32)
         action = np.zeros(2, np.int64)
-        found = steps.add(observation, action, gain, observation + 100, flags(0, 0), flags(0, 0), flags(1, 1))
+        found = steps.add(observation, action, gain, observation + 100, flags(0, 0), flags(0, 0), flags(0, 0))
     assert found["observation"].ravel().tolist() == [1, 11]
     assert found["return"].tolist() == [3, 30]
     assert found["next"].ravel().tolist() == [102, 112]
 
 
 def test_a_batch_is_a_matrix_as_it_lies_in_memory() -> None:
-    given = np.zeros(2, transition(2))
+    given = np.zeros(2, transition_type(2))
     given["observation"], given["next"] = [[1, 2], [3, 4]], [[8, 9], [10, 11]]
     given["action"], given["return"], given["discount"] = [0, 1], [5, 6], [0.5, 0]
     assert given.view(np.float32).reshape(2, -1).tolist() == [[1, 2, 0, 5, 0.5, 8, 9], [3, 4, 1, 6, 0, 10, 11]]
 
 
-def test_a_sum_tree_holds_the_sums_of_its_leaves() -> None:
-    random, tree, leaves = np.random.default_rng(0), SumTree(64), np.zeros(64)
-    for _ in range(20):
-        places, priorities = random.permutation(64)[:10], random.random(10)
-        tree.update(places, priorities)
-        leaves[places] = priorities
-    assert np.allclose(tree.nodes[64:], leaves)
-    assert tree.nodes[1] == pytest.approx(leaves.sum())
-    mass = random.random(1000) * tree.nodes[1]
-    assert (tree.find(mass) == np.searchsorted(np.cumsum(leaves), mass, side="right")).all()
+UNIFORM = PrioritizedReplay(enabled=False, alpha=0.6, beta=0.4)
 
 
-def test_a_sum_tree_never_finds_an_empty_leaf() -> None:
-    tree = SumTree(8)
-    tree.update(np.arange(3), np.array([0.1, 0.2, 0.7]))
-    assert tree.find(np.array([tree.nodes[1], 0.0, 2.0])).tolist() == [2, 0, 2]
+def prioritized(alpha: float) -> PrioritizedReplay:
+    return PrioritizedReplay(enabled=True, alpha=alpha, beta=1.0)
 
 
-def filled(replay: Replay, count: int) -> Replay:
+def filled(replay: ReplayBuffer, count: int) -> ReplayBuffer:
     for number in range(count):
-        given = np.zeros(1, transition(1))
+        given = np.zeros(1, transition_type(1))
         given["return"] = number
         replay.add(given)
     return replay
 
 
-def test_the_newest_transitions_are_remembered() -> None:
-    replay = filled(Replay(4, 1, None), 6)
+def test_the_newest_transitions_are_stored() -> None:
+    replay = filled(ReplayBuffer(4, 1, UNIFORM), 6)
     assert len(replay) == 4
-    assert sorted(replay.transitions["return"]) == [2, 3, 4, 5]
-    places, weights = replay.sample((8, 16), np.random.default_rng(0), 0.4)
+    assert sorted(replay.arrays["transitions"]["return"]) == [2, 3, 4, 5]
+    places, weights = replay.sample((8, 16), np.random.default_rng(0))
     assert set(places.ravel()) == {0, 1, 2, 3}
     assert (weights == 1).all()
 
 
 def test_transitions_are_written_around_the_end() -> None:
-    replay = filled(Replay(8, 1, 1.0), 6)
-    given = np.zeros(5, transition(1))
-    given["return"] = np.arange(6, 11)
+    replay = filled(ReplayBuffer(7, 1, prioritized(1.0)), 5)
+    given = np.zeros(5, transition_type(1))
+    given["return"] = np.arange(5, 10)
     replay.add(given)
-    assert replay.transitions["return"].tolist() == [8, 9, 10, 3, 4, 5, 6, 7]
-    assert len(replay) == 8
-    assert replay.tree is not None
-    assert (replay.tree.nodes[8:] == 1).all()
+    assert replay.arrays["transitions"]["return"].tolist() == [7, 8, 9, 3, 4, 5, 6]
+    assert len(replay) == 7
+    assert (replay.arrays["priorities"] == 1).all()
 
 
 def test_transitions_are_drawn_in_proportion_to_their_priorities_and_corrected() -> None:
-    replay = filled(Replay(8, 1, 1.0), 5)
-    replay.prioritise(np.array([[0, 1, 2, 3, 4]]), np.array([[0.0, 1, -2, 3, 4]], np.float32))
-    places, weights = replay.sample((50, 100), np.random.default_rng(0), 1.0)
-    shares = np.bincount(places.ravel(), minlength=5) / places.size
-    assert np.allclose(shares, [0, 0.1, 0.2, 0.3, 0.4], atol=0.005)
+    replay = filled(ReplayBuffer(8, 1, prioritized(1.0)), 5)
+    replay.update_priorities(np.array([[0, 1, 2, 3, 4]]), np.array([[0.0, 1, -2, 3, 4]], np.float32))
+    places, weights = replay.sample((50, 100), np.random.default_rng(0))
+    frequencies = np.bincount(places.ravel(), minlength=5) / places.size
+    assert np.allclose(frequencies, [0, 0.1, 0.2, 0.3, 0.4], atol=0.005)
     four = weights[places == 4]
     assert np.allclose(weights[places == 1] / four[0], 4, rtol=1e-4)
 
 
+def test_a_draw_that_rounds_up_to_the_whole_sum_is_the_last_transition() -> None:
+    class Highest:
+        def random(self, shape: tuple[int, ...]) -> np.ndarray:
+            return np.full(shape, np.nextafter(1, 0))
+
+    replay = filled(ReplayBuffer(8, 1, prioritized(1.0)), 3)
+    places, _ = replay.sample((1, 4096), Highest())  # type: ignore[arg-type]
+    assert places.max() == 2
+
+
 def test_a_new_transition_has_the_highest_priority() -> None:
-    replay = filled(Replay(8, 1, 0.5), 2)
-    replay.prioritise(np.array([[0]]), np.array([[9.0]], np.float32))
+    replay = filled(ReplayBuffer(8, 1, prioritized(0.5)), 2)
+    replay.update_priorities(np.array([[0]]), np.array([[9.0]], np.float32))
     filled(replay, 1)
-    assert replay.tree is not None
-    assert replay.tree.nodes[8 + 2] == pytest.approx(3, rel=1e-4)
+    assert replay.arrays["priorities"][2] == pytest.approx(3, rel=1e-4)

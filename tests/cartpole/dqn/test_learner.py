@@ -1,18 +1,16 @@
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from stages.cartpole import model
-from stages.cartpole import params as schema
-from stages.cartpole.dqn.agent import Exploration, Learner, Policy, environments
-from stages.cartpole.dqn.replay import transition
+from stages.cartpole.dqn.learner import QLearner
+from stages.cartpole.dqn.policy import Policy
+from stages.cartpole.dqn.replay import transition_type
 from stages.cartpole.params import Train, TrainParams
-from stages.core.errors import InputError
 from tests.conftest import ROOT
 
 TRAIN = TrainParams.read(ROOT / "params.yaml").train
@@ -27,7 +25,7 @@ CONFIG = {
 
 
 def trained(**changes: Any) -> Train:
-    return Train(**{**TRAIN.model_dump(), "updates": 3, "batch_size": 4, "target_range": None, **changes})
+    return Train(**{**TRAIN.model_dump(), "gradient_steps": 3, "batch_size": 4, "target_clip": None, **changes})
 
 
 def batches(updates: int, size: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -36,7 +34,7 @@ def batches(updates: int, size: int, random: np.random.Generator) -> tuple[np.nd
     def draw(*more: int) -> np.ndarray:
         return random.normal(size=(updates, size, *more)).astype(np.float32)
 
-    given = np.zeros((updates, size), transition(3))
+    given = np.zeros((updates, size), transition_type(3))
     given["observation"], given["return"], given["next"] = draw(3), draw(), draw(3)
     given["action"] = random.integers(0, 2, (updates, size))
     given["discount"] = random.choice([0.0, 0.9], (updates, size))
@@ -56,59 +54,57 @@ def weights(flat: np.ndarray, config: dict[str, Any]) -> list[np.ndarray]:
     "changes",
     [
         pytest.param({}, id="double"),
-        pytest.param({"double": False}, id="one network picks and values"),
-        pytest.param({"target_range": [-0.5, 0.5]}, id="clipped"),
-        pytest.param({"target_network": {"kind": "soft", "every": 1, "rate": 0.3}}, id="soft target"),
+        pytest.param({"double_q": False}, id="one network picks and values"),
+        pytest.param({"target_clip": [-0.5, 0.5]}, id="clipped"),
+        pytest.param({"target_update_interval": 1, "tau": 0.3}, id="soft target"),
         pytest.param({"dueling": True}, id="dueling"),
-        pytest.param({"xla": True}, id="XLA"),
+        pytest.param({"jit_compile": True}, id="XLA"),
     ],
 )
 def test_the_compiled_learner_does_what_keras_does(changes: dict[str, Any]) -> None:
     config = {**CONFIG, "dueling": changes.pop("dueling", False)}
-    train = trained(**{"target_network": {"kind": "hard", "every": 2, "rate": 0.1}, **changes})
+    train = trained(**{"target_update_interval": 2, **changes})
     random = np.random.default_rng(0)
-    learner = Learner(config, train, random)
+    learner = QLearner(config, train, random)
     online, target = network(config["dueling"]), network(config["dueling"])
     for net in (online, target):
         net.set_weights(weights(learner.online, config))
     adam = keras.optimizers.Adam(train.learning_rate, epsilon=1e-8)
-    given, importance = batches(train.updates, train.batch_size, random)
+    given, importance = batches(train.gradient_steps, train.batch_size, random)
     expected = []
     for count, (batch, weight) in enumerate(zip(given, importance, strict=True), 1):
         worth = target(batch["next"])
-        best = tf.argmax(online(batch["next"]) if train.double else worth, axis=1)
+        best = tf.argmax(online(batch["next"]) if train.double_q else worth, axis=1)
         aim = batch["return"] + batch["discount"] * tf.gather(worth, best, batch_dims=1)
-        if train.target_range:
-            aim = tf.clip_by_value(aim, *train.target_range)
+        if train.target_clip:
+            aim = tf.clip_by_value(aim, *train.target_clip)
         with tf.GradientTape() as tape:
             error = aim - tf.gather(online(batch["observation"]), batch["action"].astype(int), batch_dims=1)
             loss = tf.reduce_mean(weight * error**2)
         adam.apply(tape.gradient(loss, online.trainable_variables), online.trainable_variables)
-        if train.target_network.kind == "soft":
+        if count % train.target_update_interval == 0:
             pairs = zip(target.get_weights(), online.get_weights(), strict=True)
-            target.set_weights([old + train.target_network.rate * (new - old) for old, new in pairs])
-        elif count % train.target_network.every == 0:
-            target.set_weights(online.get_weights())
+            target.set_weights([old + train.tau * (new - old) for old, new in pairs])
         expected.append(error.numpy())
 
     errors = learner.learn(given, importance)
 
     assert np.allclose(errors, expected, atol=1e-5)
-    assert learner.updates == train.updates
+    assert learner.updates == train.gradient_steps
     for net, flat in ((online, learner.online), (target, learner.target)):
         for ours, theirs in zip(weights(flat, config), net.get_weights(), strict=True):
             assert np.allclose(ours, theirs, atol=1e-5)
 
 
 def test_the_learner_finds_the_action_that_is_worth_more() -> None:
-    train = trained(updates=200, batch_size=32, learning_rate=0.01)
-    learner, random = Learner(CONFIG, train, np.random.default_rng(0)), np.random.default_rng(1)
-    given, weight = batches(train.updates, train.batch_size, random)
+    train = trained(gradient_steps=200, batch_size=32, learning_rate=0.01)
+    learner, random = QLearner(CONFIG, train, np.random.default_rng(0)), np.random.default_rng(1)
+    given, weight = batches(train.gradient_steps, train.batch_size, random)
     given["return"] = (given["observation"][..., 0] > 0) == (given["action"] == 1)
     given["discount"] = 0
     learner.learn(given, np.ones_like(weight))
     policy = Policy(CONFIG)
-    policy.set(learner.online)
+    policy.set_weights(learner.online)
     fresh = np.asarray(random.normal(size=(1000, 3)), np.float32)
     assert np.mean(policy(fresh) == (fresh[:, 0] > 0)) > 0.95
 
@@ -126,7 +122,7 @@ def test_saved_weights_make_the_same_network_in_keras(dueling: bool, tmp_path: P
         assert (ours == theirs).all()
     observation = random.normal(size=(100, 3)).astype(np.float32)
     policy = Policy(config)
-    policy.set(flat)
+    policy.set_weights(flat)
     best = np.argmax(built(observation), axis=1)
     scaled = np.asarray(observation / np.array([1, 2, 0.5]), np.float32)
     assert (policy(scaled) == best).all()
@@ -147,43 +143,3 @@ def test_first_weights_are_small_in_the_head() -> None:
     assert limit * 0.99 < np.abs(hidden).max() <= limit
     assert limit * 0.09 < np.abs(head).max() <= limit * 0.1
     assert (bias == 0).all()
-
-
-def test_exploration_falls_to_its_end() -> None:
-    exploration = Exploration(schema.Exploration(start=1.0, end=0.2, steps=100, hold=1.0), 4, 2)
-    assert [exploration.share(step) for step in (0, 50, 100, 500)] == pytest.approx([1, 0.6, 0.2, 0.2])
-
-
-@pytest.mark.parametrize("hold", [1.0, 5.0])
-def test_random_actions_are_held(hold: float) -> None:
-    random, envs = np.random.default_rng(0), 2000
-    exploration = Exploration(schema.Exploration(start=0.05, end=0.05, steps=1, hold=hold), envs, 1000)
-    taken = np.stack([exploration.replace(np.full(envs, -1), 9, random) for _ in range(40)])
-    explored = taken >= 0
-    assert explored[0].mean() == pytest.approx(0.05, abs=0.02)
-    same = (taken[1:] == taken[:-1]) & explored[1:]
-    assert same.sum() / explored[1:].sum() == pytest.approx(1 - 1 / hold, abs=0.05)
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("Nothing-v0", ["'Nothing-v0'"]),
-        ("Pendulum-v1", ["Pendulum-v1", "expected Discrete actions", "found Box"]),
-        ("Blackjack-v1", ["Blackjack-v1", "expected a flat Box of observations", "found Tuple"]),
-        ("FrozenLake-v1", ["FrozenLake-v1", "expected a flat Box of observations", "found Discrete(16)"]),
-    ],
-)
-def test_an_environment_that_a_dqn_cannot_play_is_refused(name: str, words: list[str]) -> None:
-    with pytest.raises(InputError) as refused:
-        environments(name, 2)
-    message = str(refused.value)
-    assert message.startswith("cartpole.train.env: ")
-    assert "\n" not in message
-    for word in words:
-        assert word in message
-
-
-def test_vectorised_code_is_used_where_there_is_some() -> None:
-    assert type(environments("CartPole-v1", 2)).__name__ == "CartPoleVectorEnv"
-    assert isinstance(environments("Acrobot-v1", 2), gym.vector.SyncVectorEnv)

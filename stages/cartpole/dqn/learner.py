@@ -1,0 +1,142 @@
+"""The Q-learning updates: one TensorFlow call makes many of them.
+
+Source: Mnih et al., "Human-level control through deep reinforcement learning" (2015); van Hasselt et al. (2016)
+for double Q-learning, Wang et al. (2016) for dueling, Hessel et al. (2018) for n-step returns. It departs from the
+first in the squared error in place of Huber's, Adam in place of RMSProp, and in many updates per call.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from stages.cartpole import model
+from stages.cartpole.dqn.replay import Transitions, transition_type
+from stages.cartpole.model import Floats
+from stages.cartpole.params import Train
+from stages.training.checkpoint import Arrays
+
+# Adam's constants as in Kingma and Ba (2015).
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+
+
+class QLearner:
+    """The Q-network's weights, its target network's, and Adam's state.
+
+    Args:
+        config: the network's configuration, as `model.build` takes it.
+        train: the training run's parameters.
+        random: generator of the initial weights.
+    """
+
+    def __init__(self, config: dict[str, Any], train: Train, random: np.random.Generator) -> None:
+        initial = model.initial(config, random)
+        zeros = np.zeros_like(initial)
+        self.arrays: Arrays = {"state": np.stack([initial, initial, zeros, zeros])}
+        self.updates = 0
+        self._learn = _compile(config, train)
+        self._shape, self._observations = (train.gradient_steps, train.batch_size), config["observations"]
+
+    @property
+    def online(self) -> Floats:
+        """Weights of the Q-network [parameters]."""
+        weights: Floats = self.arrays["state"][0]
+        return weights
+
+    @property
+    def target(self) -> Floats:
+        """Weights of the target network [parameters]."""
+        weights: Floats = self.arrays["state"][1]
+        return weights
+
+    def compile(self) -> None:
+        """Trace and compile now instead of in the first `learn`, by a call whose result is dropped."""
+        nothing = np.zeros(self._shape, transition_type(self._observations))
+        self._call(nothing, np.zeros(self._shape, np.float32))
+
+    def learn(self, transitions: Transitions, weights: Floats) -> Floats:
+        """Make one update per batch.
+
+        Args:
+            transitions: [gradient steps, batch].
+            weights: importance weights [gradient steps, batch].
+
+        Returns:
+            The temporal-difference errors before each update, float32 [gradient steps, batch].
+        """
+        state, errors = self._call(transitions, weights)
+        self.arrays["state"][...] = state
+        self.updates += self._shape[0]
+        return errors.numpy()  # type: ignore[no-any-return]
+
+    def _call(self, transitions: Transitions, weights: Floats) -> Any:
+        rows = transitions.view(np.float32).reshape(*self._shape, -1)
+        return self._learn(self.arrays["state"], np.int32(self.updates), rows, weights)
+
+
+def _q_values(weights: list[tf.Tensor], scaled: tf.Tensor, dueling: bool) -> tf.Tensor:
+    values = scaled
+    for layer in range(0, len(weights) - 2, 2):
+        values = tf.nn.relu(values @ weights[layer] + weights[layer + 1])
+    values = values @ weights[-2] + weights[-1]
+    if not dueling:
+        return values
+    state, advantages = values[:, :1], values[:, 1:]
+    return state + advantages - tf.reduce_mean(advantages, axis=1, keepdims=True)
+
+
+def _compile(config: dict[str, Any], train: Train) -> Callable[..., Any]:
+    """The compiled call: state, updates made, transitions and importance weights to the new state and the errors.
+
+    The state [4, parameters] holds the weights of the online and the target network, and Adam's two moments.
+    """
+    dueling, actions, shapes = config["dueling"], config["actions"], model.shapes(config)
+    sizes = [math.prod(shape) for shape in shapes]
+    fields = [config["observations"], 1, 1, 1, config["observations"]]  # of a transition
+
+    def layers(flat: tf.Tensor) -> list[tf.Tensor]:
+        return [tf.reshape(part, shape) for part, shape in zip(tf.split(flat, sizes), shapes, strict=True)]
+
+    def td_target(online: Any, target: Any, reward: tf.Tensor, discount: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
+        values = _q_values(target, after, dueling)
+        best = tf.argmax(_q_values(online, after, dueling) if train.double_q else values, axis=1)
+        value = reward + discount * tf.reduce_sum(values * tf.one_hot(best, actions), axis=1)
+        return value if train.target_clip is None else tf.clip_by_value(value, *train.target_clip)
+
+    def update(state: Any, batch: tf.Tensor, weight: tf.Tensor, rate: tf.Tensor, tau: tf.Tensor) -> Any:
+        online, target, mean, square = state
+        observation, action, reward, discount, after = tf.split(batch, fields, axis=1)
+        action, reward, discount = (tf.squeeze(part, axis=1) for part in (action, reward, discount))
+        kernels = layers(online)
+        goal = td_target(kernels, layers(target), reward, discount, after)
+        taken = tf.one_hot(tf.cast(action, tf.int32), actions)
+        with tf.GradientTape() as tape:
+            tape.watch(kernels)
+            error = goal - tf.reduce_sum(_q_values(kernels, observation, dueling) * taken, axis=1)
+            loss = tf.reduce_mean(weight * error**2)
+        gradient = tf.concat([tf.reshape(part, [-1]) for part in tape.gradient(loss, kernels)], axis=0)
+        mean += (gradient - mean) * (1 - BETA_1)
+        square += (gradient**2 - square) * (1 - BETA_2)
+        online -= rate * mean / (tf.sqrt(square) + EPSILON)
+        target = tau * online + (1.0 - tau) * target
+        return (online, target, mean, square), error
+
+    # A loop, so that one update is traced and compiled: sixteen in a row take sixteen times as long to compile.
+    @tf.function(jit_compile=train.jit_compile, autograph=False)  # type: ignore[untyped-decorator]
+    def learn(state: tf.Tensor, updates: tf.Tensor, transitions: tf.Tensor, weights: tf.Tensor) -> Any:
+        counts = updates + tf.range(1, train.gradient_steps + 1)
+        times = tf.cast(counts, tf.float32)
+        rates = train.learning_rate * tf.sqrt(1 - BETA_2**times) / (1 - BETA_1**times)
+        taus = train.tau * tf.cast(counts % train.target_update_interval == 0, tf.float32)
+
+        def body(index: tf.Tensor, state: Any, errors: tf.Tensor) -> Any:
+            state, error = update(state, transitions[index], weights[index], rates[index], taus[index])
+            return index + 1, state, tf.tensor_scatter_nd_update(errors, [[index]], [error])
+
+        first = (0, tuple(tf.unstack(state)), tf.zeros([train.gradient_steps, train.batch_size]))
+        _, state, errors = tf.while_loop(lambda index, *_: index < train.gradient_steps, body, first)
+        return tf.stack(state), errors
+
+    return learn  # type: ignore[no-any-return]

@@ -1,0 +1,144 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from stages.cartpole.environments import Environment, play
+from stages.cartpole.params import Train, TrainParams
+from stages.core.errors import InputError
+from tests.conftest import ROOT
+
+TRAIN = TrainParams.read(ROOT / "params.yaml").train
+
+
+def named(env: str, **changes: object) -> Train:
+    return TRAIN.model_copy(update={"env": env, **changes})
+
+
+class Scripted(gym.Env):  # type: ignore[misc]
+    """An environment of any spaces that never ends by itself, and breaks at will."""
+
+    def __init__(
+        self, space: gym.Space, action: gym.Space | None = None, fails: str = "", render_mode: str | None = None
+    ):
+        self.observation_space, self.action_space, self.fails = space, action or gym.spaces.Discrete(2), fails
+
+    def reset(self, seed: int | None = None, options: object = None) -> tuple[object, dict[str, object]]:
+        super().reset(seed=seed)
+        self.observation_space.seed(seed)
+        if self.fails == "reset":
+            raise RuntimeError("the arm\nis broken")
+        return self.observation_space.sample(), {}
+
+    def step(self, action: int) -> tuple[object, float, bool, bool, dict[str, object]]:
+        if self.fails == "step":
+            raise ZeroDivisionError("no ground")
+        return self.observation_space.sample(), 1.0, False, False, {}
+
+
+def register(name: str, space: gym.Space, **options: object) -> str:
+    if name not in gym.registry:
+        gym.register(name, lambda **keys: Scripted(space, **keys), **options)
+    return name
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Nothing-v0", ["Nothing-v0", "doesn't exist"]),
+        ("CartPole", ["CartPole", "No registered env"]),
+        ("no_such_module:CartPole-v1", ["no_such_module:CartPole-v1", "No module named 'no_such_module'"]),
+        ("Pendulum-v1", ["Pendulum-v1", "expected Discrete actions", "found Box"]),
+    ],
+)
+def test_an_environment_that_a_dqn_cannot_play_is_refused_in_one_line(name: str, words: list[str]) -> None:
+    with pytest.raises(InputError) as refused:
+        Environment(named(name))
+    message = str(refused.value)
+    assert message.startswith("cartpole.train.env: ")
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize("shape", [(0,), (200, 200, 3)])
+def test_observations_without_values_or_with_too_many_are_refused(shape: tuple[int, ...]) -> None:
+    name = register(f"Shape{len(shape)}-v0", gym.spaces.Box(0, 1, shape, np.float32), reward_threshold=1.0)
+    with pytest.raises(InputError, match=r"expected 1 to 16384 values an observation"):
+        Environment(named(name))
+
+
+def test_vectorised_code_is_used_where_there_is_some() -> None:
+    cartpole, acrobot = Environment(named("CartPole-v1")), Environment(named("Acrobot-v1"))
+    assert type(cartpole.make_vec(2).unwrapped).__name__ == "CartPoleVectorEnv"
+    assert isinstance(acrobot.make_vec(2).unwrapped, gym.vector.SyncVectorEnv)
+    assert (cartpole.has_vector_code, acrobot.has_vector_code) == (True, False)
+
+
+def test_a_module_that_registers_the_environment_is_imported() -> None:
+    environment = Environment(named("gymnasium.envs.classic_control:MountainCar-v0"))
+    assert (environment.observations, environment.actions) == (2, 3)
+    assert environment.reward_threshold == -110
+    assert environment.max_episode_steps == 200
+
+
+def test_discrete_observations_are_one_hot() -> None:
+    environment = Environment(named("FrozenLake-v1"))
+    assert environment.observations == 16
+    observation, _ = environment.make_vec(3).reset(seed=0)
+    assert observation.tolist() == [[1] + [0] * 15] * 3
+    single, _ = environment.make().reset(seed=0)
+    assert single.tolist() == observation[0].tolist()
+
+
+def test_images_are_flattened() -> None:
+    name = register("Image-v0", gym.spaces.Box(0, 1, (10, 10, 4), np.bool_), reward_threshold=1.0)
+    environment = Environment(named(name))
+    assert environment.observations == 400
+    assert environment.make_vec(2).reset(seed=0)[0].shape == (2, 400)
+
+
+def test_the_time_limit_is_the_environments_or_the_parameters_or_trainings() -> None:
+    name = register("Endless-v0", gym.spaces.Box(-1, 1, (2,), np.float32), reward_threshold=5.0)
+    assert Environment(named("CartPole-v0")).max_episode_steps == 200
+    assert Environment(named("CartPole-v0", max_episode_steps=7)).max_episode_steps == 7
+    endless = Environment(named(name, total_timesteps=1000, n_envs=10))
+    assert endless.max_episode_steps == 100
+    returns = play([endless.make(), endless.make()], [0, 1], lambda observation: np.zeros(len(observation), int))
+    assert returns.tolist() == [100, 100]
+
+
+@pytest.mark.parametrize(
+    ("fails", "message"), [("reset", "RuntimeError: the arm is broken"), ("step", "ZeroDivisionError: no ground")]
+)
+def test_an_exception_of_the_environment_is_one_line(fails: str, message: str) -> None:
+    space = gym.spaces.Box(-1, 1, (2,), np.float32)
+    name = register(f"Fails{fails}-v0", space, kwargs={"fails": fails}, reward_threshold=1.0)
+    environment = Environment(named(name))
+    with pytest.raises(InputError, match=rf"^cartpole\.train\.env: {name}: {message}$"):
+        play([environment.make()], [0], lambda observation: np.zeros(1, int))
+    envs = environment.make_vec(2)
+    with pytest.raises(InputError, match=rf"{name}: {message}$"):
+        envs.reset(seed=0)
+        envs.step(np.zeros(2, int))
+
+
+def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def entry(**_: object) -> gym.Env:
+        raise gym.error.DependencyNotInstalled("Box2D is not installed")
+
+    if "NeedsBox2D-v0" not in gym.registry:
+        gym.register("NeedsBox2D-v0", entry, reward_threshold=1.0)
+    with pytest.raises(InputError, match=r'NeedsBox2D-v0: Box2D is not installed.*pip install "gymnasium\[box2d\]"'):
+        Environment(named("NeedsBox2D-v0"))
+
+
+def test_episodes_played_side_by_side_are_those_played_alone() -> None:
+    environment = Environment(named("CartPole-v1"))
+
+    def act(observation: np.ndarray) -> np.ndarray:
+        return (observation[:, 2] > 0).astype(int)
+
+    together = play([environment.make() for _ in range(5)], range(5), act)
+    alone = [play([environment.make()], [seed], act)[0] for seed in range(5)]
+    assert together.tolist() == alone
+    assert len(set(alone)) > 1
