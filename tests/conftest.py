@@ -10,10 +10,16 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, settings
 
 import stages  # noqa: F401 - its settings must be made before TensorFlow is imported
 
 ROOT = Path(__file__).parents[1]
+
+# Property tests make few tries in the suite; `pytest --hypothesis-profile=thorough` makes more.
+settings.register_profile("suite", max_examples=50, deadline=None)
+settings.register_profile("thorough", max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
+settings.load_profile("suite")
 
 Params = dict[str, Any]
 

@@ -15,7 +15,7 @@ from stages.savedmodel.graph import read_signatures
 from stages.savedmodel.predictor import Predictor
 from tests.conftest import ROOT, assert_refused, run_stage
 
-CONFIG = {"kind": "strided", "dropout": 0.1}
+CONFIG = {"kind": "strided", "classes": 10, "dropout": 0.1}
 
 
 @pytest.fixture(scope="module")

@@ -80,7 +80,7 @@ def main() -> None:
         "accuracy": significant(hits.mean()),
         "loss": significant(losses.mean()),
         "expected_calibration_error": significant(error, 4),
-        "recall": {str(digit): significant(hits[labels == digit].mean()) for digit in range(10)},
+        "recall": {str(label): significant(hits[labels == label].mean()) for label in np.unique(labels)},
         "test_images": len(labels),
     }
     with whole_folder(args.plots) as folder:

@@ -1,4 +1,4 @@
-"""Fetch MNIST's four files, check them to the byte, and write them as they were published."""
+"""Fetch the four IDX files of MNIST, or of a data set of the same form, and check them to the byte."""
 
 import argparse
 from contextlib import suppress
@@ -14,21 +14,21 @@ from stages.mnist.source.local import from_folder
 
 
 def main() -> None:
-    """Write the folder, unless the right files are there already: DVC keeps this stage's output when it runs again."""
+    """Write the folder, unless it holds the right files: DVC leaves this stage's last output in place."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("output", type=Path, help="folder to write the four files to")
     add_params(parser)
     args = parser.parse_args()
     params = FetchParams.read(args.params).fetch
 
-    if params.source != "path":
-        with suppress(InputError):
-            from_folder(args.output)
-            return
-    digits = fetch(params.source, Path(params.path), params.timeout)
+    md5 = params.md5.model_dump()
+    with suppress(InputError, OSError):
+        from_folder(args.output, md5)
+        return
+    digits = fetch(params.source, Path(params.path), md5, params.timeout)
     with whole_folder(args.output) as folder:
         for key, values in digits.items():
-            (folder / FILES[key].name).write_bytes(pack(values))
+            (folder / FILES[key]).write_bytes(pack(values))
 
 
 if __name__ == "__main__":

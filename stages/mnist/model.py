@@ -80,7 +80,7 @@ class Dropout(keras.layers.Dropout):  # type: ignore[misc]
         return inputs * micro_batches.share(self._factors)
 
 
-def _strided(dropout: float) -> list[keras.Layer]:
+def _strided(classes: int, dropout: float) -> list[keras.Layer]:
     """Three small convolutions, 55,000 parameters; the first one's stride makes it fast."""
 
     def convolution(filters: int, size: int, stride: int) -> list[keras.Layer]:
@@ -97,11 +97,11 @@ def _strided(dropout: float) -> list[keras.Layer]:
         *convolution(64, 3, 1),
         keras.layers.Flatten(),
         Dropout(dropout),
-        keras.layers.Dense(10),
+        keras.layers.Dense(classes),
     ]
 
 
-def _original(dropout: float) -> list[keras.Layer]:
+def _original(classes: int, dropout: float) -> list[keras.Layer]:
     """The network of TensorFlow's "Deep MNIST for Experts" tutorial (2016), 3.3 million parameters."""
     return [
         keras.layers.Conv2D(32, 5, padding="same", activation="relu"),
@@ -111,23 +111,23 @@ def _original(dropout: float) -> list[keras.Layer]:
         keras.layers.Flatten(),
         keras.layers.Dense(1024, activation="relu"),
         Dropout(dropout),
-        keras.layers.Dense(10),
+        keras.layers.Dense(classes),
     ]
 
 
 def build(config: dict[str, Any]) -> keras.Model:
-    """The network: pixels float32 [n, 784] of 0 to 1 to logits float32 [n, 10].
+    """The network: pixels float32 [n, 784] of 0 to 1 to logits float32 [n, classes].
 
     Args:
-        config: `kind`, `strided` or `original`, and `dropout`.
+        config: `kind`, `strided` or `original`, `classes` and `dropout`.
     """
     networks = {"strided": _strided, "original": _original}
-    layers = networks[config["kind"]](config["dropout"])
+    layers = networks[config["kind"]](config["classes"], config["dropout"])
     return keras.Sequential([keras.Input([PIXELS]), keras.layers.Reshape([28, 28, 1]), *layers])
 
 
 def serve(model: keras.Model, config: dict[str, Any], names: SignatureNames) -> Any:
-    """The serving function: pixels to `classes` int64 [n] and `probabilities` float32 [n, 10]."""
+    """The serving function: pixels to `classes` int64 [n] and `probabilities` float32 [n, classes]."""
 
     def predict(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         probabilities = tf.nn.softmax(model(pixels, training=False))

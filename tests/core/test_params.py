@@ -3,6 +3,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stages.check_params import check
 from stages.core.errors import InputError
@@ -87,3 +89,26 @@ def test_a_stage_reads_a_file_with_mistakes_in_other_sections(params_file: Calla
         TrainParams.read(params_file({"mnist.train.steps": 0}))
     with pytest.raises(InputError, match=r"mnist\.train\.stepz: unknown key; allowed here: augment, batch_size"):
         TrainParams.read(params_file({"mnist.train.stepz": 0}))
+
+
+NUMBERS = ["-1", "0", "1e999", ".nan", "2001-02-30", "!!int x"]
+OTHERS = ["null", "[]", "{}", "[1, 2]", "{a: 1}", "'", "&a", "*a", "? ", "\t"]
+
+
+@given(st.data())
+def test_no_mutation_of_the_file_ends_in_another_error(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    lines = (ROOT / "params.yaml").read_text().splitlines()
+    for _ in range(data.draw(st.integers(1, 3))):
+        number = data.draw(st.integers(0, len(lines) - 1))
+        key, colon, _ = lines[number].partition(":")
+        value = data.draw(st.one_of(st.sampled_from(NUMBERS + OTHERS), st.text(max_size=5), st.integers().map(str)))
+        indent = data.draw(st.sampled_from(["", "", " ", "  - ", value]))
+        lines[number] = f"{indent}{key}{colon} {value}"
+    path = tmp_path_factory.mktemp("mutated") / "params.yaml"
+    path.write_bytes("\n".join(lines).encode("utf-8", "surrogatepass"))
+    try:
+        check(path)
+    except InputError as error:
+        assert "\n" not in str(error)

@@ -75,7 +75,7 @@ def test_batches_are_normalised_as_keras_normalises_them() -> None:
 
 @pytest.mark.parametrize(("network", "parameters"), [("strided", 55258), ("original", 3274634)])
 def test_networks_have_their_size(network: str, parameters: int) -> None:
-    model = build({"network": network, "dropout": 0.5})
+    model = build({"kind": network, "classes": 10, "dropout": 0.5})
     assert model.count_params() == parameters
     assert model(np.zeros((2, PIXELS), np.float32)).shape == (2, 10)
 

