@@ -133,7 +133,7 @@ def model_panel(run: Run, title: str) -> Markup:
                     ),
                 }
             ),
-            table(["tensor", "", "type", "shape"], rows, "Signature serving_default"),
+            table(["tensor", "kind", "type", "shape"], rows, "Signature serving_default"),
             details(
                 "Provenance and files",
                 facts(

@@ -61,7 +61,7 @@ CONFIG = {
     "text": {"color": INK},
 }
 
-_SYMBOL = re.compile(r'role="graphics-symbol" aria-roledescription="(?!axis|legend)[^"]*" aria-label=("[^"]*")')
+_SYMBOL = re.compile(r'aria-label=("[^"]*") role="graphics-symbol" aria-roledescription="[^"]*"')
 _ARIA = re.compile(r' (?:role|aria-\w+)="[^"]*"')
 _NUMBERS = re.compile(r' (?:d|transform|width|height|[xy][12]?)="[^"]*"')
 _DECIMALS = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")

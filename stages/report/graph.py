@@ -96,6 +96,6 @@ def _edge(start: tuple[float, float], end: tuple[float, float], across: bool) ->
 
 
 def _words(graph: nx.DiGraph) -> str:
-    order = [name for name in nx.topological_sort(graph) if graph[name]]
+    order = [name for name in nx.lexicographical_topological_sort(graph) if graph[name]]
     edges = "; ".join(f"{name} before {', '.join(sorted(graph[name]))}" for name in order)
     return f"Graph of the pipeline's stages: {edges}."

@@ -86,7 +86,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "
     title = Markup("<caption>{}</caption>").format(caption) if caption else ""
     # A table that is wider than a phone scrolls, for the keyboard too.
     return Markup(
-        '<div class="scroll" tabindex="0" role="region" aria-label="{}"><table>{}<thead><tr>{}</tr></thead>'
+        '<div class="scroll" tabindex="0" role="group" aria-label="{}"><table>{}<thead><tr>{}</tr></thead>'
         "<tbody>{}</tbody></table></div>"
     ).format(caption or f"Table: {', '.join(header)}", title, head, body)
 
@@ -103,7 +103,7 @@ def grid(*blocks: Markup) -> Markup:
 
 
 def details(summary: str | Markup, *blocks: Markup) -> Markup:
-    """Blocks that a reader unfolds; print shows them."""
+    """Blocks that a reader unfolds. Printed as they are on the screen: folded unless unfolded."""
     return Markup("<details><summary>{}</summary>{}</details>").format(summary, join(blocks))
 
 

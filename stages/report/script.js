@@ -30,13 +30,3 @@ document.addEventListener("pointermove", (event) => {
   tip.style.transform = `translate(${Math.max(4, left)}px, ${Math.max(4, event.clientY - 14 - tip.offsetHeight)}px)`;
 });
 document.addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
-
-// Print what is folded too.
-let folded = [];
-addEventListener("beforeprint", () => {
-  folded = [...document.querySelectorAll("details:not([open])")];
-  for (const part of folded) part.open = true;
-});
-addEventListener("afterprint", () => {
-  for (const part of folded) part.open = false;
-});
