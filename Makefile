@@ -1,7 +1,7 @@
 # Two targets do everything on a fresh machine: `make repro` and `make test`.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help repro compare cluster test lint verify soak publish serve format schema graph baseline lock clean
+.PHONY: help repro compare experiments cluster test lint verify soak publish serve format schema graph baseline lock clean
 
 VENV := .venv
 # The first Python that TensorFlow has wheels for; `make PYTHON=…` names another.
@@ -44,6 +44,9 @@ A ?= main
 B ?= .
 compare: $(VENV)/.installed-report ## Compare two states on a page and in Markdown. A=HEAD~1 B=HEAD; default: main and the work tree
 	python -m tools.compare $(A) $(B)
+
+experiments: $(VENV)/.installed-report ## List DVC's experiments: what differs from the baseline, and is it better?
+	python -m tools.experiments
 
 publish: $(VENV)/.installed-serving ## Publish the exported models under the next version.
 	python -m serving.publish

@@ -34,7 +34,8 @@ def formatted(path: Path) -> str:
 
 def first_difference(path: Path) -> str | None:
     """A message about the first line that DVC would write in another form, if there is one."""
-    lines, wanted = path.read_text(encoding="utf-8").split("\n"), formatted(path).split("\n")
+    text = COMMENTED_KEY.sub(r"\1  # ", path.read_text(encoding="utf-8"))  # a shorter value moves no comment
+    lines, wanted = text.split("\n"), formatted(path).split("\n")
     pairs = enumerate(zip(lines, wanted, strict=False), 1)
     return next(
         (f"{path.name}: line {n}: DVC writes {b!r}, run `make format`; found {a!r}" for n, (a, b) in pairs if a != b),

@@ -176,7 +176,6 @@ def main() -> None:
     metrics = {
         **errors_of(predicted, pounds, preterm),
         "baselines": {name: errors_of(values, pounds, preterm) for name, values in baselines.items()},
-        "source": schema["source"],
         "test_births": len(pounds),
     }
     with whole_folder(args.plots) as folder:

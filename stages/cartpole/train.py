@@ -57,7 +57,7 @@ def main() -> None:
         weights.write_weights(args.weights, save, training.config, provenance)
         history = [dict(zip(COLUMNS, episode, strict=True)) for episode in training.history]
         weights.write_curve(args.curve, history, COLUMNS)
-        counts = {"steps": training.steps, "updates": training.learner.updates, "episodes": len(training.history)}
+        counts = {"steps": training.steps}
         sets = {f"trial_{number}_return": significant(mean) for number, mean in enumerate(solved or [], 1)}
         write_json(args.metrics, counts | sets | {"stopped_by": "solved" if solved else "total_timesteps"})
         if solved:

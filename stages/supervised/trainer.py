@@ -391,7 +391,7 @@ def train_and_write(
         write_weights(args.weights, learner.model.save_weights, config, provenance)
         last = {name: significant(value) for name, value in learner.evaluate().items()}
         write_curve(args.curve, history, ["step", "loss", *last])
-        counts = {"steps": schedule.steps, "examples": examples, "parameters": learner.model.count_params()}
+        counts = {"parameters": learner.model.count_params()}
         write_json(args.metrics, last | counts)
         if schedule.schedule == "one_cycle":
             checkpoints.clear()

@@ -100,7 +100,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_short_training_beats_both_baselines(folder: Path) -> None:
     found: dict[str, Any] = json.loads((folder / "evaluate.json").read_text())
-    assert found["source"] == "synthetic"
     assert found["test_births"] == json.loads((folder / "prepare.json").read_text())["kept"]["test"]
     assert found["rmse"] < 0.99 * found["baselines"]["linear"]["rmse"]
     assert found["baselines"]["linear"]["rmse"] < 0.9 * found["baselines"]["mean"]["rmse"]
