@@ -37,24 +37,23 @@ def trial(setting: dict[str, Any], steps: int) -> dict[str, Any]:
     from stages import runtime
     from stages.core.params import Runtime
     from stages.mnist.params import TrainParams as TrainMnist
-    from stages.mnist.train import Learner
-    from stages.supervised import trainer
+    from stages.mnist.train import DigitTask
+    from stages.supervised.trainer import TrainingRun
 
     params = TrainMnist.read(Path("params.yaml"))
     if not setting.get("determinism", True):
         tf.config.experimental.enable_op_determinism = lambda: None
     threads = setting.get("threads", params.runtime.threads)
     runtime.configure(Runtime(threads=threads), params.seed, params.train.micro_batches)
-    learner = Learner(Path("data/mnist"), params.train.network.model_dump(), params.train.augment, params.seed)
+    task = DigitTask(Path("data/mnist"), params.train.network, params.train.augment, params.seed)
     never = {"evaluate_every": 10**9, "checkpoint_every": 10**9}
-    schedule = params.train.model_copy(update={"steps": steps, **never})
-    run = trainer.Run(learner, schedule, params.seed, len(learner.labels))
+    run = TrainingRun(task, params.train.model_copy(update={"steps": steps, **never}), params.seed)
     run.advance()  # traces and compiles
     began = time.perf_counter()
-    while run.step < steps:
+    while not run.finished():
         run.advance()
     seconds = time.perf_counter() - began
-    weights = b"".join(variable.numpy().tobytes() for variable in learner.model.variables)
+    weights = b"".join(variable.numpy().tobytes() for variable in task.model.variables)
     return {"seconds": seconds, "bytes": hashlib.sha256(weights).hexdigest()[:12]}
 
 

@@ -25,7 +25,7 @@ from benchmarks.dqn import AGENTS
 from benchmarks.environments import processor
 from stages.core.files import significant, write_table, write_text
 from stages.core.params import load
-from tools.train_cluster import environment, free_addresses
+from tools.train_cluster import environment, reserved_addresses
 
 ROOT = Path(__file__).parents[1]
 STEPS = {"babyweight": 2000, "mnist": 300}
@@ -83,21 +83,12 @@ def workers(workload: str, batch: int) -> dict[str, float]:
         name: finished(start("fit_ours", "chunks", workload, {first}, *one, "--batch-size", str(size)))
         for name, size in ((ALONE, batch), (HALF, batch // 2))
     }
-    addresses = free_addresses(2)
-    pair = [
-        start(
-            "fit_ours",
-            "chunks",
-            workload,
-            {core},
-            *one,
-            "--replicas",
-            "2",
-            TF_CONFIG=environment(addresses, index)["TF_CONFIG"],
-        )
-        for index, core in enumerate((first, second))
-    ]
-    return speeds | {PAIR: min(finished(process) for process in pair)}
+    with reserved_addresses(2) as addresses:
+        pair = [
+            start("fit_ours", "chunks", workload, {core}, *one, "--replicas", "2", **environment(addresses, index))
+            for index, core in enumerate((first, second))
+        ]
+        return speeds | {PAIR: min(finished(process) for process in pair)}
 
 
 def cell(values: list[float]) -> str:

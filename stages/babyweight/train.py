@@ -9,29 +9,28 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from stages import runtime
 from stages.babyweight.model import build
 from stages.babyweight.params import TrainParams
 from stages.core.errors import run
 from stages.core.files import read_json
-from stages.supervised.cluster import machines
-from stages.supervised.trainer import train_and_write
+from stages.supervised.stage import train_and_write
 from stages.weights import add_outputs
 
 EVALUATION_BATCH = 16384
-BLOCK_ROWS = 1 << 20
+COUNT_ROWS = 1 << 20
+"""Rows read at a time to count values."""
 
 PLAUSIBLE = {"mother_age": (10, 60), "plurality": (1, 5), "gestation_weeks": (15, 48)}
-"""Where the deep part's numbers are clipped to, so that a code for unknown weeks stays in sight."""
+"""Bounds to which the deep part's numbers are clipped, so that a code for unknown weeks is not far off."""
 
 _STEP, *_COLUMNS = (np.sqrt([2.0, 3, 5, 7, 11, 13, 17, 19, 23]) % 1 * 2**32).astype(np.uint32)
 
 
-def _counts(features: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """How often each code occurs in each column, [columns, 256], reading a block of rows at a time."""
+def _value_counts(features: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """Count each value in each column, [columns, 256]."""
     columns, counts = features.shape[1], np.zeros((features.shape[1], 256), np.int64)
-    for first in range(0, len(features), BLOCK_ROWS):
-        block = features[first : first + BLOCK_ROWS]
+    for first in range(0, len(features), COUNT_ROWS):
+        block = features[first : first + COUNT_ROWS]
         counts += np.stack([np.bincount(block[:, i], minlength=256) for i in range(columns)])
     return counts
 
@@ -42,8 +41,8 @@ def configure(
     weights: npt.NDArray[np.float32],
     params: TrainParams,
 ) -> dict[str, Any]:
-    """What `model.build` takes, for these births [n, 8] and their weights [n]."""
-    counts = dict(zip(schema["features"], _counts(features), strict=True))
+    """The configuration that `model.build` takes, for births [n, 8] and their weights [n]."""
+    counts = dict(zip(schema["features"], _value_counts(features), strict=True))
     numbers = {}
     for name, (low, high) in PLAUSIBLE.items():
         values = np.clip(np.arange(256), low, high)
@@ -61,42 +60,45 @@ def configure(
     }
 
 
-def hidden(
-    indices: npt.NDArray[np.int64], steps: npt.NDArray[np.int64], columns: int, share: float
+def dropped(
+    indices: npt.NDArray[np.int64], steps: npt.NDArray[np.int64], columns: int, rate: float
 ) -> npt.NDArray[np.bool_]:
-    """Which features [n, batch, columns] are hidden from a step: a share of each column, evenly spread.
+    """Choose the features [n, batch, columns] to replace by "unknown" in each step, evenly spread.
 
-    An additive recurrence (Weyl, 1916) in the birth's index and the step, so a birth's part does not depend
-    on the batch that it is in.
+    An additive recurrence (Weyl, 1916) in the birth's index and the step, so the choice does not depend on the batch
+    that a birth is in.
 
     Args:
-        indices: of births [n, batch].
+        indices: indices of births [n, batch].
         steps: global steps [n].
-        columns: how many, up to 8.
-        share: of each column, of 1.
+        columns: number of columns, up to 8.
+        rate: fraction of each column.
     """
     place = indices.astype(np.uint32)[..., np.newaxis] * np.array(_COLUMNS[:columns])
     place += (steps.astype(np.uint32) * _STEP)[:, np.newaxis, np.newaxis]
-    found: npt.NDArray[np.bool_] = place < int(share * 2**32)  # of all that 32 bits hold
-    return found
+    chosen: npt.NDArray[np.bool_] = place < int(rate * 2**32)  # the range of 32 bits
+    return chosen
 
 
-class Learner:
-    """The network on the births of a prepared folder, which stay on disk: a step reads its own.
+class BirthWeightTask:
+    """Predict the weights of a prepared folder's births. They stay on disk; a step reads its own.
 
     Args:
         data: the prepared folder.
         params: the stage's parameters.
     """
 
+    moving_statistics: Sequence[tf.Variable] = ()
+
     def __init__(self, data: Path, params: TrainParams) -> None:
         schema = read_json(data / "schema.json")
         self.features, self.weights = self._open(data / "train")
+        self.num_examples = len(self.weights)
         self.config = configure(schema, self.features, self.weights, params)
         self.model = build(self.config)
-        self.held_out = self._open(data / "validation")
+        self.validation = self._open(data / "validation")
         self._categories = [i for i, name in enumerate(schema["features"]) if name in schema["vocabularies"]]
-        self._hidden_share = params.train.category_dropout
+        self._category_dropout = params.train.category_dropout
         self._predict = tf.function(
             lambda rows: self.model(tf.cast(rows, tf.float32), training=False),
             input_signature=[tf.TensorSpec([None, self.features.shape[1]], tf.uint8)],
@@ -107,27 +109,27 @@ class Learner:
         return np.load(folder / "features.npy", mmap_mode="r"), np.load(folder / "weight_pounds.npy", mmap_mode="r")
 
     def examples(self, indices: npt.NDArray[np.int64], steps: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], ...]:
-        """Features uint8 [n, batch, 8] and weights float32 [n, batch].
+        """Read features uint8 [n, batch, 8] and weights float32 [n, batch].
 
-        Some known categories are hidden, as unknown ones are at serving: so code 0 gets a meaning of its own
-        even where the births at hand leave nothing unknown.
+        Some known categories become code 0, as unknown ones are at serving. So code 0 gets a meaning even if no birth
+        in the training data has an unknown category.
         """
         features = self.features[indices]
-        features[..., self._categories] *= ~hidden(indices, steps, len(self._categories), self._hidden_share)
+        features[..., self._categories] *= ~dropped(indices, steps, len(self._categories), self._category_dropout)
         return features, self.weights[indices]
 
-    def loss(self, examples: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
-        """Squared errors float32 [rows] in square pounds."""
-        features, weights = examples
-        return tf.square(self.model(tf.cast(features, tf.float32), training=True) - weights)
-
-    def statistics(self) -> Sequence[tuple[tf.Variable, tf.Tensor]]:
-        """None: nothing here follows the batches."""
+    def draw(self, step: tf.Tensor, batch_size: int) -> Sequence[tf.Tensor]:
+        """Nothing: `examples` has drawn all."""
         return ()
+
+    def loss(self, examples: Sequence[tf.Tensor], draws: Sequence[tf.Tensor]) -> tuple[tf.Tensor, Sequence[tf.Tensor]]:
+        """Squared errors float32 [n] in square pounds."""
+        features, weights = examples
+        return tf.square(self.model(tf.cast(features, tf.float32), training=True) - weights), ()
 
     def evaluate(self) -> dict[str, float]:
         """Root mean squared error on the validation births, in pounds."""
-        features, weights = self.held_out
+        features, weights = self.validation
         squares = 0.0
         for first in range(0, len(weights), EVALUATION_BATCH):
             rows = slice(first, first + EVALUATION_BATCH)
@@ -143,11 +145,7 @@ def main() -> None:
     add_outputs(parser)
     args = parser.parse_args()
     params = TrainParams.read(args.params)
-
-    runtime.configure(params.runtime, params.seed, params.train.micro_batches)
-    with machines(params.train.replicas, params.train.worker_timeout) as where:
-        learner = Learner(args.data, params)
-        train_and_write("babyweight", learner, len(learner.weights), params, learner.config, args, where)
+    train_and_write("babyweight", params, args, lambda: BirthWeightTask(args.data, params))
 
 
 if __name__ == "__main__":

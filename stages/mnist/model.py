@@ -1,83 +1,70 @@
-"""The digits' networks, and their serving function."""
+"""The digits' networks, their training mode and their serving function."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from stages.mnist.params import SignatureNames
-from stages.supervised import micro_batches
 
 PIXELS = 28 * 28
 
 
 @tf.custom_gradient  # type: ignore[untyped-decorator]
-def normalised(
+def normalize(
     inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: tf.Tensor
 ) -> tuple[tuple[tf.Tensor, tf.Tensor, tf.Tensor], Any]:
-    """Inputs [n, height, width, channels] of mean `beta` and deviation `gamma` a channel; their own mean and variance.
+    """Normalize inputs [n, height, width, channels] to mean `beta` and standard deviation `gamma` per channel.
 
-    In few passes, and sums by matrix products: on CPUs without AVX-512 TensorFlow's fused operation takes five times
-    as long. Mean and variance have no gradient.
+    Takes few passes over the data and sums by matrix products: on CPUs without AVX-512 TensorFlow's fused operation
+    takes five times as long.
 
     Source: Ioffe and Szegedy, "Batch Normalization" (2015), with its gradient.
+
+    Returns:
+        The outputs, and the inputs' mean and variance per channel; these two have no gradient.
     """
     shape = tf.shape(inputs)
     rows = tf.reshape(inputs, [-1, inputs.shape[-1]])
     count, ones = tf.cast(tf.shape(rows)[0], tf.float32), tf.ones([1, tf.shape(rows)[0]])
     mean = tf.matmul(ones, rows)[0] / count
-    centred = rows - mean
-    variance = tf.matmul(ones, tf.square(centred))[0] / count
+    centered = rows - mean
+    variance = tf.matmul(ones, tf.square(centered))[0] / count
     # Not `rsqrt`, and not `1 / deviation`, which Grappler turns into `Reciprocal`: both start from an approximation
-    # that each processor chooses. Square root and division are rounded alike on all.
+    # that each processor chooses. Square root and division round the same on all.
     deviation = tf.sqrt(variance + epsilon)
     scale = gamma / deviation
 
-    def gradient(outputs: tf.Tensor, *_: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
-        outputs = tf.reshape(outputs, [-1, inputs.shape[-1]])
-        of_beta = tf.matmul(ones, outputs)[0]
-        slant = tf.matmul(ones, outputs * centred)[0]
-        of_rows = outputs * scale - centred * (scale * slant / (variance + epsilon) / count)
-        return tf.reshape(tf.nn.bias_add(of_rows, -scale * of_beta / count), shape), slant / deviation, of_beta, None
+    def gradient(upstream: tf.Tensor, *_: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
+        upstream = tf.reshape(upstream, [-1, inputs.shape[-1]])
+        beta_gradient = tf.matmul(ones, upstream)[0]
+        projection = tf.matmul(ones, upstream * centered)[0]
+        rows_gradient = upstream * scale - centered * (scale * projection / (variance + epsilon) / count)
+        inputs_gradient = tf.reshape(tf.nn.bias_add(rows_gradient, -scale * beta_gradient / count), shape)
+        return inputs_gradient, projection / deviation, beta_gradient, None
 
-    return (tf.reshape(tf.nn.bias_add(centred * scale, beta), shape), mean, variance), gradient
+    return (tf.reshape(tf.nn.bias_add(centered * scale, beta), shape), mean, variance), gradient
 
 
 class BatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
-    """Normalises a part of a batch by itself; where that takes the running statistics is for the trainer to average.
+    """Keras' layer without `rsqrt`, and with a training mode that is a pure function."""
 
-    Attributes:
-        moved: each running statistic, and what the last call while training would make of it.
-    """
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Normalize by the moving statistics."""
+        scale = self.gamma.value / tf.sqrt(self.moving_variance.value + self.epsilon)
+        return inputs * scale + (self.beta.value - self.moving_mean.value * scale)
 
-    moved: tuple[tuple[tf.Variable, tf.Tensor], ...] = ()
+    def train_outputs(self, inputs: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Normalize by the inputs' own statistics; also return where these move the `moving_statistics`."""
+        outputs, *statistics = normalize(inputs, self.gamma.value, self.beta.value, self.epsilon)
+        moving = zip(self.moving_statistics, statistics, strict=True)
+        return outputs, [variable * self.momentum + value * (1 - self.momentum) for variable, value in moving]
 
-    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Inputs of mean 0 and deviation 1, scaled and shifted."""
-        if not training:  # as Keras' own layer, without its `rsqrt`
-            scale = self.gamma.value / tf.sqrt(self.moving_variance.value + self.epsilon)
-            return inputs * scale + (self.beta.value - self.moving_mean.value * scale)
-        outputs, *found = normalised(inputs, self.gamma.value, self.beta.value, self.epsilon)
-        running = (self.moving_mean.value, self.moving_variance.value)
-        self.moved = tuple(
-            (variable, variable * self.momentum + value * (1 - self.momentum))
-            for variable, value in zip(running, found, strict=True)
-        )
-        return outputs
-
-
-class Dropout(keras.layers.Dropout):  # type: ignore[misc]
-    """Draws for the whole batch at its first part here, for the others to take theirs."""
-
-    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Inputs, some of them zero and the others larger while training."""
-        if not training or not self.rate:
-            return inputs
-        if micro_batches.is_first_part():
-            self._factors = super().call(
-                tf.ones([micro_batches.parts() * tf.shape(inputs)[0], *inputs.shape[1:]]), True
-            )
-        return inputs * micro_batches.share(self._factors)
+    @property
+    def moving_statistics(self) -> list[tf.Variable]:
+        """The moving mean and variance."""
+        return [self.moving_mean.value, self.moving_variance.value]
 
 
 def _strided(classes: int, dropout: float) -> list[keras.Layer]:
@@ -96,7 +83,7 @@ def _strided(classes: int, dropout: float) -> list[keras.Layer]:
         keras.layers.MaxPooling2D(2),
         *convolution(64, 3, 1),
         keras.layers.Flatten(),
-        Dropout(dropout),
+        keras.layers.Dropout(dropout),
         keras.layers.Dense(classes),
     ]
 
@@ -110,7 +97,7 @@ def _original(classes: int, dropout: float) -> list[keras.Layer]:
         keras.layers.MaxPooling2D(2),
         keras.layers.Flatten(),
         keras.layers.Dense(1024, activation="relu"),
-        Dropout(dropout),
+        keras.layers.Dropout(dropout),
         keras.layers.Dense(classes),
     ]
 
@@ -124,6 +111,53 @@ def build(config: dict[str, Any]) -> keras.Model:
     networks = {"strided": _strided, "original": _original}
     layers = networks[config["kind"]](config["classes"], config["dropout"])
     return keras.Sequential([keras.Input([PIXELS]), keras.layers.Reshape([28, 28, 1]), *layers])
+
+
+def moving_statistics(model: keras.Model) -> list[tf.Variable]:
+    """The variables that follow the batches, in the order of `train_outputs`."""
+    layers = [layer for layer in model.layers if isinstance(layer, BatchNormalization)]
+    return [variable for layer in layers for variable in layer.moving_statistics]
+
+
+def dropout_factors(model: keras.Model, rows: int, seed: tf.Tensor) -> list[tf.Tensor]:
+    """Draw what each dropout layer multiplies its inputs [rows, units] by: 0, or 1 / (1 - rate).
+
+    Args:
+        model: the network.
+        rows: number of images.
+        seed: int64 [2].
+    """
+    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout) and layer.rate]
+    factors = []
+    for number, layer in enumerate(layers, 1):
+        draw = tf.random.stateless_uniform([rows, *layer.input.shape[1:]], tf.random.fold_in(seed, number))
+        factors.append(tf.cast(draw >= layer.rate, tf.float32) / (1 - layer.rate))
+    return factors
+
+
+def train_outputs(
+    model: keras.Model, pixels: tf.Tensor, factors: Sequence[tf.Tensor]
+) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """The network in training mode: a pure function of its weights and inputs.
+
+    Args:
+        model: the network.
+        pixels: float32 [n, 784] of 0 to 1, normalized by their own statistics.
+        factors: rows [n, …] of what `dropout_factors` returned.
+
+    Returns:
+        Logits float32 [n, classes], and the values to which these images would move the `moving_statistics`.
+    """
+    outputs, remaining, moved = pixels, iter(factors), []
+    for layer in model.layers:
+        if isinstance(layer, BatchNormalization):
+            outputs, statistics = layer.train_outputs(outputs)
+            moved += statistics
+        elif isinstance(layer, keras.layers.Dropout):
+            outputs = outputs * next(remaining) if layer.rate else outputs
+        else:
+            outputs = layer(outputs)
+    return outputs, moved
 
 
 def serve(model: keras.Model, config: dict[str, Any], names: SignatureNames) -> Any:

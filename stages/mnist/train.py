@@ -9,28 +9,25 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from stages import runtime
 from stages.core.errors import InputError, run
-from stages.mnist.model import BatchNormalization, build
-from stages.mnist.params import Augment, TrainParams
-from stages.supervised import micro_batches
-from stages.supervised.cluster import machines
-from stages.supervised.trainer import train_and_write
+from stages.mnist.model import build, dropout_factors, moving_statistics, train_outputs
+from stages.mnist.params import Augment, Network, TrainParams
+from stages.supervised.stage import train_and_write
 from stages.weights import add_outputs
 
 
-def distort(images: tf.Tensor, augment: Augment, seed: tf.Tensor) -> tf.Tensor:
-    """Rotate, scale, shear and shift each image by amounts drawn from `seed`.
+def distort(images: tf.Tensor, augment: Augment, draws: tf.Tensor) -> tf.Tensor:
+    """Rotate, shear, scale and shift each image.
 
     Args:
-        images: float32 [n, 28, 28, 1], of a batch or the present part of it.
+        images: float32 [n, 28, 28, 1].
         augment: the largest amounts.
-        seed: int64 [2].
+        draws: float32 [n, 6] from -1 to 1, by which the amounts are multiplied.
 
     Returns:
         float32 [n, 28, 28, 1], bilinear, black outside.
     """
-    most = tf.constant(
+    largest = tf.constant(
         [
             np.radians(augment.rotation),
             augment.shear,
@@ -41,15 +38,13 @@ def distort(images: tf.Tensor, augment: Augment, seed: tf.Tensor) -> tf.Tensor:
         ],
         tf.float32,
     )
-    rows = tf.shape(images)[0] * micro_batches.parts()
-    draws = most * micro_batches.share(tf.random.stateless_uniform([rows, 6], seed, -1.0, 1.0))
-    angle, shear, wider, higher, right, down = tf.unstack(draws, axis=1)
+    angle, shear, wider, higher, right, down = tf.unstack(largest * draws, axis=1)
     cos, sin = tf.cos(angle), tf.sin(angle)
-    # Where each pixel of the result comes from: a linear map about the centre, then a shift.
+    # Where each pixel of the result comes from: a linear map about the center, then a shift.
     a, b = cos / (1 + wider), (shear * cos - sin) / (1 + wider)
     c, d = sin / (1 + higher), (shear * sin + cos) / (1 + higher)
-    centre = (images.shape[1] - 1) / 2
-    x0, y0 = centre - a * centre - b * centre + right, centre - c * centre - d * centre + down
+    center = (images.shape[1] - 1) / 2
+    x0, y0 = center - a * center - b * center + right, center - c * center - d * center + down
     zero = tf.zeros_like(a)
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
@@ -60,56 +55,56 @@ def distort(images: tf.Tensor, augment: Augment, seed: tf.Tensor) -> tf.Tensor:
     )
 
 
-class Learner:
-    """The network on the digits of a prepared folder.
+class DigitTask:
+    """Classify the digits of a prepared folder.
 
     Args:
         data: the prepared folder.
-        config: what `model.build` takes.
-        augment: the training images' distortions.
-        seed: of the distortions.
+        network: the network's shape.
+        augment: distortions of the training images.
+        seed: seed of the distortions and of dropout.
     """
 
-    def __init__(self, data: Path, config: dict[str, Any], augment: Augment, seed: int) -> None:
-        self.model = build(config)
+    def __init__(self, data: Path, network: Network, augment: Augment, seed: int) -> None:
+        self.config = network.model_dump()
+        self.model = build(self.config)
+        self.moving_statistics: Sequence[tf.Variable] = moving_statistics(self.model)
         self.augment, self.seed = augment, seed
         self.images = np.load(data / "train/images.npy", mmap_mode="r")
         self.labels = np.load(data / "train/labels.npy")
-        self.held_out = (
-            tf.constant(np.load(data / "validation/images.npy")),
-            np.load(data / "validation/labels.npy"),
-        )
-        largest = int(max(self.labels.max(), self.held_out[1].max()))
-        if largest >= config["classes"]:
-            raise InputError(
-                f"mnist.train.network.classes: {config['classes']}: expected more than the label {largest}"
-            )
+        self.num_examples = len(self.labels)
+        self.validation_pixels = tf.constant(np.load(data / "validation/images.npy"))
+        self.validation_labels = np.load(data / "validation/labels.npy")
+        largest = int(max(self.labels.max(), self.validation_labels.max()))
+        if largest >= network.classes:
+            raise InputError(f"mnist.train.network.classes: {network.classes}: expected more than the label {largest}")
         self._logits = tf.function(lambda pixels: self.model(tf.cast(pixels, tf.float32) / 255, training=False))
 
     def examples(self, indices: npt.NDArray[np.int64], steps: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], ...]:
-        """Pixels uint8 [n, batch, 784] and labels uint8 [n, batch]."""
+        """Read pixels uint8 [n, batch, 784] and labels uint8 [n, batch]."""
         return self.images[indices], self.labels[indices]
 
-    def loss(self, examples: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
-        """Cross entropies float32 [rows] in nats."""
-        pixels, labels = examples
-        images = tf.reshape(tf.cast(pixels, tf.float32) / 255, [-1, 28, 28, 1])
-        distorted = distort(images, self.augment, tf.stack([self.seed, step]))
-        logits = self.model(tf.reshape(distorted, [-1, pixels.shape[1]]), training=True)
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(labels, tf.int64), logits)
+    def draw(self, step: tf.Tensor, batch_size: int) -> list[tf.Tensor]:
+        """Draw what `distort` takes for a batch, and the factors of dropout."""
+        seed = tf.stack([self.seed, step])
+        distortions = tf.random.stateless_uniform([batch_size, 6], seed, -1.0, 1.0)
+        return [distortions, *dropout_factors(self.model, batch_size, seed)]
 
-    def statistics(self) -> Sequence[tuple[tf.Variable, tf.Tensor]]:
-        """Batch normalisation's running mean and variance."""
-        layers = (layer for layer in self.model.layers if isinstance(layer, BatchNormalization))
-        return [pair for layer in layers for pair in layer.moved]
+    def loss(self, examples: Sequence[tf.Tensor], draws: Sequence[tf.Tensor]) -> tuple[tf.Tensor, Sequence[tf.Tensor]]:
+        """Cross entropies float32 [n] in nats, and the moved statistics of batch normalization."""
+        (pixels, labels), (distortions, *factors) = examples, draws
+        images = tf.reshape(tf.cast(pixels, tf.float32) / 255, [-1, 28, 28, 1])
+        distorted = distort(images, self.augment, distortions)
+        logits, moved = train_outputs(self.model, tf.reshape(distorted, [-1, pixels.shape[1]]), factors)
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(labels, tf.int64), logits), moved
 
     def evaluate(self) -> dict[str, float]:
         """Accuracy and mean cross entropy on the validation images."""
-        pixels, labels = self.held_out
-        logits = self._logits(pixels)
+        logits = self._logits(self.validation_pixels)
+        labels = self.validation_labels
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels.astype(np.int64), logits)
-        hits = np.argmax(logits, axis=1) == labels
-        return {"validation_loss": float(tf.reduce_mean(losses)), "validation_accuracy": float(hits.mean())}
+        correct = np.argmax(logits, axis=1) == labels
+        return {"validation_loss": float(tf.reduce_mean(losses)), "validation_accuracy": float(correct.mean())}
 
 
 def main() -> None:
@@ -119,11 +114,9 @@ def main() -> None:
     add_outputs(parser)
     args = parser.parse_args()
     params = TrainParams.read(args.params)
-
-    runtime.configure(params.runtime, params.seed, params.train.micro_batches)
-    with machines(params.train.replicas, params.train.worker_timeout) as where:
-        learner = Learner(args.data, params.train.network.model_dump(), params.train.augment, params.seed)
-        train_and_write("mnist", learner, len(learner.labels), params, params.train.network.model_dump(), args, where)
+    train_and_write(
+        "mnist", params, args, lambda: DigitTask(args.data, params.train.network, params.train.augment, params.seed)
+    )
 
 
 if __name__ == "__main__":

@@ -1,43 +1,78 @@
-"""Micro-batches: the equal parts of a batch, divided among replicas and, within one, among threads."""
+"""Micro-batches: the equal parts of a batch, shared among replicas and computed by one thread each.
 
-import contextvars
-from collections.abc import Iterator
+A micro-batch is always computed by itself, and sums over micro-batches are added in pairs in a fixed order. So the
+result does not depend on how many replicas, processes or threads share the micro-batches of a batch.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
-_PART: contextvars.ContextVar[tuple[int, int]] = contextvars.ContextVar("_PART", default=(0, 1))
+
+@dataclass(frozen=True)
+class MicroBatches:
+    """How batches are divided.
+
+    Args:
+        per_replica: micro-batches of a batch that one replica computes.
+        replicas: devices that share a batch.
+    """
+
+    per_replica: int
+    replicas: int
+
+    @property
+    def count(self) -> int:
+        """The number of micro-batches in a batch."""
+        return self.per_replica * self.replicas
+
+    def split(self, batch: Sequence[tf.Tensor]) -> Iterator[list[tf.Tensor]]:
+        """Yield the current replica's micro-batches [batch / count, …] of tensors [batch, …]."""
+        if self.count == 1:
+            yield list(batch)
+            return
+        first = _replica() * self.per_replica
+        for index in range(self.per_replica):
+            yield [_rows(whole, first + index, self.count) for whole in batch]
+
+    def sum(self, values: Sequence[Sequence[tf.Tensor]]) -> list[tf.Tensor]:
+        """Add up float32 tensors over all micro-batches of all replicas.
+
+        Sums are taken in pairs, first within a replica and then between replicas. They round the same however many
+        replicas there are, as long as both numbers are powers of two.
+
+        Args:
+            values: the tensors of each of the current replica's micro-batches.
+
+        Returns:
+            Their sums, the same in every replica.
+        """
+        local = [pairwise_sum(same) for same in zip(*values, strict=True)]
+        if self.replicas == 1:
+            return local
+        # Each replica fills a row of its own and zeros elsewhere, so the exchange itself does not round.
+        flat = tf.concat([tf.reshape(value, [-1]) for value in local], axis=0)
+        rows = tf.one_hot(_replica(), self.replicas)[:, tf.newaxis] * flat
+        rows = tf.distribute.get_replica_context().all_reduce("SUM", rows)
+        sums = tf.split(pairwise_sum(tf.unstack(rows)), [value.shape.num_elements() for value in local])
+        return [tf.reshape(summed, value.shape) for summed, value in zip(sums, local, strict=True)]
 
 
-def each_part(count: int) -> Iterator[int]:
-    """Go through this replica's parts: in the loop's body, the functions below speak of one of them."""
-    for index in range(count):
-        token = _PART.set((index, count))
-        yield index
-        _PART.reset(token)
+def _replica() -> Any:
+    """The current replica's index."""
+    return tf.distribute.get_replica_context().replica_id_in_sync_group
 
 
-def is_first_part() -> bool:
-    """Whether the present part is its replica's first."""
-    return _PART.get()[0] == 0
+def _rows(whole: tf.Tensor, index: Any, count: int) -> tf.Tensor:
+    rows = tf.shape(whole)[0] // count
+    return whole[index * rows : (index + 1) * rows]
 
 
-def replica() -> tuple[Any, int]:
-    """This replica's place, and how many there are; one outside of steps."""
-    context = tf.distribute.get_replica_context()
-    return (context.replica_id_in_sync_group, int(context.num_replicas_in_sync)) if context else (0, 1)
-
-
-def parts() -> int:
-    """How many parts a batch has, over all replicas."""
-    return _PART.get()[1] * replica()[1]
-
-
-def share(whole: tf.Tensor) -> tf.Tensor:
-    """The present part of the rows [batch, …] of a whole batch."""
-    if parts() == 1:
-        return whole
-    (part, here), (place, _) = _PART.get(), replica()
-    rows = tf.shape(whole)[0] // parts()
-    first = (place * here + part) * rows
-    return whole[first : first + rows]
+def pairwise_sum(values: Sequence[tf.Tensor]) -> tf.Tensor:
+    """The sum of neighbours, then of neighbouring sums, and so on."""
+    while len(values) > 1:
+        pairs = [a + b for a, b in zip(values[::2], values[1::2], strict=False)]
+        values = [*pairs, *values[2 * len(pairs) :]]
+    return values[0]

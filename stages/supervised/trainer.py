@@ -1,14 +1,11 @@
-"""The supervised training loop: compiled in chunks of steps, exact to resume.
+"""The supervised training loop: compiled in chunks of steps, resumed to the same bytes.
 
-`keras.Model.fit` cannot resume inside an epoch. Here everything that a step depends on is either a variable
-that a checkpoint holds, or a pure function of the global step: the order of the examples is
-`default_rng([seed, epoch]).permutation`, and a learner draws its distortions from the step's number.
+`keras.Model.fit` cannot resume inside an epoch. Here, everything a step depends on is either a variable that a
+checkpoint holds or a pure function of the global step.
 """
 
-import argparse
-import functools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -17,194 +14,85 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from stages import runtime
 from stages.core.errors import InputError
-from stages.core.files import significant, write_json
 from stages.core.params import Training
-from stages.supervised import micro_batches
-from stages.supervised.cluster import Machines
-from stages.training.checkpoint import Arrays, Checkpoints, explain_start, note_finished, run_digest
+from stages.supervised.batches import batch_indices, steps_per_epoch
+from stages.supervised.cluster import Cluster
+from stages.supervised.micro_batches import MicroBatches
+from stages.supervised.optimizer import Adam
+from stages.training.checkpoint import Arrays, Checkpoints
 from stages.training.progress import Interrupt, bar
-from stages.training.provenance import describe
-from stages.weights import write_curve, write_weights
 
-LONGEST_CHUNK = 100
-"""Steps of one compiled call: between two calls the run looks for Ctrl-C and moves its progress bar."""
-
-_BETAS, _EPSILON = (0.9, 0.999), 1e-7
+CHUNK_STEPS = 100
+"""Most steps in one compiled call: between two calls the run checks for Ctrl-C and updates its progress bar."""
 
 History = list[dict[str, float]]
 
 
-class Learner(Protocol):
-    """What a workload gives to be trained."""
+class SupervisedTask(Protocol):
+    """What a workload defines: a model, its examples, its loss and its metrics."""
 
     model: keras.Model
+    config: dict[str, Any]
+    """What `model.build` of the workload takes."""
+    num_examples: int
+    """Number of training examples."""
+    moving_statistics: Sequence[tf.Variable]
+    """Variables that follow the batches, such as those of batch normalization."""
 
     def examples(self, indices: npt.NDArray[np.int64], steps: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], ...]:
-        """Arrays [n, batch, …] of the training examples at `indices` [n, batch], for global steps [n]."""
+        """Read the training examples at `indices` [n, batch] for global steps [n], as arrays [n, batch, …]."""
 
-    def loss(self, examples: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
-        """Losses float32 [rows] of a part [rows, …] of a batch of such arrays, at a global step."""
+    def draw(self, step: tf.Tensor, batch_size: int) -> Sequence[tf.Tensor]:
+        """Draw a step's random tensors [batch, …], a pure function of the global step."""
 
-    def statistics(self) -> Sequence[tuple[tf.Variable, tf.Tensor]]:
-        """Variables that follow the batches, and where the last `loss` would take each; all parts' mean counts."""
-
-    def evaluate(self) -> dict[str, float]:
-        """Metrics on held-out data, for the learning curve."""
-
-
-def rates(schedule: Training, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Learning rates [n] of steps [n].
-
-    Constant, or one cycle: a linear rise over the first quarter of the steps, then a cosine down to zero
-    (after Smith, "Super-Convergence", 2017).
-    """
-    highest = schedule.learning_rate
-    if schedule.schedule == "constant":
-        return np.full(len(steps), highest)
-    rise = schedule.steps // 4
-    up = highest / 25 + (highest - highest / 25) * steps / max(rise, 1)
-    down = highest * (1 + np.cos(np.pi * (steps - rise) / (schedule.steps - rise))) / 2
-    return np.where(steps < rise, up, down)
-
-
-class Adam:
-    """Adam (Kingma and Ba, 2015), in one operation a variable.
-
-    What is the same for all variables is computed for many steps at once, before the graph runs: in every step it
-    would take longer than a small network's update.
-
-    Args:
-        variables: what it trains, made in the same strategy's scope.
-        schedule: how fast.
-    """
-
-    def __init__(self, variables: Sequence[tf.Variable], schedule: Training) -> None:
-        self._trained, self._schedule = list(variables), schedule
-        self._moments = [tuple(tf.Variable(tf.zeros_like(v)) for _ in _BETAS) for v in self._trained]
-
-    @property
-    def variables(self) -> list[tf.Variable]:
-        """Its state: both moments of each variable."""
-        return [moment for moments in self._moments for moment in moments]
-
-    def factors(self, first: int, last: int) -> npt.NDArray[np.float32]:
-        """What steps `first` to `last` need, [last - first, 3]: the rate and the powers of both betas."""
-        steps = np.arange(first, last)
-        powers = [beta ** (steps + 1.0) for beta in _BETAS]
-        return np.stack([rates(self._schedule, steps), *powers], axis=1, dtype=np.float32, casting="same_kind")
-
-    def apply(self, gradients: Sequence[tf.Tensor], factors: tf.Tensor) -> None:
-        """Change the variables.
+    def loss(self, examples: Sequence[tf.Tensor], draws: Sequence[tf.Tensor]) -> tuple[tf.Tensor, Sequence[tf.Tensor]]:
+        """Compute a micro-batch: a pure function of its rows and the model's variables.
 
         Args:
-            gradients: of each, the same in every replica.
-            factors: the step's row of `factors`.
+            examples: rows [n, …] of what `examples` returned.
+            draws: the same rows of what `draw` returned.
+
+        Returns:
+            Losses float32 [n], and the values to which this micro-batch moves the `moving_statistics`. The trainer
+            assigns the mean over all micro-batches.
         """
-        tf.distribute.get_replica_context().merge_call(self._update, (gradients, factors))
 
-    def _update(self, strategy: tf.distribute.Strategy, gradients: Sequence[Any], factors: Any) -> None:
-        for variable, moments, gradient in zip(self._trained, self._moments, gradients, strict=True):
-            strategy.extended.update(variable, self._change, (*moments, gradient, factors), group=False)
-
-    @staticmethod
-    def _change(variable: tf.Variable, m: tf.Variable, v: tf.Variable, gradient: tf.Tensor, factors: tf.Tensor) -> None:
-        rate, beta1_power, beta2_power = tf.unstack(factors)
-        tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle,
-            m=m.handle,
-            v=v.handle,
-            beta1_power=beta1_power,
-            beta2_power=beta2_power,
-            lr=rate,
-            beta1=_BETAS[0],
-            beta2=_BETAS[1],
-            epsilon=_EPSILON,
-            grad=gradient,
-        )
+    def evaluate(self) -> dict[str, float]:
+        """Compute metrics on held-out data, for the learning curve."""
 
 
-def paired_sum(values: Sequence[tf.Tensor]) -> tf.Tensor:
-    """The sum of neighbours, then of neighbouring sums, and so on."""
-    while len(values) > 1:
-        pairs = [a + b for a, b in zip(values[::2], values[1::2], strict=False)]
-        values = [*pairs, *values[2 * len(pairs) :]]
-    return values[0]
-
-
-def total(found: Sequence[Sequence[tf.Tensor]]) -> list[tf.Tensor]:
-    """Sums over all parts of all replicas, in pairs: first within a replica, then between them.
-
-    So they are rounded the same however many replicas share the parts, as long as both are powers of two.
+class TrainingRun:
+    """A training run: a task, its optimizer and the state that a checkpoint holds.
 
     Args:
-        found: the same float32 tensors of each part of this replica.
-    """
-    here = [paired_sum(values) for values in zip(*found, strict=True)]
-    place, replicas = micro_batches.replica()
-    if replicas == 1:
-        return here
-    # Each replica's in a row of its own, so that the exchange itself rounds nothing.
-    flat = tf.concat([tf.reshape(value, [-1]) for value in here], axis=0)
-    rows = tf.one_hot(place, replicas)[:, tf.newaxis] * flat
-    rows = tf.distribute.get_replica_context().all_reduce("SUM", rows)
-    sums = tf.split(paired_sum(tf.unstack(rows)), [value.shape.num_elements() for value in here])
-    return [tf.reshape(summed, value.shape) for summed, value in zip(sums, here, strict=True)]
-
-
-def batches(first: int, last: int, examples: int, batch_size: int, seed: int) -> npt.NDArray[np.int64]:
-    """Indices [last - first, batch_size] of the examples of steps `first` to `last`, all of one epoch."""
-    per_epoch = steps_per_epoch(examples, batch_size)
-    epoch, start = divmod(first, per_epoch)
-    chosen = _order(seed, epoch, examples)[start * batch_size : (start + last - first) * batch_size]
-    return chosen.reshape(last - first, batch_size).astype(np.int64)
-
-
-@functools.lru_cache(maxsize=1)
-def _order(seed: int, epoch: int, examples: int) -> npt.NDArray[np.uint32]:
-    """The order of an epoch's examples: kept, as it takes as long as many small steps."""
-    order = np.arange(examples, dtype=np.uint32)
-    np.random.default_rng([seed, epoch]).shuffle(order)  # as `permutation`, in a quarter of its memory
-    return order
-
-
-def steps_per_epoch(examples: int, batch_size: int) -> int:
-    """Whole batches in an epoch; a smaller rest is left out, another one each epoch."""
-    return max(examples // batch_size, 1)
-
-
-class Run:
-    """A training run: a learner, its optimiser and the state that a checkpoint holds.
-
-    Args:
-        learner: what is trained.
-        schedule: for how long and how fast.
-        seed: of the order of the examples.
-        examples: number of training examples.
-        is_chief: whether this process measures; every process of a cluster takes the same steps.
+        task: what to train.
+        params: steps, batch size, rate and intervals.
+        seed: seed of the order of the examples.
+        cluster: the processes that share the work; every one takes the same steps.
     """
 
-    def __init__(self, learner: Learner, schedule: Training, seed: int, examples: int, is_chief: bool = True) -> None:
-        self.learner, self.schedule, self.seed, self.examples = learner, schedule, seed, examples
-        self.is_chief = is_chief
-        self.strategy = tf.distribute.get_strategy()
+    def __init__(self, task: SupervisedTask, params: Training, seed: int, cluster: Cluster | None = None) -> None:
+        self.task, self.params, self.seed, self.examples = task, params, seed, task.num_examples
+        self.cluster = cluster or Cluster()
+        self.strategy = self.cluster.strategy
         replicas = self.strategy.num_replicas_in_sync
-        self.parts_here = max(schedule.micro_batches // replicas, 1)
-        count = self.parts_here * replicas
-        if examples < count:
+        self.micro_batches = MicroBatches(max(params.micro_batches // replicas, 1), replicas)
+        count = self.micro_batches.count
+        if self.examples < count:
             raise InputError(
-                f"micro_batches, replicas: {count}: expected at most the number of training examples, {examples}"
+                f"micro_batches, replicas: {count}: expected at most the number of training examples, {self.examples}"
             )
-        self.batch_size = min(schedule.batch_size, examples) // count * count
-        self.optimizer = Adam([variable.value for variable in learner.model.trainable_variables], schedule)
+        self.batch_size = min(params.batch_size, self.examples) // count * count
+        self.steps_per_epoch = steps_per_epoch(self.examples, self.batch_size)
+        self.optimizer = Adam([variable.value for variable in task.model.trainable_variables], params)
         self.step = 0
         self.history: History = []
         self._reader = ThreadPoolExecutor(1)
-        self._ahead: Future[tuple[int, Any]] | None = None
-        first = learner.examples(np.zeros([1, self.batch_size], np.int64), np.zeros([1], np.int64))
-        self._chunk = tf.function(
-            self._run_chunk,
+        self._next_chunk: Future[tuple[int, Any]] | None = None
+        first = task.examples(np.zeros([1, self.batch_size], np.int64), np.zeros([1], np.int64))
+        self._train_chunk = tf.function(
+            self._chunk,
             input_signature=[
                 tuple(tf.TensorSpec([None, *array.shape[1:]], array.dtype) for array in first),
                 tf.TensorSpec([None, 3], tf.float32),
@@ -212,187 +100,116 @@ class Run:
             ],
         )
 
-    def _run_chunk(self, examples: Sequence[tf.Tensor], factors: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
-        """Make a step for each row of `examples` and the optimiser's `factors`; return the mean loss of all."""
-        summed = tf.zeros([])
+    def _chunk(self, examples: Sequence[tf.Tensor], factors: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
+        """Take a step for each row of `examples` and the optimizer's `factors`; return their mean loss."""
+        loss_sum = tf.zeros([])
         for i in tf.range(tf.shape(factors, out_type=tf.int64)[0]):
             # A gather's graph is smaller than a slice's.
-            batch, of_step = tuple(tf.gather(array, i) for array in examples), tf.gather(factors, i)
-            losses = self.strategy.run(self._run_step, (batch, of_step, first + i))
-            summed += self.strategy.experimental_local_results(losses)[0]
-        return summed / tf.cast(tf.shape(factors)[0], tf.float32)
+            batch, step_factors = tuple(tf.gather(array, i) for array in examples), tf.gather(factors, i)
+            losses = self.strategy.run(self._step, (batch, step_factors, first + i))
+            loss_sum += self.strategy.experimental_local_results(losses)[0]
+        return loss_sum / tf.cast(tf.shape(factors)[0], tf.float32)
 
-    def _run_step(self, batch: Sequence[tf.Tensor], factors: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """Work on a replica's parts of a batch, then change its variables as all do; return the mean loss."""
-        variables = self.learner.model.trainable_variables
-        found = []
-        for _ in micro_batches.each_part(self.parts_here):
+    def _step(self, batch: Sequence[tf.Tensor], factors: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        """Compute a replica's micro-batches, sum over all replicas and update the variables; return the mean loss."""
+        variables = self.task.model.trainable_variables
+        results = []
+        for rows in self.micro_batches.split([*batch, *self.task.draw(step, self.batch_size)]):
             with tf.GradientTape() as tape:
-                losses = self.learner.loss([micro_batches.share(array) for array in batch], step)
+                losses, moved = self.task.loss(rows[: len(batch)], rows[len(batch) :])
                 loss = tf.reduce_sum(losses) / self.batch_size
-            gradients = tape.gradient(loss, variables)
-            means = [value / micro_batches.parts() for _, value in self.learner.statistics()]
-            found.append([loss, *gradients, *means])
-        loss, *totals = total(found)
-        gradients, means = totals[: len(variables)], totals[len(variables) :]
+            means = [value / self.micro_batches.count for value in moved]
+            results.append([loss, *tape.gradient(loss, variables), *means])
+        loss, *sums = self.micro_batches.sum(results)
+        gradients, moved = sums[: len(variables)], sums[len(variables) :]
         self.optimizer.apply(gradients, factors)
-        if means:
-            tf.distribute.get_replica_context().merge_call(self._follow, (means,))
+        if moved:
+            tf.distribute.get_replica_context().merge_call(self._move, (moved,))
         return loss
 
-    def _follow(self, strategy: tf.distribute.Strategy, means: Sequence[Any]) -> None:
-        for (variable, _), mean in zip(self.learner.statistics(), means, strict=True):
-            strategy.extended.update(variable, lambda v, value: v.assign(value), (mean,), group=False)
+    def _move(self, strategy: tf.distribute.Strategy, values: Sequence[Any]) -> None:
+        for variable, value in zip(self.task.moving_statistics, values, strict=True):
+            strategy.extended.update(variable, lambda v, value: v.assign(value), (value,), group=False)
 
     def _variables(self) -> dict[str, tf.Variable]:
-        """Everything that a step changes: weights, batch statistics, seed generators, optimiser."""
-        model = {f"model/{i}": v.value for i, v in enumerate(self.learner.model.variables)}
+        """Everything that a step changes: the model's and the optimizer's variables."""
+        model = {f"model/{i}": v.value for i, v in enumerate(self.task.model.variables)}
         return model | {f"optimizer/{i}": v for i, v in enumerate(self.optimizer.variables)}
 
     def save(self, checkpoints: Checkpoints) -> None:
-        """Write a checkpoint of the present step."""
+        """Write a checkpoint of the current step."""
         arrays: Arrays = {name: variable.numpy() for name, variable in self._variables().items()}
         checkpoints.save(self.step, arrays, self.history)
 
-    def restore(self, checkpoints: Checkpoints | None, machines: Machines) -> None:
-        """Go on from the newest checkpoint, if there is one; a worker without any, from the chief's."""
-        found = checkpoints.latest(at_most=self.schedule.steps) if checkpoints else None
-        if found:
-            self.step, arrays, self.history = found
+    def restore(self, checkpoints: Checkpoints | None) -> None:
+        """Resume from the newest checkpoint, if there is one; a worker receives the chief's state."""
+        if checkpoints and (newest := checkpoints.latest(at_most=self.params.steps)):
+            self.step, arrays, self.history = newest
             print(f"resumed at step {self.step}", file=sys.stderr)
             for name, variable in self._variables().items():
                 variable.assign(arrays[name])
-        self.step = int(machines.from_chief(str(self.step).encode()))
+        self.step = int(self.cluster.broadcast(str(self.step).encode()))
         if self.step:
             for variable in self._variables().values():
-                mine = variable.numpy()
-                variable.assign(np.frombuffer(machines.from_chief(mine.tobytes()), mine.dtype).reshape(mine.shape))
+                value = variable.numpy()
+                value = np.frombuffer(self.cluster.broadcast(value.tobytes()), value.dtype).reshape(value.shape)
+                variable.assign(value)
 
-    def stop_after(self, step: int) -> int:
-        """The step at which the chunk from `step` on ends: something is due there, or it is long enough."""
-        schedule, per_epoch = self.schedule, steps_per_epoch(self.examples, self.batch_size)
-        due = (schedule.evaluate_every, schedule.checkpoint_every, per_epoch)
-        return min(*(step - step % every + every for every in due), step + LONGEST_CHUNK, schedule.steps)
+    def _chunk_end(self, step: int) -> int:
+        """The step at which the chunk that starts at `step` ends, at the latest where something is due."""
+        intervals = (self.params.evaluate_every, self.params.checkpoint_every, self.steps_per_epoch)
+        return min(*(step - step % every + every for every in intervals), step + CHUNK_STEPS, self.params.steps)
 
-    def _read(self, first: int) -> tuple[int, Any]:
-        """The end of the chunk from step `first` on, and its tensors: examples, factors, first step."""
-        last = self.stop_after(first)
-        indices = batches(first, last, self.examples, self.batch_size, self.seed)
-        examples = tuple(map(tf.constant, self.learner.examples(indices, np.arange(first, last))))
+    def _read_chunk(self, first: int) -> tuple[int, Any]:
+        """Read the chunk that starts at step `first`: where it ends, and the tensors that `_chunk` takes."""
+        last = self._chunk_end(first)
+        indices = batch_indices(first, last, self.examples, self.batch_size, self.seed)
+        examples = tuple(map(tf.constant, self.task.examples(indices, np.arange(first, last))))
         return last, (examples, tf.constant(self.optimizer.factors(first, last)), tf.constant(first, tf.int64))
 
     def advance(self) -> float:
-        """Run one chunk while the next one is read; return its mean loss."""
-        last, tensors = (self._ahead or self._reader.submit(self._read, self.step)).result()
-        self._ahead = self._reader.submit(self._read, last) if last < self.schedule.steps else None
-        loss = float(self._chunk(*tensors))
+        """Train one chunk while the next one is read; return its mean loss."""
+        last, tensors = (self._next_chunk or self._reader.submit(self._read_chunk, self.step)).result()
+        self._next_chunk = self._reader.submit(self._read_chunk, last) if last < self.params.steps else None
+        loss = float(self._train_chunk(*tensors))
         self.step = last
-        if self.is_chief and self.step % self.schedule.evaluate_every == 0:
-            self.history.append({"step": self.step, "loss": loss, **self.learner.evaluate()})
+        if self.cluster.is_chief and self.step % self.params.evaluate_every == 0:
+            self.history.append({"step": self.step, "loss": loss, **self.task.evaluate()})
         return loss
 
     def checkpoint_due(self) -> bool:
-        """Whether the present step ends an epoch or an interval between checkpoints."""
-        per_epoch = steps_per_epoch(self.examples, self.batch_size)
-        return self.step % self.schedule.checkpoint_every == 0 or self.step % per_epoch == 0
+        """Whether the current step ends the run, an epoch or an interval between checkpoints."""
+        return 0 in (self.step % self.params.checkpoint_every, self.step % self.steps_per_epoch) or self.finished()
+
+    def finished(self) -> bool:
+        """Whether all steps are taken."""
+        return self.step >= self.params.steps
 
 
-def train(
-    learner: Learner,
-    schedule: Training,
-    seed: int,
-    examples: int,
-    checkpoints: Checkpoints | None,
-    description: str,
-    machines: Machines | None = None,
-) -> History:
-    """Train to the schedule's last step, from the newest checkpoint if there is one.
+def fit(run: TrainingRun, checkpoints: Checkpoints | None, description: str) -> History:
+    """Train to the last step, from the newest checkpoint if there is one.
 
     Args:
-        learner: what is trained; its model holds the result.
-        schedule: steps, batch size, rate and intervals.
-        seed: of the order of the examples.
-        examples: number of training examples.
+        run: the run; its task's model holds the result.
         checkpoints: where the state is kept; None in a worker, which gets it from the chief.
         description: the progress bar's title.
-        machines: the replicas, in whose scope this is called; None for one.
 
     Returns:
-        The learning curve: step, mean training loss since the last pause, and the learner's metrics.
+        The learning curve: step, mean training loss since the point before, and the task's metrics.
 
     Raises:
         KeyboardInterrupt: after a checkpoint was written, if the run was interrupted.
     """
-    machines = machines or Machines()
-    chief = machines.is_chief
-    run = Run(learner, schedule, seed, examples, chief)
-    run.restore(checkpoints, machines)
-    with Interrupt(chief) as interrupt, bar(description, schedule.steps, run.step, chief) as shown:
-        while run.step < schedule.steps:
+    run.restore(checkpoints)
+    is_chief = run.cluster.is_chief
+    with Interrupt(is_chief) as interrupt, bar(description, run.params.steps, run.step, is_chief) as progress:
+        while not run.finished():
             before = run.step
             loss = run.advance()
-            shown.set_postfix(loss=f"{loss:.4f}", refresh=False)
-            shown.update(run.step - before)
-            if checkpoints and (run.checkpoint_due() or interrupt.noticed or run.step == schedule.steps):
+            progress.set_postfix(loss=f"{loss:.4f}", refresh=False)
+            progress.update(run.step - before)
+            if checkpoints and (run.checkpoint_due() or interrupt.noticed):
                 run.save(checkpoints)
-            if interrupt.noticed and run.step < schedule.steps:
+            if interrupt.noticed and not run.finished():
                 interrupt.leave(run.step)
-    machines.trained()
     return run.history
-
-
-def run_name(workload: str, provenance: Mapping[str, Any], schedule: Training) -> str:
-    """Digest of a run: two runs of one name pass through the same states.
-
-    With a constant rate the number of steps is no part of it, so a longer run goes on where a shorter one
-    ended; with one cycle the rate depends on it.
-    """
-    irrelevant = ["checkpoint_every", "max_to_keep", "worker_timeout"] + (
-        ["steps"] if schedule.schedule == "constant" else []
-    )
-    return run_digest(provenance, tuple(f"{workload}.train.{key}" for key in irrelevant))
-
-
-def train_and_write(
-    workload: str,
-    learner: Learner,
-    examples: int,
-    params: Any,
-    config: Mapping[str, Any],
-    args: argparse.Namespace,
-    machines: Machines,
-) -> None:
-    """Train a supervised model, from its checkpoint if it has one, and write the stage's outputs.
-
-    Args:
-        workload: its name.
-        learner: what is trained.
-        examples: number of training examples.
-        params: the stage's reader, with `seed` and `train`.
-        config: what its `model.build` takes.
-        args: what `add_outputs` gave, and the input folder `data`.
-        machines: the replicas, in whose scope the learner was made; only the chief writes.
-
-    Raises:
-        InputError: if this process was given other parameters, data or code than the chief.
-    """
-    schedule: Training = params.train
-    provenance = describe(params, [args.data], runtime.device())
-    name = run_name(workload, provenance, schedule)
-    if machines.from_chief(name.encode()) != name.encode():
-        raise InputError(f"{workload}: this worker's parameters, data, code or libraries are not the chief's")
-    if not machines.is_chief:
-        train(learner, schedule, params.seed, examples, None, workload, machines)
-        return
-    with Checkpoints(workload, name, schedule.max_to_keep) as checkpoints:
-        if checkpoints.latest(schedule.steps) is None and schedule.schedule == "one_cycle":
-            explain_start(workload, provenance)
-        history = train(learner, schedule, params.seed, examples, checkpoints, workload, machines)
-        write_weights(args.weights, learner.model.save_weights, config, provenance)
-        last = {name: significant(value) for name, value in learner.evaluate().items()}
-        write_curve(args.curve, history, ["step", "loss", *last])
-        counts = {"parameters": learner.model.count_params()}
-        write_json(args.metrics, last | counts)
-        if schedule.schedule == "one_cycle":
-            checkpoints.clear()
-        note_finished(workload, provenance)

@@ -1,5 +1,6 @@
-"""A training run's progress bar, and a Ctrl-C that lets the run save first."""
+"""A training run's progress on standard error, and a Ctrl-C that lets the run save first."""
 
+import io
 import signal
 import sys
 from collections.abc import Iterator
@@ -9,19 +10,41 @@ from typing import Any
 
 from tqdm import tqdm
 
+LINE_SECONDS = 10
+"""Seconds between two lines of progress where standard error is not a terminal."""
+
+
+class _Lines(io.TextIOBase):
+    """Prints what a progress bar draws as plain lines."""
+
+    def write(self, text: str) -> int:
+        if line := text.strip():
+            print(line, file=sys.stderr, flush=True)
+        return len(text)
+
 
 @contextmanager
 def bar(description: str, total: int, done: int, is_chief: bool = True) -> Iterator[Any]:
-    """A progress bar of steps on standard error with the time left; none in a worker, and where that is no terminal."""
-    silent = None if is_chief else True  # None: as the terminal says
-    with tqdm(desc=description, total=total, initial=done, unit="step", disable=silent, dynamic_ncols=True) as shown:
-        yield shown
+    """Show the steps done, the time left and a postfix: as a bar in a terminal, else as a line every ten seconds.
+
+    Args:
+        description: the title.
+        total: number of steps.
+        done: steps done before.
+        is_chief: whether to show anything; a cluster's worker is silent.
+    """
+    style: dict[str, Any] = {"dynamic_ncols": True}
+    if not sys.stderr.isatty():
+        form = "{desc}: step {n_fmt} of {total_fmt}, {remaining} left{postfix}"
+        style = {"file": _Lines(), "bar_format": form, "mininterval": LINE_SECONDS, "miniters": 1}
+    with tqdm(desc=description, total=total, initial=done, unit="step", disable=not is_chief, **style) as progress:
+        yield progress
 
 
 class Interrupt:
-    """Notes Ctrl-C and SIGTERM instead of raising, so that a loop can end between two steps.
+    """Records Ctrl-C and SIGTERM instead of raising, so that a loop can end between two steps.
 
-    As a context: `noticed` turns true at the signal; a second one has its usual effect.
+    As a context: `noticed` turns true at the signal; a second signal has its usual effect.
 
     Args:
         is_chief: whether this process saves; a cluster's worker leaves the signals alone.
@@ -29,7 +52,7 @@ class Interrupt:
 
     def __init__(self, is_chief: bool = True) -> None:
         self.noticed = False
-        self._awaited = (signal.SIGINT, signal.SIGTERM) if is_chief else ()
+        self._signals = (signal.SIGINT, signal.SIGTERM) if is_chief else ()
 
     def _notice(self, number: int, frame: FrameType | None) -> None:
         self.noticed = True
@@ -37,7 +60,7 @@ class Interrupt:
             signal.signal(name, handler)
 
     def __enter__(self) -> "Interrupt":
-        self._before = {number: signal.signal(number, self._notice) for number in self._awaited}
+        self._before = {number: signal.signal(number, self._notice) for number in self._signals}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -45,6 +68,6 @@ class Interrupt:
             signal.signal(name, handler)
 
     def leave(self, step: int) -> None:
-        """End the process, after the state was saved: say where, and how to go on."""
-        print(f"\ninterrupted at step {step}, saved; `dvc repro` goes on from there", file=sys.stderr)
+        """End the process after its state was saved, and say how to resume."""
+        print(f"\ninterrupted at step {step}, saved; `dvc repro` resumes from there", file=sys.stderr)
         raise KeyboardInterrupt

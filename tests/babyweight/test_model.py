@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,7 +11,7 @@ import tensorflow as tf
 from stages.babyweight.model import build, serve
 from stages.babyweight.params import SignatureNames, TrainParams
 from stages.babyweight.source.births import FEATURES, VOCABULARIES, spellings
-from stages.babyweight.train import Learner, hidden
+from stages.babyweight.train import BirthWeightTask, dropped
 from tests.conftest import ROOT
 
 CONFIG = {
@@ -51,7 +52,7 @@ def served(model: Any, *births: dict[str, Any]) -> list[float]:
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    tf.keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(0)
     model = build(CONFIG)
     for variable in model.weights:
         variable.assign(np.random.default_rng(len(variable.path)).normal(size=variable.shape))
@@ -144,13 +145,13 @@ def test_a_number_that_is_none_spoils_its_own_birth_alone(model: Any) -> None:
 
 def test_hidden_categories_are_a_share_and_do_not_depend_on_the_batch() -> None:
     indices, steps = np.arange(40000).reshape(2, 20000), np.array([7, 8])
-    whole = hidden(indices, steps, 7, 0.05)
+    whole = dropped(indices, steps, 7, 0.05)
     assert whole.shape == (2, 20000, 7)
     for step in whole:
         assert step.mean(axis=0) == pytest.approx([0.05] * 7, abs=0.002)
         assert np.corrcoef(step.T) - np.eye(7) == pytest.approx(0, abs=0.02)
-    assert (hidden(indices[:, 300:500], steps, 7, 0.05) == whole[:, 300:500]).all()
-    assert (hidden(indices, steps + 1, 7, 0.05) != whole).any()
+    assert (dropped(indices[:, 300:500], steps, 7, 0.05) == whole[:, 300:500]).all()
+    assert (dropped(indices, steps + 1, 7, 0.05) != whole).any()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
@@ -168,18 +169,18 @@ def test_the_loss_is_the_squared_error_and_hides_categories_only(
     (tmp_path / "schema.json").write_text(json.dumps(schema))
 
     params = TrainParams.read(params_file({"babyweight.train.category_dropout": share}))
-    learner = Learner(tmp_path, params)
+    task = BirthWeightTask(tmp_path, params)
     indices, steps = np.array([[3, 8, 49], [0, 49, 8]]), np.array([5, 6])
-    seen, weights = learner.examples(indices, steps)
+    seen, weights = task.examples(indices, steps)
     categories = [FEATURES.index(name) for name in FEATURES if name in VOCABULARIES]
     expected = features[indices]
-    expected[..., categories] = np.where(hidden(indices, steps, 5, share), 0, expected[..., categories])
+    expected[..., categories] = np.where(dropped(indices, steps, 5, share), 0, expected[..., categories])
     assert (seen == expected).all() and (weights == pounds[indices]).all()
     assert (seen != features[indices]).any() == (share > 0)
-    errors = learner.model(seen[0].astype(np.float32)).numpy() - weights[0]
-    assert learner.loss((seen[0], weights[0]), 5).numpy() == pytest.approx(errors**2, rel=1e-4)
-    everything = learner.model(features.astype(np.float32)).numpy() - pounds
-    assert learner.evaluate() == {"validation_rmse": pytest.approx(np.sqrt((everything**2).mean()), rel=1e-5)}
+    errors = task.model(seen[0].astype(np.float32)).numpy() - weights[0]
+    assert task.loss((seen[0], weights[0]), ())[0].numpy() == pytest.approx(errors**2, rel=1e-4)
+    everything = task.model(features.astype(np.float32)).numpy() - pounds
+    assert task.evaluate() == {"validation_rmse": pytest.approx(np.sqrt((everything**2).mean()), rel=1e-5)}
 
 
 def test_the_request_has_the_signatures_inputs() -> None:

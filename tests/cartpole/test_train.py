@@ -161,7 +161,7 @@ def test_a_stopped_run_ends_in_the_same_bytes(tmp_path: Path, params_file: Write
     said = stop(process, folder, 3000, signal.SIGINT)
     assert process.returncode == 130
     assert b"resumed at step" in said
-    assert b"saved; `dvc repro` goes on from there" in said
+    assert b"saved; `dvc repro` resumes from there" in said
     assert b"Traceback" not in said
     assert not (folder / "weights").exists()
     last = start(folder, params)

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from stages.core.files import digest
-from stages.mnist.model import PIXELS, BatchNormalization, build
+from stages.mnist.model import PIXELS, BatchNormalization, build, dropout_factors, train_outputs
 from stages.mnist.params import Augment
 from stages.mnist.train import distort
 from tests.conftest import ROOT
@@ -22,7 +22,8 @@ STILL = {"rotation": 0.0, "shift": 0.0, "scale": 0.0, "shear": 0.0}
 
 def distorted(images: np.ndarray, **amounts: float) -> np.ndarray:
     augment = Augment(**{**STILL, **amounts})
-    return np.asarray(distort(tf.constant(images), augment, tf.constant([1, 2], tf.int64)))
+    draws = tf.random.stateless_uniform([len(images), 6], [1, 2], -1.0, 1.0)
+    return np.asarray(distort(tf.constant(images), augment, draws))
 
 
 @pytest.fixture
@@ -51,26 +52,54 @@ def test_rotation_turns_about_the_centre(images: np.ndarray) -> None:
     assert (turned[:, 13:15, 9:11, 0].max(axis=(1, 2)) > 0.9).any()  # some lie on their side
 
 
-def test_the_same_seed_draws_the_same(images: np.ndarray) -> None:
-    assert (distorted(images, rotation=20.0, shift=2.0) == distorted(images, rotation=20.0, shift=2.0)).all()
+def test_an_image_is_distorted_by_its_own_draws_alone(images: np.ndarray) -> None:
+    draws = tf.random.stateless_uniform([64, 6], [1, 2], -1.0, 1.0)
+    augment = Augment(rotation=20.0, shift=2.0, scale=0.1, shear=0.1)
+    whole = distort(tf.constant(images), augment, draws)
+    part = distort(tf.constant(images[16:32]), augment, draws[16:32])
+    assert (part.numpy() == whole.numpy()[16:32]).all()
 
 
-def test_batches_are_normalised_as_keras_normalises_them() -> None:
+def test_batches_are_normalized_as_keras_normalizes_them() -> None:
     values = tf.constant(np.random.default_rng(3).normal(3, 2, (16, 5, 5, 4)).astype(np.float32))
-    slope = tf.constant(np.random.default_rng(4).normal(size=(16, 5, 5, 4)).astype(np.float32))
-    found = []
-    for layer in BatchNormalization(momentum=0.9), keras.layers.BatchNormalization(momentum=0.9):
+    upstream = tf.constant(np.random.default_rng(4).normal(size=(16, 5, 5, 4)).astype(np.float32))
+    ours, theirs = (kind(momentum=0.9) for kind in (BatchNormalization, keras.layers.BatchNormalization))
+    results = []
+    for layer in ours, theirs:
+        layer.build(values.shape)
         for _ in range(3):
             with tf.GradientTape() as tape:
                 tape.watch(values)
-                outputs = layer(values, training=True)
-            slopes = tape.gradient(outputs, [values, *layer.trainable_variables], slope)
-            for variable, value in getattr(layer, "moved", ()):
-                variable.assign(value)
+                if layer is ours:
+                    outputs, moved = ours.train_outputs(values)
+                else:
+                    outputs = theirs(values, training=True)
+            gradients = tape.gradient(outputs, [values, *layer.trainable_variables], upstream)
+            if layer is ours:
+                for variable, value in zip(ours.moving_statistics, moved, strict=True):
+                    variable.assign(value)
         moving = [variable.numpy() for variable in layer.non_trainable_variables]
-        found.append([outputs, *slopes, *moving, layer(values, training=False)])
-    for ours, theirs in zip(*found, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+        results.append([outputs, *gradients, *moving, layer(values, training=False)])
+    for own, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(own, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_dropout_draws_zeros_at_its_rate_and_keeps_the_mean() -> None:
+    model = build({"kind": "strided", "classes": 10, "dropout": 0.3})
+    (factors,) = dropout_factors(model, 64, tf.constant([1, 2], tf.int64))
+    assert factors.shape == (64, 7 * 7 * 64)
+    assert float(tf.reduce_mean(tf.cast(factors == 0, tf.float32))) == pytest.approx(0.3, abs=0.01)
+    assert float(tf.reduce_mean(factors)) == pytest.approx(1, abs=0.01)
+    pixels = np.random.default_rng(0).random((64, PIXELS)).astype(np.float32)
+    dropped, _ = train_outputs(model, pixels, [factors])
+    every, _ = train_outputs(model, pixels, [tf.ones_like(factors)])
+    again, _ = train_outputs(model, pixels, [factors])
+    assert (dropped.numpy() == again.numpy()).all(), "the network keeps no state of its own"
+    assert (dropped.numpy() != every.numpy()).any()
+    assert (
+        dropout_factors(build({"kind": "strided", "classes": 10, "dropout": 0.0}), 64, tf.constant([1, 2], tf.int64))
+        == []
+    )
 
 
 @pytest.mark.parametrize(("network", "parameters"), [("strided", 55258), ("original", 3274634)])

@@ -1,13 +1,15 @@
-"""Real processes on loopback ports: where replicas run does not change a byte, and none waits for one that is gone."""
+"""Real processes on loopback ports: where replicas run does not change a byte, and no process waits for a lost one."""
 
 import json
+import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import h5py  # type: ignore[import-untyped]
 import numpy as np
@@ -15,69 +17,63 @@ import pytest
 
 from stages.core.errors import InputError
 from stages.core.files import digest
-from stages.supervised.cluster import Cluster, from_environment
+from stages.supervised.cluster import read_tf_config
 from tests.conftest import ROOT, assert_refused, run_stage
+from tools.train_cluster import environment, reserved_addresses
 
 TIMEOUT = 240
+OUTPUTS = ("weights", "train.json", "curve.csv")
+UNREACHABLE = 10**9
+"""More steps than any test takes: such a run ends when it is killed, never before."""
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
-
-
-def tf_config(ports: list[int], index: int) -> str:
-    workers = [f"127.0.0.1:{port}" for port in ports]
-    return json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})
-
-
-class Local:
+class LocalCluster:
     """Processes that train a workload together, each in a folder of its own; the first is the chief."""
 
-    def __init__(self, workload: str, data: Path, folder: Path, params: Path, processes: int, *others: Path) -> None:
-        ports = free_ports(processes)
+    def __init__(
+        self, workload: str, data: Path, folder: Path, params: Path, processes: int, *other_params: Path
+    ) -> None:
         self.chief = folder / "0"
-        self.addresses = [f"127.0.0.1:{port}" for port in ports]
         self.processes = []
+        self._reserved = ExitStack()
+        addresses = self._reserved.enter_context(reserved_addresses(processes))
         for index in range(processes):
             here = folder / str(index)
             here.mkdir(parents=True, exist_ok=True)
             if not (here / "data").exists():
                 (here / "data").symlink_to(data)
-            command = ["-m", f"stages.{workload}.train", "data", "weights", "train.json", "curve.csv"]
-            self.processes.append(
-                subprocess.Popen(
-                    [sys.executable, *command, "--params", str([params, *others][min(index, len(others))])],
-                    cwd=here,
-                    env={"PYTHONPATH": str(ROOT)} | ({"TF_CONFIG": tf_config(ports, index)} if processes > 1 else {}),
-                    stderr=subprocess.PIPE,
-                    text=True,
-                )
-            )
+            own_params = [params, *other_params][min(index, len(other_params))]
+            command = [sys.executable, "-m", f"stages.{workload}.train", "data", *OUTPUTS, "--params", str(own_params)]
+            settings = {**os.environ, "PYTHONPATH": str(ROOT)}
+            settings |= environment(addresses, index) if processes > 1 else {}
+            self.processes.append(subprocess.Popen(command, cwd=here, env=settings, stderr=subprocess.PIPE, text=True))
 
     def end(self) -> list[tuple[int, str]]:
-        """Exit code and standard error of each."""
-        errors = [process.communicate(timeout=TIMEOUT)[1] for process in self.processes]
+        """Wait; return the exit code and standard error of each process."""
+        with self._reserved:
+            errors = [process.communicate(timeout=TIMEOUT)[1] for process in self.processes]
         return [(process.returncode, error) for process, error in zip(self.processes, errors, strict=True)]
 
     def outputs(self) -> list[str]:
+        """Wait for success; return the digests of the chief's outputs."""
         ended = self.end()
         self.errors = [error for _, error in ended]
         assert [code for code, _ in ended] == [0] * len(ended), ended
         for index in range(1, len(ended)):
-            assert {path.name for path in (self.chief.parent / str(index)).iterdir()} == {"data"}, (
-                "only the chief writes"
-            )
-        return [digest(self.chief / name) for name in ("weights", "train.json", "curve.csv")]
+            names = {path.name for path in (self.chief.parent / str(index)).iterdir()}
+            assert names == {"data"}, "only the chief writes"
+        return [digest(self.chief / name) for name in OUTPUTS]
 
     def weights(self) -> np.ndarray:
         arrays: list[np.ndarray] = []
         with h5py.File(self.chief / "weights/model.weights.h5") as file:
             file.visititems(lambda _, x: arrays.append(x[()].ravel()) if isinstance(x, h5py.Dataset) else None)
         return np.concatenate([a.astype(np.float64) for a in arrays if a.dtype.kind == "f"])
+
+    def last_checkpoint(self) -> int:
+        """The newest checkpoint's step; 0 without any."""
+        steps = [int(path.stem.split("-")[1]) for path in self.chief.glob(".checkpoints/*/step-*.npz")]
+        return max(steps, default=0)
 
 
 @pytest.fixture(scope="module")
@@ -114,75 +110,95 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_births_end_in_the_same_bytes_wherever_the_replicas_are(
+def test_births_end_in_the_same_bytes_in_one_process_and_in_several(
     births: Path, tmp_path: Path, params_file: Callable[..., Path]
 ) -> None:
-    steps = {"babyweight.train.steps": 60, "babyweight.train.evaluate_every": 25}
-    one = Local("babyweight", births, tmp_path / "one", params_file(steps), 1)
-    one.outputs()
-    params = params_file(steps | {"babyweight.train.replicas": 4})
-    runs = [Local("babyweight", births, tmp_path / str(n), params, n) for n in (1, 2, 4)]
-    assert runs[0].outputs() == runs[1].outputs() == runs[2].outputs()
-    expected, found = one.weights(), runs[0].weights()
-    assert 0 < np.linalg.norm(found - expected) < 1e-5 * np.linalg.norm(expected)
+    keys = {"babyweight.train.steps": 60, "babyweight.train.evaluate_every": 25}
+    single = LocalCluster("babyweight", births, tmp_path / "single", params_file(keys), 1)
+    single.outputs()
+    for replicas in (2, 4):
+        params = params_file(keys | {"babyweight.train.replicas": replicas})
+        one, several = (
+            LocalCluster("babyweight", births, tmp_path / f"{replicas} in {processes}", params, processes)
+            for processes in (1, replicas)
+        )
+        assert one.outputs() == several.outputs()
+        assert several.last_checkpoint() == 0, "a finished run removes its checkpoints"
+        expected, found = single.weights(), several.weights()
+        assert 0 < np.linalg.norm(found - expected) < 1e-5 * np.linalg.norm(expected)
 
 
-def test_digits_end_in_the_same_weights_however_many_replicas_share_the_parts(
+def test_digits_end_in_the_same_weights_however_many_replicas_share_the_micro_batches(
     digits: Path, tmp_path: Path, params_file: Callable[..., Path]
 ) -> None:
-    changes = {"steps": 12, "batch_size": 64, "micro_batches": 4, "evaluate_every": 5}
-    keys = {f"mnist.train.{key}": value for key, value in changes.items()} | {"mnist.model.dropout": 0.3}
-    one = Local("mnist", digits, tmp_path / "one", params_file(keys), 1)
-    _, *expected = one.outputs()
+    changes = {"steps": 12, "batch_size": 64, "micro_batches": 4, "evaluate_every": 5, "network.dropout": 0.3}
+    keys = {f"mnist.train.{key}": value for key, value in changes.items()}
+    single = LocalCluster("mnist", digits, tmp_path / "single", params_file(keys), 1)
+    _, *expected = single.outputs()
     for replicas, processes in ((4, 4), (2, 1), (2, 2)):
         params = params_file(keys | {"mnist.train.replicas": replicas})
-        run = Local("mnist", digits, tmp_path / f"{replicas} in {processes}", params, processes)
+        run = LocalCluster("mnist", digits, tmp_path / f"{replicas} in {processes}", params, processes)
         assert run.outputs()[1:] == expected
-        assert (run.weights() == one.weights()).all()
+        assert (run.weights() == single.weights()).all()
 
 
-def kill(run: Local, killed: int, after: int) -> None:
-    """Kill a process once a checkpoint of a later step is there, and see the other end."""
-    deadline = time.monotonic() + TIMEOUT
-    while not any(int(path.stem.split("-")[1]) > after for path in run.chief.glob(".checkpoints/*/step-*.npz")):
+def kill(run: LocalCluster, killed: int) -> int:
+    """Kill a process once it has written a new checkpoint, and see the other end; return the newest one's step."""
+    before, deadline = run.last_checkpoint(), time.monotonic() + TIMEOUT
+    while run.last_checkpoint() <= before:
         assert time.monotonic() < deadline
+        assert [process.poll() for process in run.processes] == [None, None], run.end()
         time.sleep(0.005)
     run.processes[killed].send_signal(signal.SIGKILL)
     at = time.monotonic()
     ended = run.end()
-    assert time.monotonic() - at < 15
-    assert ended[killed][0] == -signal.SIGKILL, "the run was over before it could be killed"
+    assert time.monotonic() - at < 60, "worker_timeout"
+    assert ended[killed][0] == -signal.SIGKILL
     code, error = ended[1 - killed]
     assert code == 1
-    who = f"{'worker' if killed else 'the chief'} {run.addresses[killed]}"
     lines = [line for line in error.splitlines() if line.startswith("error: ")]
-    assert lines == [f"error: {who} is gone; start all processes again to go on from the last checkpoint"]
+    assert len(lines) == 1, error
+    assert lines[0].startswith("error: TF_CONFIG: another process ended; start all again to resume from the last")
     assert "Traceback" not in error
+    return run.last_checkpoint()
 
 
-def test_a_killed_process_stops_the_others_and_the_next_run_ends_in_the_same_bytes(
+def test_a_killed_process_ends_the_others_and_the_next_run_ends_in_the_same_bytes(
     births: Path, tmp_path: Path, params_file: Callable[..., Path]
 ) -> None:
-    changes = {"steps": 1000, "checkpoint_every": 20, "evaluate_every": 50, "replicas": 2}
-    params = params_file({f"babyweight.train.{key}": value for key, value in changes.items()})
-    kill(Local("babyweight", births, tmp_path / "cut", params, 2), killed=1, after=0)
-    kill(Local("babyweight", births, tmp_path / "cut", params, 2), killed=0, after=200)
-    last = Local("babyweight", births, tmp_path / "cut", params, 2)
-    assert last.outputs() == Local("babyweight", births, tmp_path / "whole", params, 1).outputs()
-    assert "resumed at step" in last.errors[0]
+    # At a constant rate the number of steps does not name a run, so one that never ends is resumed by one that does.
+    def params(steps: int) -> Path:
+        changes = {"steps": steps, "schedule": "constant", "replicas": 2}
+        changes |= {"checkpoint_every": 20, "evaluate_every": 50, "max_to_keep": 10**6}
+        return params_file({f"babyweight.train.{key}": value for key, value in changes.items()})
+
+    for killed in (1, 0):
+        run = LocalCluster("babyweight", births, tmp_path / "cut", params(UNREACHABLE), 2)
+        last = kill(run, killed)
+    resumed = LocalCluster("babyweight", births, tmp_path / "cut", params(last + 30), 2)
+    outputs = resumed.outputs()
+    assert f"resumed at step {last}" in resumed.errors[0]
+    assert outputs == LocalCluster("babyweight", births, tmp_path / "whole", params(last + 30), 1).outputs()
 
 
 @pytest.mark.parametrize("missing", [0, 1], ids=["chief", "worker"])
-def test_a_process_that_never_comes_is_named(
+def test_a_process_does_not_wait_for_one_that_never_starts(
     births: Path, tmp_path: Path, params_file: Callable[..., Path], missing: int
 ) -> None:
     params = params_file({"babyweight.train.replicas": 2, "babyweight.train.worker_timeout": 1.0})
-    ports = free_ports(2)
     outputs = (tmp_path / "weights", tmp_path / "train.json", tmp_path / "curve.csv")
-    done = run_stage(
-        "stages.babyweight.train", births, *outputs, "--params", params, TF_CONFIG=tf_config(ports, 1 - missing)
-    )
-    assert_refused(done, f"127.0.0.1:{ports[missing]}: did not come within 1 s")
+    with reserved_addresses(2) as addresses:
+        settings: Any = environment(addresses, 1 - missing)
+        done = run_stage("stages.babyweight.train", births, *outputs, "--params", params, **settings)
+    assert_refused(done, f"TF_CONFIG: {', '.join(addresses)}: not all processes started within 1 s")
+
+
+def test_replicas_must_fit_the_processes(births: Path, tmp_path: Path, params_file: Callable[..., Path]) -> None:
+    params = params_file({"babyweight.train.replicas": 4})
+    outputs = (tmp_path / "weights", tmp_path / "train.json", tmp_path / "curve.csv")
+    settings: Any = environment(["127.0.0.1:1", "127.0.0.1:2"], 0)
+    done = run_stage("stages.babyweight.train", births, *outputs, "--params", params, **settings)
+    assert_refused(done, "replicas: 4: expected 2: 2 processes in TF_CONFIG with one CPU each")
 
 
 def test_a_worker_with_other_parameters_is_refused(
@@ -190,11 +206,11 @@ def test_a_worker_with_other_parameters_is_refused(
 ) -> None:
     other = params_file({"babyweight.train.replicas": 2, "seed": 1}).rename(tmp_path / "other.yaml")
     params = params_file({"babyweight.train.replicas": 2})
-    run = Local("babyweight", births, tmp_path, params, 2, other)
-    (_, chief), (code, worker) = run.end()
-    assert code == 1
-    assert "error: babyweight: this worker's parameters, data, code or libraries are not the chief's" in worker
-    assert f"error: worker {run.addresses[1]} is gone" in chief
+    run = LocalCluster("babyweight", births, tmp_path, params, 2, other)
+    (chief_code, chief), (code, worker) = run.end()
+    assert (chief_code, code) == (1, 1)
+    assert "error: babyweight: expected the chief's parameters, data, code and libraries in every worker" in worker
+    assert "error: TF_CONFIG: another process ended" in chief
 
 
 @pytest.mark.parametrize(
@@ -211,15 +227,15 @@ def test_a_worker_with_other_parameters_is_refused(
 def test_a_wrong_tf_config_is_refused(monkeypatch: pytest.MonkeyPatch, text: str, words: str) -> None:
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(InputError, match=r"^TF_CONFIG: ") as refused:
-        from_environment()
+        read_tf_config()
     assert words in str(refused.value)
 
 
 def test_the_chief_comes_first_and_no_cluster_is_this_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = {"worker": ["b:1", "c:1"], "chief": ["a:1"]}
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": jobs, "task": {"type": "worker", "index": 1}}))
-    assert from_environment() == Cluster(("a:1", "b:1", "c:1"), 2)
+    assert read_tf_config() == (["a:1", "b:1", "c:1"], 2)
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {}}))
-    assert from_environment() == Cluster()
+    assert read_tf_config() == ([], 0)
     monkeypatch.delenv("TF_CONFIG")
-    assert from_environment() == Cluster()
+    assert read_tf_config() == ([], 0)

@@ -1,0 +1,72 @@
+"""What the training stages of supervised workloads share: provenance, checkpoints and outputs."""
+
+import argparse
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from stages import runtime
+from stages.core.errors import InputError
+from stages.core.files import significant, write_json
+from stages.core.params import Training
+from stages.supervised import cluster
+from stages.supervised.trainer import SupervisedTask, TrainingRun, fit
+from stages.training.checkpoint import Checkpoints, explain_start, note_finished, run_digest
+from stages.training.provenance import describe
+from stages.weights import write_curve, write_weights
+
+
+def run_name(workload: str, provenance: Mapping[str, Any], params: Training) -> str:
+    """Digest that names a run: two runs of one name pass through the same states.
+
+    With a constant rate it ignores the number of steps, so that a longer run resumes where a shorter one ended.
+    """
+    ignored = ["checkpoint_every", "max_to_keep", "worker_timeout"] + (
+        ["steps"] if params.schedule == "constant" else []
+    )
+    return run_digest(provenance, tuple(f"{workload}.train.{key}" for key in ignored))
+
+
+def train_and_write(
+    workload: str,
+    params: Any,
+    args: argparse.Namespace,
+    make_task: Callable[[], SupervisedTask],
+) -> None:
+    """Train a supervised model, from its checkpoint if it has one, and write the stage's outputs.
+
+    Only the chief of a cluster writes.
+
+    Args:
+        workload: its name.
+        params: the stage's parameters, with `seed`, `runtime` and `train`.
+        args: what `add_outputs` added, and the input folder `data`.
+        make_task: makes the task, in the strategy's scope.
+
+    Raises:
+        InputError: if this process has other parameters, data or code than the chief.
+    """
+    train: Training = params.train
+    runtime.configure(params.runtime, params.seed, train.micro_batches)
+    with cluster.join(train.replicas, train.worker_timeout) as joined:
+        task = make_task()
+        provenance = describe(params, [args.data], runtime.device())
+        name = run_name(workload, provenance, train)
+        if joined.broadcast(name.encode()) != name.encode():
+            raise InputError(f"{workload}: expected the chief's parameters, data, code and libraries in every worker")
+        run = TrainingRun(task, train, params.seed, joined)
+        if not joined.is_chief:
+            fit(run, None, workload)
+            joined.broadcast(b"")  # end together with the chief, so that all are restarted if it cannot write
+            return
+        with Checkpoints(workload, name, train.max_to_keep) as checkpoints:
+            if checkpoints.latest(train.steps) is None and train.schedule == "one_cycle":
+                explain_start(workload, provenance)
+            history = fit(run, checkpoints, workload)
+            write_weights(args.weights, task.model.save_weights, task.config, provenance)
+            metrics = {metric: significant(value) for metric, value in task.evaluate().items()}
+            write_curve(args.curve, history, ["step", "loss", *metrics])
+            write_json(args.metrics, metrics | {"parameters": task.model.count_params()})
+            joined.broadcast(b"")
+            if train.schedule == "one_cycle":
+                checkpoints.clear()
+            note_finished(workload, provenance)
