@@ -18,6 +18,7 @@ METRICS = (
     Metric("solved", "solved"),
 )
 BINS = 20  # of the histogram of returns
+LOOKS = (charts.COLOURS[4], "circle", 22), (charts.COLOURS[0], "diamond", 70), (charts.COLOURS[1], "triangle-up", 60)
 SHOWN_ACTIONS = 4  # heat maps of action values
 
 
@@ -29,30 +30,37 @@ def environment(run: Run) -> str:
 
 def learning_curve(run: Run) -> Markup:
     """Return of each episode while learning, and of the greedy trials that decide when it stops."""
-    episodes = [
-        {"steps": row["steps"], "return": row["return"], "what": "while learning"} for row in run.table("curve.csv")
+    episodes, trials = run.table("curve.csv"), run.table("trials.csv", empty=True)
+    kinds = {"while learning": episodes, "greedy trial": [], "trial given up: at least": []}
+    for trial in trials:
+        kinds["greedy trial" if trial["complete"] else "trial given up: at least"].append(trial)
+    rows = [
+        {"steps": row["steps"], "return": row["return"], "played": kind}
+        for kind, group in kinds.items()
+        for row in group
     ]
-    trials = [
-        {"steps": row["steps"], "return": row["return"], "what": "greedy trial"}
-        for row in run.table("trials.csv", empty=True)
-    ]
-    names = ["while learning", "greedy trial"]
-    base = alt.Chart(charts.data(episodes + trials), width=charts.WIDTH, height=charts.HEIGHT).encode(
-        x=alt.X("steps:Q", title="environment steps"),
-        y=alt.Y("return:Q", title="return"),
-        color=alt.Color("what:N", scale=alt.Scale(domain=names, range=[charts.COLOURS[4], charts.COLOURS[0]])),
+    names = [kind for kind, group in kinds.items() if group]
+    looks = dict(zip(kinds, LOOKS, strict=True))
+    points = (
+        alt.Chart(charts.data(rows), width=charts.WIDTH, height=charts.HEIGHT)
+        .mark_point(filled=True, opacity=0.8)
+        .encode(
+            x=alt.X("steps:Q", title="environment steps"),
+            y=alt.Y("return:Q", title="return"),
+            color=alt.Color("played:N", scale=alt.Scale(domain=names, range=[looks[name][0] for name in names])),
+            shape=alt.Shape("played:N", scale=alt.Scale(domain=names, range=[looks[name][1] for name in names])),
+            size=alt.Size("played:N", scale=alt.Scale(domain=names, range=[looks[name][2] for name in names])),
+        )
     )
-    points = base.mark_circle(size=18, opacity=0.6).transform_filter(alt.datum.what == names[0])
-    line = base.transform_filter(alt.datum.what == names[1])
-    chart = points + line.mark_line() + line.mark_point(filled=True, size=45, opacity=1) + _threshold(run, "y")
-    words = (
-        f"{len(episodes)} episodes with exploration, {len(trials)} greedy trials. Dashed: what solves the environment."
-    )
+    threshold = trials[0]["threshold"] if trials else run.metric("threshold")
+    chart = points + _rule(threshold, "y")
+    passed = f" The last, after {trials[-1]['steps']:,} steps, reaches {trials[-1]['return']:g}." if trials else ""
+    words = f"{len(episodes)} episodes with exploration, {len(trials)} greedy trials.{passed} Dashed: to be reached."
     return figure(charts.svg(chart, f"Returns while learning. {words}"), "Returns while learning", words)
 
 
-def _threshold(run: Run, axis: str) -> Any:
-    rows = [] if run.metric("threshold") is None else [{"threshold": run.metric("threshold")}]
+def _rule(threshold: float | None, axis: str) -> Any:
+    rows = [] if threshold is None else [{"threshold": threshold}]
     return alt.Chart(charts.data(rows)).mark_rule(strokeDash=[4, 3], color=charts.SOFT).encode(**{axis: "threshold:Q"})
 
 
@@ -64,7 +72,7 @@ def histogram(run: Run) -> Markup:
     step = (high - low) / BINS or 1.0
     counts = Counter(min(int((value - low) / step), BINS - 1) for value in returns)
     rows = [{"return": round(low + place * step, 4), "episodes": count} for place, count in sorted(counts.items())]
-    chart = charts.bars(rows, "return", "episodes", "return", "episodes", step) + _threshold(run, "x")
+    chart = charts.bars(rows, "return", "episodes", "return", "episodes", step) + _rule(threshold, "x")
     words = f"{len(returns)} fresh greedy episodes, from {returns[0]:g} to {returns[-1]:g}. Dashed: solved."
     return figure(charts.svg(chart, f"Histogram of returns. {words}"), "Returns of the exported agent", words)
 

@@ -1,8 +1,9 @@
-"""Train a DQN in a Gymnasium environment until it is solved; write its weights and learning curve."""
+"""Train a DQN in a Gymnasium environment until it is solved; write its weights, learning curve and trials."""
 
 import argparse
 import sys
 from functools import partial
+from pathlib import Path
 
 from stages import runtime, weights
 from stages.cartpole import model
@@ -15,7 +16,8 @@ from stages.training.progress import Interrupt, bar
 from stages.training.provenance import describe
 
 IRRELEVANT = tuple(f"cartpole.train.{key}" for key in ("checkpoint_every", "max_to_keep", "total_timesteps"))
-COLUMNS = ("steps", "episode", "return", "exploration")
+CURVE = ("steps", "episode", "return", "exploration")
+TRIALS = ("steps", "return", "complete", "threshold")
 
 
 def fit(training: Training, checkpoints: Checkpoints) -> list[float] | None:
@@ -40,9 +42,10 @@ def fit(training: Training, checkpoints: Checkpoints) -> list[float] | None:
 
 
 def main() -> None:
-    """Train, and write weights, metrics and curve."""
+    """Train, and write weights, metrics, curve and trials."""
     parser = argparse.ArgumentParser(description=__doc__)
     weights.add_outputs(parser)
+    parser.add_argument("trials", type=Path, help="file to write the greedy trials to")
     args = parser.parse_args()
     params = TrainParams.read(args.params)
 
@@ -55,8 +58,8 @@ def main() -> None:
         solved = fit(training, checkpoints)
         save = partial(model.save, training.learner.online, training.config)
         weights.write_weights(args.weights, save, training.config, provenance)
-        history = [dict(zip(COLUMNS, episode, strict=True)) for episode in training.history]
-        weights.write_curve(args.curve, history, COLUMNS)
+        for path, rows, columns in ((args.curve, training.history, CURVE), (args.trials, training.trials, TRIALS)):
+            weights.write_curve(path, [dict(zip(columns, row, strict=True)) for row in rows], columns)
         counts = {"steps": training.steps}
         sets = {f"trial_{number}_return": significant(mean) for number, mean in enumerate(solved or [], 1)}
         write_json(args.metrics, counts | sets | {"stopped_by": "solved" if solved else "total_timesteps"})

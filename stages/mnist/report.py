@@ -43,23 +43,24 @@ def confusions(run: Run) -> Markup:
     """A table of how often a digit is taken for another."""
     counts = Counter((row["actual"], row["predicted"]) for row in run.table("evaluation/confusion.csv", empty=True))
     most = max(counts.values(), default=1)
-    lines = []
-    for actual in range(10):
-        cells = []
-        for predicted in range(10):
-            count = counts[actual, predicted]
-            if actual == predicted:
-                cells.append(Markup('<td class="own"><span aria-label="right">·</span></td>'))
-            elif count:
-                style = f"background:color-mix(in srgb, var(--c2) {10 + 50 * count // most}%, transparent)"
-                cells.append(Markup('<td style="{}">{}</td>').format(style, count))
-            else:
-                cells.append(Markup("<td></td>"))
-        wrong = sum(counts[actual, predicted] for predicted in range(10))
-        lines.append(
-            Markup('<tr><th scope="row">{}</th>{}<td>{}</td></tr>').format(actual, Markup().join(cells), wrong)
+    classes = sorted({int(label) for label in run.metric("recall")} | {predicted for _, predicted in counts})
+
+    def cell(actual: int, predicted: int) -> Markup:
+        count = counts[actual, predicted]
+        if actual == predicted:
+            return Markup('<td class="own"><span aria-label="right">·</span></td>')
+        shade = f"background:color-mix(in srgb, var(--c2) {10 + 50 * count // most}%, transparent)" if count else ""
+        return Markup('<td style="{}">{}</td>').format(shade, count or "")
+
+    lines = (
+        Markup('<tr><th scope="row">{}</th>{}<td>{}</td></tr>').format(
+            actual,
+            join(cell(actual, predicted) for predicted in classes),
+            sum(counts[actual, predicted] for predicted in classes),
         )
-    head = join(Markup('<th scope="col">{}</th>').format(digit) for digit in range(10))
+        for actual in classes
+    )
+    head = join(Markup('<th scope="col">{}</th>').format(label) for label in classes)
     grid_ = Markup(
         '<table class="confusions"><thead><tr><th scope="col">is</th>{}<th scope="col">all</th></tr></thead>'
         "<tbody>{}</tbody></table>"
@@ -109,13 +110,17 @@ def digits(run: Run, rows: Iterable[Row], probability: bool = True) -> Markup:
     items = []
     for row in rows:
         right = row["actual"] == row["predicted"]
-        says = f"{row['predicted']} {row['probability']:.0%}"
+        sure = f"{row['probability']:.0%}"
         items.append(
-            Markup('<li class="{}">{}{} → <b>{}</b></li>').format(
+            Markup('<li class="{}">{}{} → <b>{}</b>{}</li>').format(
                 "right" if right else "wrong",
-                picture(np.asarray(images[row["image"]]), f"A {row['actual']}, taken for {says}; image {row['image']}"),
+                picture(
+                    np.asarray(images[row["image"]]),
+                    f"A {row['actual']}, taken for a {row['predicted']} at {sure}: image {row['image']}",
+                ),
                 row["actual"],
-                says if probability else row["predicted"],
+                row["predicted"],
+                Markup("<br>{}").format(sure) if probability else "",
             )
         )
     return Markup('<ul class="digits">{}</ul>').format(join(items))
@@ -133,10 +138,10 @@ def story(run: Run) -> Story:
             facts({name.replace("_", " "): count for name, count in prepared.items()}),
             heading("Model"),
             grid(learning_curve(run), accuracy_curve(run), confusions(run), reliability(run), recall(run)),
-            heading(f"The {len(worst)} images that the model likes least"),
+            heading(f"The {len(worst)} worst-classified images"),
             Markup(
                 '<p class="soft">Ordered by the probability of the digit that the image shows, least first: '
-                "what it shows → what the model says, with its probability.</p>"
+                "what it shows → what the model says, and how probable it calls that.</p>"
             ),
             digits(run, worst),
         ]

@@ -20,7 +20,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("agent")
     weights, model = folder / "weights", folder / "model"
     for stage in (
-        ("stages.cartpole.train", weights, folder / "train.json", folder / "curve.csv"),
+        ("stages.cartpole.train", weights, folder / "train.json", folder / "curve.csv", folder / "trials.csv"),
         ("stages.export", "cartpole", weights, model),
     ):
         done = run_stage(*stage, "--params", ROOT / "params.yaml", cwd=folder)

@@ -121,7 +121,7 @@ def test_scales_must_fit_the_observation(params_file: WriteParams) -> None:
 
 
 def command(folder: Path, params: Path) -> list[str]:
-    outputs = (folder / "weights", folder / "train.json", folder / "curve.csv")
+    outputs = (folder / "weights", folder / "train.json", folder / "curve.csv", folder / "trials.csv")
     return ["stages.cartpole.train", *map(str, outputs), "--params", str(params)]
 
 
@@ -144,7 +144,7 @@ def stop(process: "subprocess.Popen[bytes]", folder: Path, at_least: int, number
 
 
 def digests(folder: Path) -> list[str]:
-    return [digest(folder / name) for name in ("weights", "train.json", "curve.csv")]
+    return [digest(folder / name) for name in ("weights", "train.json", "curve.csv", "trials.csv")]
 
 
 def test_a_stopped_run_ends_in_the_same_bytes(tmp_path: Path, params_file: WriteParams) -> None:
@@ -184,6 +184,11 @@ def test_a_solved_run_says_so_and_cleans_up(tmp_path: Path, params_file: WritePa
     rows = (tmp_path / "curve.csv").read_text().splitlines()
     assert rows[0] == "steps,episode,return,exploration"
     assert len(rows) > 2
+    header, *_, last = (tmp_path / "trials.csv").read_text().splitlines()
+    assert header == "steps,return,complete,threshold"
+    steps, value, complete, threshold = last.split(",")
+    assert (int(steps), complete, float(threshold)) == (metrics["steps"], "1", 195.0)
+    assert float(value) == pytest.approx((metrics["trial_1_return"] + metrics["trial_2_return"]) / 2, rel=1e-4)
 
 
 def test_a_wrong_environment_ends_in_one_line(tmp_path: Path, params_file: WriteParams) -> None:

@@ -65,6 +65,8 @@ class Training:
         self.steps, self.highest_reward, self.loss = 0, 0.0, math.nan
         self.history: list[list[float]] = []
         """For each episode: environment steps, its number, its return, the share of random actions."""
+        self.trials: list[list[float]] = []
+        """For each trial: environment steps, the mean return, whether it was complete, the mean return to reach."""
 
     def _reset(self) -> npt.NDArray[np.float32]:
         return self._scaled(self.envs.reset(seed=environment_seed(self.seed, ENVIRONMENT))[0])
@@ -113,7 +115,9 @@ class Training:
         self._learn()
         if self.steps // self.train.stop.eval_freq == before // self.train.stop.eval_freq:
             return None
-        return self.trial.passed(self.act, environment_seed(self.seed, TRIAL, self.steps), self.highest_reward)
+        trial = self.trial.hold(self.act, environment_seed(self.seed, TRIAL, self.steps), self.highest_reward)
+        self.trials.append([self.steps, trial.mean_return, int(trial.complete), self.trial.threshold])
+        return trial.set_returns
 
     def _arrays(self) -> dict[str, Any]:
         """Every array that changes, by name; views, so that they can be written to."""
@@ -136,6 +140,7 @@ class Training:
             "steps": self.steps,
             "highest_reward": self.highest_reward,
             "history": self.history,
+            "trials": self.trials,
             "updates": self.learner.updates,
             "epsilon": self.exploration.epsilon,
             "n_step_steps": self.n_step.steps,
@@ -152,7 +157,8 @@ class Training:
         for action in self.actions_taken:
             observation, *_ = self.envs.step(action.astype(np.int64) + self.environment.first_action)
         self.observation = self._scaled(observation)
-        self.steps, self.highest_reward, self.history = notes["steps"], notes["highest_reward"], notes["history"]
+        self.steps, self.highest_reward = notes["steps"], notes["highest_reward"]
+        self.history, self.trials = notes["history"], notes["trials"]
         self.learner.updates, self.exploration.epsilon = notes["updates"], notes["epsilon"]
         self.n_step.steps = notes["n_step_steps"]
         self.replay.added, self.replay.max_priority = notes["added"], notes["max_priority"]

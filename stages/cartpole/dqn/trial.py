@@ -1,6 +1,7 @@
 """The trial that ends training: the agent plays greedily, and well enough twice."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,21 @@ from stages.cartpole.params import Stop
 from stages.core.errors import InputError
 
 Returns = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended.
+
+    Args:
+        mean_return: mean return of the episodes played; a lower bound if the trial was given up.
+        complete: whether every episode was played to its end; False: the trial was given up, as it could not be passed.
+        set_returns: the two sets' mean returns if both pass, else None.
+    """
+
+    mean_return: float
+    complete: bool
+    set_returns: list[float] | None
 
 
 class Trial:
@@ -34,8 +50,8 @@ class Trial:
         self.vector_env = environment.make_vec(episodes, stop.time_limits) if vectorised else None
         self.envs = [] if vectorised else [environment.make(stop.time_limits) for _ in range(episodes)]
 
-    def passed(self, act: Act, seed: int, highest_reward: float) -> list[float] | None:
-        """Play; the two mean returns if both sets pass, else None.
+    def hold(self, act: Act, seed: int, highest_reward: float) -> Outcome:
+        """Play; give up as soon as the trial cannot be passed.
 
         Args:
             act: chooses the greedy actions.
@@ -43,21 +59,21 @@ class Trial:
             highest_reward: of a step so far, at least 0.
         """
         play_all = self._play if self.vector_env is None else self._play_vector
-        returns = play_all(act, seed, highest_reward)
-        if returns is None or not self._pass(returns):
-            return None
-        return [float(mean) for mean in returns.reshape(2, -1).mean(axis=1)]
+        returns, complete = play_all(act, seed, highest_reward)
+        passed = complete and self._pass(returns)
+        sets = [float(mean) for mean in returns.reshape(2, -1).mean(axis=1)] if passed else None
+        return Outcome(float(returns.mean()), complete, sets)
 
-    def _play(self, act: Act, seed: int, _: float) -> Returns | None:
-        """Returns of all episodes; None if the first of them fail, which saves the others."""
+    def _play(self, act: Act, seed: int, _: float) -> tuple[Returns, bool]:
+        """Returns of all episodes; of the first alone, and False, if these fail, which saves the others."""
         first, seeds = max(1, len(self.envs) // 20), range(seed, seed + len(self.envs))
         returns = play(self.envs[:first], seeds[:first], act)
         if returns.mean() < self.threshold:
-            return None
-        return np.concatenate([returns, play(self.envs[first:], seeds[first:], act)])
+            return returns, False
+        return np.concatenate([returns, play(self.envs[first:], seeds[first:], act)]), True
 
-    def _play_vector(self, act: Act, seed: int, highest_reward: float) -> Returns | None:
-        """Returns of all episodes; None once not even the highest reward in all steps left makes them pass."""
+    def _play_vector(self, act: Act, seed: int, highest_reward: float) -> tuple[Returns, bool]:
+        """Returns of all episodes; so far, and False, once the highest reward in all steps left would not pass."""
         assert self.vector_env is not None
         observation, _ = self.vector_env.reset(seed=seed)
         returns, running = np.zeros(len(observation)), np.ones(len(observation), np.bool_)
@@ -69,8 +85,8 @@ class Trial:
                 break
             possible = highest_reward * (self.max_episode_steps - step - 1)
             if step % 8 == 0 and not self._pass(returns + running * possible):
-                return None
-        return returns
+                return returns, False
+        return returns, True
 
     def _pass(self, returns: Returns) -> bool:
         sets = returns.reshape(2, -1)

@@ -4,7 +4,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from stages.cartpole.dqn.trial import Trial
+from stages.cartpole.dqn.trial import Outcome, Trial
 from stages.cartpole.environments import Environment
 from stages.cartpole.params import Stop, TrainParams
 from tests.conftest import ROOT
@@ -15,7 +15,7 @@ STOP = Stop(reward_threshold=None, n_eval_episodes=20, eval_freq=256, margin=2.0
 
 def play(act: Callable[[Any], Any], stop: Stop = STOP, env: str = "CartPole-v0") -> list[float] | None:
     environment = Environment(TRAIN.model_copy(update={"env": env, "stop": stop}))
-    return Trial(environment, stop).passed(act, 7, 1.0)
+    return Trial(environment, stop).hold(act, 7, 1.0).set_returns
 
 
 def balance(observation: Any) -> Any:
@@ -25,6 +25,15 @@ def balance(observation: Any) -> Any:
 
 def test_a_trial_passes_a_good_policy_with_the_means_of_two_sets() -> None:
     assert play(balance) == [200.0, 200.0]
+
+
+def test_a_trial_that_is_given_up_says_what_the_episodes_had_earned() -> None:
+    environment = Environment(TRAIN.model_copy(update={"stop": STOP}))
+    trial = Trial(environment, STOP)
+    left = trial.hold(lambda observation: np.zeros(len(observation), np.int64), 7, 1.0)
+    assert (left.complete, left.set_returns) == (False, None)
+    assert 8 <= left.mean_return <= 11
+    assert trial.hold(balance, 7, 1.0) == Outcome(200.0, True, [200.0, 200.0])
 
 
 def test_a_trial_fails_a_bad_policy() -> None:
