@@ -19,7 +19,8 @@ INSPECT = {f"inspect@{workload}" for workload in WORKLOADS}
 PREDICT = {f"predict@{workload}" for workload in WORKLOADS}
 MNIST = {"fetch@mnist", "prepare@mnist", "train@mnist", "export@mnist", "evaluate@mnist"}
 
-# `check` reads every parameter; its output changes only if they are wrong, so that nothing reruns because of it.
+# `check` and `report` read all of params.yaml. What `check` writes is the same for all valid parameters, so it makes no
+# stage stale.
 PARAMETERS: dict[str, tuple[object, set[str]]] = {
     "seed": (77, PREPARE | TRAIN),
     "runtime.threads": (7, TRAIN | EXPORT | EVALUATE | PREDICT),
@@ -47,22 +48,23 @@ FILES: dict[str, set[str]] = {
     "stages/predict.py": PREDICT,
     "stages/check_params.py": {"check"},
     "params.schema.json": {"check"},
-    "requirements.lock": PREPARE | TRAIN | EXPORT | EVALUATE | INSPECT | PREDICT,
+    "requirements.lock": PREPARE | TRAIN | EXPORT | EVALUATE | INSPECT | PREDICT | {"report"},
+    "requirements-report.lock": {"report"},
     "requirements-serving.lock": set(),
     "requirements-dev.lock": set(),
     "requirements-cuda.lock": set(),
     "serving/settings.yaml": set(),
-    "serving/handlers.py": set(),
+    "serving/app.py": set(),
     "tools/check_pipeline.py": set(),
     "pyproject.toml": set(),
     "README.md": set(),
     "data/raw/babyweight/README.md": set(),
-    "data/raw/babyweight/facts.yaml": {"prepare@babyweight"},
+    "data/raw/babyweight/facts.yaml": {"prepare@babyweight", "report"},
     "data/raw/babyweight/births.csv": {"prepare@babyweight"},
     "data/raw/mnist/README.md": set(),
     "data/raw/mnist/t10k-labels-idx1-ubyte": {"fetch@mnist"},
-    "data/requests/babyweight.json": {"inspect@babyweight", "predict@babyweight"},
-    "data/requests/expected/cartpole.json": {"predict@cartpole"},
+    "data/requests/babyweight.json": {"inspect@babyweight", "predict@babyweight", "report"},
+    "data/requests/expected/cartpole.json": {"predict@cartpole", "report"},
     "stages/fourth/params.py": set(),
     "stages/fourth/train.py": set(),
 }
@@ -73,7 +75,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A clone in which every output is there and `dvc.lock` is true, though no stage ran. Tests undo their changes."""
     folder = clone(tmp_path_factory.mktemp("dependencies"))
     with Repo(str(folder)) as repo:
-        paths = [Path(out.fs_path) for out in repo.index.outs]
+        paths = [Path(item.fs_path) for item in (*repo.index.outs, *repo.index.deps)]
     for path in paths:
         if not path.exists():
             file = path if path.suffix else path / "file"
@@ -112,7 +114,7 @@ def stale_after(folder: Path, path: str, touch: Callable[[Path], object]) -> set
 @pytest.mark.parametrize("key", PARAMETERS)
 def test_a_parameter_reruns_the_stages_that_read_it(project: Path, key: str) -> None:
     value, expected = PARAMETERS[key]
-    assert stale_after(project, "params.yaml", lambda _: change(project, key, value)) == {"check"} | expected
+    assert stale_after(project, "params.yaml", lambda _: change(project, key, value)) == expected | {"check", "report"}
 
 
 @pytest.mark.parametrize("path", FILES)
@@ -124,8 +126,8 @@ def test_a_file_reruns_the_stages_that_depend_on_it(project: Path, path: str) ->
     assert stale_after(project, path, append) == FILES[path]
 
 
-def test_a_comment_in_the_parameters_reruns_nothing(project: Path) -> None:
+def test_a_comment_in_the_parameters_reruns_the_report_that_prints_it(project: Path) -> None:
     def explain(file: Path) -> None:
         file.write_text(file.read_text().replace("# seed of", "# the seed of") + "# the end\n")
 
-    assert stale_after(project, "params.yaml", explain) == set()
+    assert stale_after(project, "params.yaml", explain) == {"report"}
