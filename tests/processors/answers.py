@@ -1,0 +1,26 @@
+"""Write what `stages.predict` writes, without its other loaders: QEMU does not emulate the processes that they start.
+
+python -m tests.processors.answers mnist
+"""
+
+import sys
+from pathlib import Path
+
+from stages.core.files import digest, write_json
+from stages.savedmodel.predictor import Predictor
+from stages.savedmodel.requests import columns, read_instances, rows
+
+
+def main() -> None:
+    """Ask a workload's model for the answers to its request; JSON keeps every bit of them."""
+    workload = sys.argv[1]
+    model, request = Path("models", workload), Path(f"data/requests/{workload}.json")
+    predictor = Predictor(model)
+    answers = predictor(**columns(read_instances(request), predictor.signature, str(request)))
+    write_json(
+        Path(f"results/{workload}/predictions.json"), {"model_digest": digest(model), "predictions": rows(answers)}
+    )
+
+
+if __name__ == "__main__":
+    main()

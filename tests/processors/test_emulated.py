@@ -1,0 +1,114 @@
+"""The whole pipeline on little data, run on this processor and on emulated ones of two vendors: the same bytes.
+
+QEMU translates every instruction, so that a program finds another processor's name, caches and instruction sets, and
+gets the results of RSQRTPS and RCPPS from QEMU in place of this processor. That these differ is checked too.
+"""
+
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from dvc.repo import Repo
+
+from stages.core.files import digest, write_json
+from tests.conftest import ROOT, clone, set_key
+from tests.processors.approximations import APPROXIMATE
+
+EMULATOR = "qemu-x86_64"
+PROCESSORS = ("Haswell", "EPYC-Milan")
+
+LITTLE: dict[str, object] = {
+    "runtime.threads": 1,  # TensorFlow takes one number for all stages of a process
+    "babyweight.prepare.source.rows": 2000,
+    "babyweight.train.steps": 4,
+    "babyweight.train.evaluate_every": 2,
+    "mnist.train.steps": 2,
+    "mnist.train.batch_size": 8,
+    "mnist.train.micro_batches": 2,
+    "mnist.train.evaluate_every": 1,
+    "cartpole.train.total_timesteps": 2048,
+    "cartpole.train.learning_starts": 128,
+    "cartpole.train.stop.eval_freq": 10**6,  # two episodes may be solved by luck
+    "cartpole.evaluate.episodes": 2,
+    "cartpole.evaluate.gif.frames": 2,
+}
+
+LEFT_OUT = {
+    "check",  # computes nothing
+    "fetch@mnist",  # needs a network
+    "prepare@mnist",  # copies whole numbers, and takes nothing but the 70,000 digits
+}
+
+pytestmark = [
+    pytest.mark.skipif(platform.machine() != "x86_64", reason="the bytes are promised for x86-64 processors"),
+    pytest.mark.skipif(not shutil.which(EMULATOR), reason=f"needs {EMULATOR} (Debian's package qemu-user)"),
+]
+
+
+def commands() -> list[str]:
+    """The declared stages' commands, in order, but for those in `LEFT_OUT`; then the approximate operations."""
+    with Repo(str(ROOT)) as repo:
+        declared = {stage.name: stage.cmd for stage in repo.index.stages if stage.name not in LEFT_OUT}
+    for name in declared:
+        if name.startswith("predict@"):
+            declared[name] = f"python -m tests.processors.answers {name.removeprefix('predict@')}"
+    return [*declared.values(), "python -m tests.processors.approximations approximations"]
+
+
+def prepare(folder: Path, **more: object) -> Path:
+    """Make a clone in which the stages are quick: little to do, a few random pictures.
+
+    Args:
+        folder: where to.
+        more: further parameters to change, by their full paths.
+    """
+    clone(folder)
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    for key, value in (LITTLE | more).items():
+        set_key(params, key, value)
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    random = np.random.default_rng(0)
+    for split in ("train", "validation", "test"):
+        digits = folder / "data/mnist" / split
+        digits.mkdir(parents=True)
+        np.save(digits / "images.npy", random.integers(0, 256, [16, 784], np.uint8))
+        np.save(digits / "labels.npy", random.integers(0, 10, [16], np.uint8))
+    write_json(folder / "data/requests/mnist.json", {"instances": random.random([10, 784]).round(6).tolist()})
+    return folder
+
+
+def start(folder: Path, processor: str | None) -> subprocess.Popen[str]:
+    """Start the stages in a folder, on a named processor or on this one."""
+    emulator = [EMULATOR, "-cpu", processor] if processor else []
+    return subprocess.Popen(
+        [*emulator, sys.executable, "-m", "tests.processors.run_stages", *commands()],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.timeout(600)
+def test_emulated_processors_write_the_same_bytes(tmp_path: Path) -> None:
+    runs = {}
+    for processor in (None, *PROCESSORS):
+        folder = prepare(tmp_path / str(processor))
+        runs[folder] = start(folder, processor)
+    digests = {}
+    for folder, run in runs.items():
+        output, _ = run.communicate()
+        assert run.returncode == 0, f"{folder.name}: {output}"
+        files = (path for path in folder.rglob("*") if path.is_file() and ".checkpoints" not in path.parts)
+        digests[folder.name] = {path.relative_to(folder).as_posix(): digest(path) for path in files}
+    here = digests.pop("None")
+    assert {Path(name).parts[0] for name in here} >= {"data", "models", "reports", "results", "weights"}
+    approximate = {f"approximations/{name}.npy" for name in APPROXIMATE}
+    for processor, there in digests.items():
+        different = {name for name in here | there if here.get(name) != there.get(name)}
+        assert different == approximate, processor
