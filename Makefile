@@ -19,6 +19,7 @@ help: ## List the targets.
 
 repro: $(VENV)/.installed-report ## Set up, fetch the data and run the pipeline. GPU: LOCK=requirements-cuda.lock
 	dvc repro
+	python -m tools.processor
 
 WORKERS ?= 2
 WORKLOAD ?= babyweight

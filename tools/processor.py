@@ -1,7 +1,7 @@
 """Record which processor made the outputs in `dvc.lock`, in `processor.json` beside it.
 
-`make repro` runs this after `dvc repro`. The file changes only when the outputs' digests do, so a machine that makes the
-committed bytes leaves it alone.
+`make repro` runs this after `dvc repro`. The file changes only when the outputs' digests do, so a machine that makes
+the committed bytes leaves it alone.
 """
 
 import hashlib

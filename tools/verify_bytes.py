@@ -1,7 +1,7 @@
 """Run the committed pipeline from nothing in a scratch clone, and compare what it makes with the committed `dvc.lock`.
 
-Says which processor made the committed outputs and which one this is, lists every output whose bytes differ, and how far
-the metrics are apart. Exit code 1 if bytes differ; with `--tolerance`, if a metric is further apart than that.
+Says which processor made the committed outputs and which one this is, lists every output whose bytes differ, and how
+far the metrics are apart. Exit code 1 if bytes differ; with `--tolerance`, if a metric is further apart than that.
 """
 
 import argparse
@@ -77,7 +77,7 @@ def report(before: dict[str, str], after: dict[str, str], metrics: dict[str, Any
 def main() -> None:
     """Print the comparison; exit with code 1 if the machines disagree."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tolerance", type=float, help="accept other bytes if no metric is further apart than this fraction")
+    parser.add_argument("--tolerance", type=float, help="accept other bytes if metrics are within this fraction")
     args = parser.parse_args()
 
     lock = committed("dvc.lock")
