@@ -8,7 +8,7 @@ import pytest
 from dvc.repo import Repo
 
 from tests.conftest import clone
-from tests.pipeline.scratch import change, dvc
+from tests.pipeline.scratch import change, dvc, ran
 
 WORKLOADS = ("babyweight", "mnist", "cartpole")
 PREPARE = {"prepare@babyweight", "prepare@mnist"}
@@ -74,9 +74,7 @@ FILES: dict[str, set[str]] = {
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A clone in which every output is there and `dvc.lock` is true, though no stage ran. Tests undo their changes."""
     folder = clone(tmp_path_factory.mktemp("dependencies"))
-    with Repo(str(folder)) as repo:
-        paths = [Path(item.fs_path) for item in (*repo.index.outs, *repo.index.deps)]
-    for path in paths:
+    for path in outputs(folder):
         if not path.exists():
             file = path if path.suffix else path / "file"
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -85,6 +83,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     assert stale(folder) == set()
     yield folder
     assert stale(folder) == set(), "a test left a change behind"
+
+
+def outputs(folder: Path) -> list[Path]:
+    """All outputs, and the folders in them that other stages depend on."""
+    with Repo(str(folder)) as repo:
+        return [Path(item.fs_path) for item in (*repo.index.outs, *repo.index.deps)]
 
 
 def stale(folder: Path) -> set[str]:
@@ -131,3 +135,15 @@ def test_a_comment_in_the_parameters_reruns_the_report_that_prints_it(project: P
         file.write_text(file.read_text().replace("# seed of", "# the seed of") + "# the end\n")
 
     assert stale_after(project, "params.yaml", explain) == {"report"}
+
+
+def test_a_wrong_parameter_stops_dvc_before_it_deletes_an_output(project: Path) -> None:
+    def reproduce(_: Path) -> None:
+        change(project, "mnist.train.learning_rate", -1.0)
+        done = dvc(project, "repro", check=False)
+        assert done.returncode != 0
+        assert ran(done) == {"check"}
+        assert "error: params.yaml: mnist.train.learning_rate: -1.0: input should be greater than 0" in done.stderr
+        assert [path for path in outputs(project) if not path.exists()] == []
+
+    assert stale_after(project, "params.yaml", reproduce) == {"check", "report", "train@mnist"}
