@@ -55,7 +55,7 @@ def command(engine: str, births: Path | int, scratch: Path) -> list[str | Path]:
         source = {"babyweight.prepare.source.kind": "synthetic", "babyweight.prepare.source.rows": births}
     params = override(yaml.safe_load((ROOT / "params.yaml").read_text()), source)
     (scratch / "params.yaml").write_text(yaml.safe_dump(params))
-    outputs = [out, scratch / "sample.csv", scratch / "prepare.json"]
+    outputs: list[str | Path] = ["data/raw/babyweight", out, scratch / "sample.csv", scratch / "prepare.json"]
     return [sys.executable, "-m", "stages.babyweight.prepare", *outputs, "--params", scratch / "params.yaml"]
 
 

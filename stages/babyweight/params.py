@@ -30,7 +30,7 @@ class Source(Section):
 
 
 class Dask(Section):
-    """Where files of births are encoded."""
+    """The cluster that encodes births."""
 
     scheduler: Text | None
     timeout: Positive
@@ -41,6 +41,7 @@ class Prepare(Section):
 
     source: Source
     max_bad_share: Fraction
+    max_unknown_share: Fraction
     validation_share: Fraction
     test_share: Fraction
     dask: Dask

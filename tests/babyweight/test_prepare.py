@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 
 from stages.babyweight.params import PrepareParams
-from stages.babyweight.prepare import SAMPLE_ROWS, GrowingArray, write_splits
-from stages.babyweight.source import csvfiles
+from stages.babyweight.prepare import write_splits
+from stages.babyweight.source import csv_file
 from stages.babyweight.source.births import COLUMNS, FACTS, FEATURES, SPLITS
+from stages.babyweight.source.encode import SAMPLE_ROWS
 from stages.babyweight.source.synthetic import Generator, read_facts
 from stages.core.files import digest
 from tests.conftest import ROOT, assert_refused, run_stage
@@ -29,7 +30,7 @@ def births() -> pd.DataFrame:
 
 
 def prepare(tmp_path: Path, params: Path) -> subprocess.CompletedProcess[str]:
-    out = (tmp_path / "out", tmp_path / "sample.csv", tmp_path / "prepare.json")
+    out = ("data/raw/babyweight", tmp_path / "out", tmp_path / "sample.csv", tmp_path / "prepare.json")
     return run_stage("stages.babyweight.prepare", *out, "--params", params)
 
 
@@ -81,12 +82,12 @@ def test_the_same_bytes_whatever_the_block_size(
     params = PrepareParams.read(csv_params(params_file, tmp_path / "births.csv"))
     results = []
     for size in (1000, 50_000, 1 << 24):
-        whole = csvfiles.read
-        monkeypatch.setattr(csvfiles, "read", lambda file, size=size, whole=whole: whole(file, size))
+        read = csv_file.read
+        monkeypatch.setattr(csv_file, "read", lambda file, default, size=size, read=read: read(file, default, size))
         (tmp_path / str(size)).mkdir()
-        tally, sample = write_splits(tmp_path / str(size), params, ROOT / FACTS)
+        counts, sample = write_splits(tmp_path / str(size), params, ROOT / FACTS)
         monkeypatch.undo()
-        results.append((digest(tmp_path / str(size)), tally, sample))
+        results.append((digest(tmp_path / str(size)), counts, sample))
     assert results[0] == results[1] == results[2]
 
 
@@ -133,7 +134,7 @@ POISONS: list[tuple[str, Callable[[bytes], bytes], tuple[str, ...]]] = [
         ),
     ),
     ("400 digits", spoil_with_digits, ("weight_pounds_no_number: '" + "9" * 60 + "…'",)),
-    ("empty", lambda text: b"", ("births.csv: empty; expected births as CSV",)),
+    ("empty", lambda text: b"", ("births.csv: empty; expected births as CSV or Parquet",)),
     ("truncated gzip", lambda text: gzip.compress(text)[:-100], ("births.csv: damaged gzip after line",)),
     ("NUL bytes", lambda text: text.replace(b"White", b"\0"), ("births.csv:2: nul_bytes: ",)),
     ("10 MB line", lambda text: text + b"x" * 10_000_000, (f"births.csv:{ROWS + 2}: a line of more than",)),
@@ -181,14 +182,11 @@ def test_no_file(tmp_path: Path, params_file: Write) -> None:
     assert_refused(done, "babyweight.prepare.source.path", "none.csv: no such file")
 
 
-def test_a_growing_array_is_what_numpy_saves(tmp_path: Path) -> None:
-    array = GrowingArray(tmp_path / "grown.npy", "<f4", 3)
-    for rows in (4, 0, 123):
-        array.append(np.arange(rows * 3, dtype=np.float32).reshape(rows, 3))
-    array.close()
-    np.save(tmp_path / "saved.npy", np.load(tmp_path / "grown.npy"))
-    assert (tmp_path / "grown.npy").read_bytes() == (tmp_path / "saved.npy").read_bytes()
-    assert np.load(tmp_path / "grown.npy").shape == (127, 3)
+def test_the_arrays_are_as_numpy_saves_them(tmp_path: Path, params_file: Write) -> None:
+    assert prepare(tmp_path, params_file({"babyweight.prepare.source.rows": ROWS})).returncode == 0
+    for path in (tmp_path / "out").glob("*/*.npy"):
+        np.save(tmp_path / "saved.npy", np.load(path))
+        assert path.read_bytes() == (tmp_path / "saved.npy").read_bytes()
 
 
 def test_the_module_needs_no_tensorflow() -> None:

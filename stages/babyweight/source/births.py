@@ -1,24 +1,17 @@
-"""A block of births: from raw text or values to one byte a feature, and back.
+"""The format of births: the raw columns, the spellings of their values, and the code of each feature.
 
-The columns are those of BigQuery's public table `bigquery-public-data.samples.natality` and the order of
-its export. Codes and vocabularies are described in data/raw/babyweight/README.md.
+The columns are those of BigQuery's public table `bigquery-public-data.samples.natality`. Columns, spellings and
+codes are documented in data/raw/babyweight/README.md.
 """
 
 import functools
 import math
 import re
-import struct
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from stages.babyweight.source.fingerprint import Words
 
 FACTS = Path("data/raw/babyweight/facts.yaml")
 """The published figures that synthetic births follow."""
@@ -37,14 +30,29 @@ COLUMNS = (
     "alcohol_use",
     KEY,
 )
-"""The raw columns, in the order of a file without a header."""
+"""The raw columns, in the order of a CSV file without a header."""
 
 FEATURES = COLUMNS[1:-1]
 """The columns of the encoded features."""
 
 NUMBERS = ("mother_age", "plurality", "gestation_weeks")
 REQUIRED = (WEIGHT, *NUMBERS)
-"""Without these a row, and so a file, is of no use; the others may be missing."""
+"""Columns that every file and every birth must have."""
+
+SPLITS = ("train", "validation", "test")
+
+UNITS = {
+    WEIGHT: "pounds",
+    "mother_age": "completed years",
+    "plurality": "babies",
+    "gestation_weeks": "completed weeks",
+}
+
+MAX_CODE = 255
+"""The largest code of a number: it stands for 255 and above."""
+
+MAX_POUNDS = 50.0
+"""A larger weight is in another unit, or a mistake. The heaviest newborn on record weighed 22 lb."""
 
 _TRUTH = ("False", "True")
 VOCABULARIES: dict[str, tuple[str, ...]] = {
@@ -67,7 +75,10 @@ VOCABULARIES: dict[str, tuple[str, ...]] = {
     "cigarette_use": ("None", *_TRUTH),
     "alcohol_use": ("None", *_TRUTH),
 }
-"""Each category's words by code; the first stands for every word that is not among them."""
+"""Each category's words by code; code 0 also stands for words that are not in the vocabulary."""
+
+TRUTH = tuple(column for column, words in VOCABULARIES.items() if words[1:] == _TRUTH)
+"""The columns that are true, false or unknown."""
 
 _RACE_CODES = {
     1: "White",
@@ -82,28 +93,21 @@ _RACE_CODES = {
     38: "Samoan",
     48: "Vietnamese",
 }
+_OTHER_RACE_CODES = ("8", "9", "58", "68", "78")
+"""The table's numbers for other races."""
 
-UNITS = {
-    WEIGHT: "pounds",
-    "mother_age": "completed years",
-    "plurality": "babies",
-    "gestation_weeks": "completed weeks",
-}
-
-SPLITS = ("train", "validation", "test")
-
-MOST = 255
-"""The largest code: of a number, it stands for 255 and all above."""
-
-HEAVIEST = 50.0
-"""Pounds; more is another unit or a mistake. The heaviest newborn on record weighed 22 lb."""
+_MISSING = {"", "<na>", "n/a", "na", "nan", "none", "null", "unknown", r"\n"}
+_FALSE = ("false", "f", "no", "n", "0")
+_TRUE = ("true", "t", "yes", "y", "1")
+_MULTIPLES = {"single": 1, "twins": 2, "triplets": 3, "quadruplets": 4, "quintuplets": 5, "multiple": 2}
+_MULTIPLE = re.compile(rf"({'|'.join(_MULTIPLES)})(\([1-5]\+?\))?")
+"""Plurality in words, as in `Twins(2)`. `Multiple(2+)` is two or more."""
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_MISSING = {"", "na", "nan", "none", "null", r"\n"}
 
 
 def spellings(column: str) -> dict[str, int]:
-    """Every accepted spelling of a category's words, and its code."""
+    """Every spelling of a category that the exported model accepts, and its code."""
     codes = {word: code for code, word in enumerate(VOCABULARIES[column])}
     if column == "mother_race":
         codes["Samaon"] = codes["Samoan"]  # the spelling of the first public material
@@ -113,186 +117,63 @@ def spellings(column: str) -> dict[str, int]:
     return codes
 
 
-_SPELLINGS = {column: spellings(column) for column in VOCABULARIES}
+def _normalized(word: str) -> str:
+    """A word without case, decoration or decimals: `Asian_Indian` is `asian indian`, `28.0` is `28`."""
+    if _NUMBER.fullmatch(word) and float(word).is_integer():
+        return str(int(float(word)))
+    return " ".join(word.casefold().replace("_", " ").split())
 
 
-@dataclass(frozen=True)
-class Bad:
-    """A row that cannot be read: its position in the block, a word for the reason, and what was found."""
-
-    row: int
-    reason: str
-    found: str
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Some columns of a block: the few distinct rows that they have, and which of them each birth has.
-
-    Attributes:
-        names: the columns'.
-        distinct: the distinct rows, strings of Arrow's: each its fields with commas between them.
-        positions: [n], each birth's distinct row.
-    """
-
-    names: tuple[str, ...]
-    distinct: pa.StringArray
-    positions: npt.NDArray[np.integer[Any]]
-
-    def field(self, name: str, birth: int) -> str:
-        """A birth's text in one of the columns."""
-        return _fields(self.names, self.distinct[self.positions[birth]].as_py())[self.names.index(name)]
+@functools.cache
+def _raw_spellings(column: str) -> dict[str, int]:
+    """Every normalized spelling of a category that raw data may have, and its code."""
+    codes = {_normalized(word): code for word, code in spellings(column).items()}
+    codes |= dict.fromkeys(_MISSING, 0)
+    if column == "mother_race":
+        return codes | dict.fromkeys(_OTHER_RACE_CODES, 0) | {"39": codes["samoan"]}  # 39 is BigQuery's
+    codes |= dict.fromkeys(_FALSE, codes["false"]) | dict.fromkeys(_TRUE, codes["true"])
+    if column == "is_male":
+        codes |= dict.fromkeys(("female", "f"), codes["false"]) | dict.fromkeys(("male", "m"), codes["true"])
+    return codes
 
 
-@dataclass(frozen=True)
-class Births:
-    """The births of a block that are kept, in their order, and what became of the others."""
-
-    features: npt.NDArray[np.uint8]
-    """[n, 8], columns as in `FEATURES`."""
-    weight_pounds: npt.NDArray[np.float32]
-    """[n]."""
-    split: npt.NDArray[np.uint8]
-    """[n], index into `SPLITS`."""
-    rows: npt.NDArray[np.int64]
-    """[n], positions in the block."""
-    dropped: dict[str, int]
-    """Rows by reason."""
-    bad: list[Bad]
+def word_code(column: str, text: str) -> int | None:
+    """The code of a category's raw text; None if the word is unknown."""
+    return _raw_spellings(column).get(_normalized(text.strip()))
 
 
-_FINE, _GONE, _NOT_POSITIVE, _NO_NUMBER, _TOO_HEAVY = range(5)
-_REASONS = ("", "missing", "not_positive", "no_number", "too_heavy")
+MISSING, NOT_POSITIVE, NO_NUMBER, TOO_HEAVY = range(1, 5)
+"""Flaws of a number; 0 is none. The first two drop a row, the others make it bad."""
+FLAW_NAMES = ("", "missing", "not_positive", "no_number", "too_heavy")
 
 
 def _number(text: str) -> tuple[float, int]:
     if text.lower() in _MISSING:
-        return 0.0, _GONE
+        return 0.0, MISSING
     number = float(text) if _NUMBER.fullmatch(text) else math.inf
     if not math.isfinite(number):
-        return 0.0, _NO_NUMBER
-    return number, _FINE if number > 0 else _NOT_POSITIVE
+        return 0.0, NO_NUMBER
+    return number, 0 if number > 0 else NOT_POSITIVE
 
 
-def _weight(text: str) -> tuple[float, int]:
-    pounds, why = _number(text)
-    if pounds > HEAVIEST:
-        why = _TOO_HEAVY
-    return (pounds, why) if why == _FINE else (0.0, why)  # others may be too large for a float32
+def weight(text: str) -> tuple[float, int]:
+    """A weight in pounds, and its flaw."""
+    pounds, flaw = _number(text.strip())
+    if pounds > MAX_POUNDS:
+        flaw = TOO_HEAVY
+    return (0.0 if flaw else pounds), flaw  # a flawed weight may overflow float32
 
 
-def _whole(text: str) -> tuple[int, int]:
-    number, why = _number(text)
-    if why == _FINE and number < 1:  # less than one completed year or week, or baby
-        why = _NOT_POSITIVE
-    return int(max(0.0, min(number, float(MOST)))), why
-
-
-_MEANING = np.dtype([("codes", "<u8"), ("pounds", "<f4"), ("flaws", "<u2"), ("", "V2")])
-"""What a row of some columns means: a byte for each feature, the first lowest, so that those of several columns
-come together by `|`; the weight, 0 without that column; and `_FLAW_BITS` for each of `REQUIRED`, the first lowest."""
-
-_PACKED_MEANING = struct.Struct("<QfH2x")
-"""The same, for one row."""
-
-_FLAW_BITS = 3
-
-
-def _fields(names: tuple[str, ...], row: str) -> list[str]:
-    return row.split(",", len(names) - 1)
-
-
-@functools.cache
-def _reader(names: tuple[str, ...]) -> Callable[[str], bytes]:
-    """A function from a row of these columns to its `_MEANING`."""
-
-    @functools.lru_cache(1 << 16)  # a block has many rows of the one before
-    def read(row: str) -> bytes:
-        codes, pounds, flaws = 0, 0.0, 0
-        for name, field in zip(names, _fields(names, row), strict=True):
-            text, code, flaw = field.strip(), 0, _FINE
-            if name == WEIGHT:
-                pounds, flaw = _weight(text)
-            elif name in REQUIRED:
-                code, flaw = _whole(text)
-            else:
-                code = _SPELLINGS[name].get(text, 0)
-            if name in FEATURES:
-                codes |= code << 8 * FEATURES.index(name)
-            if name in REQUIRED:
-                flaws |= flaw << _FLAW_BITS * REQUIRED.index(name)
-        return _PACKED_MEANING.pack(codes, pounds, flaws)
-
-    return read
-
-
-def _meanings(part: Columns) -> npt.NDArray[np.void]:
-    """What each distinct row means."""
-    if part.names == (WEIGHT,) and (pounds := _plain_weights(part.distinct)) is not None:
-        meanings = np.zeros(len(pounds), _MEANING)
-        meanings["pounds"] = pounds
-        return meanings
-    return np.frombuffer(b"".join(map(_reader(part.names), part.distinct.to_pylist())), _MEANING)
-
-
-def _plain_weights(texts: pa.StringArray) -> npt.NDArray[np.float64] | None:
-    """The weights, thousands in a block, at once; None if one of them needs a closer look."""
-    try:
-        pounds: npt.NDArray[np.float64] = pc.cast(texts, pa.float64()).to_numpy()
-    except pa.ArrowInvalid:
-        return None
-    return pounds if ((pounds > 0) & (pounds <= HEAVIEST)).all() else None
-
-
-def encode(parts: Sequence[Columns], fingerprints: Words, validation_share: float, test_share: float) -> Births:
-    """Clean, encode and split a block of births. Pure: rows depend on nothing but themselves.
-
-    What a value means is found out once for each distinct row, however many births have it.
-
-    Args:
-        parts: the columns `REQUIRED`, and those of `VOCABULARIES` that are known, in any division.
-        fingerprints: [n], of the births' keys.
-        validation_share: of all keys, the share that goes to validation.
-        test_share: the share that goes to test.
-    """
-    codes, pounds = np.zeros(len(fingerprints), "<u8"), np.zeros(len(fingerprints), np.float32)
-    flaws = np.zeros(len(fingerprints), np.uint16)
-    for part in parts:
-        meanings = _meanings(part)
-        codes |= meanings["codes"][part.positions]
-        if WEIGHT in part.names:
-            pounds = meanings["pounds"][part.positions]
-        if meanings["flaws"].any():
-            flaws |= meanings["flaws"][part.positions]
-
-    flawed, rows = np.flatnonzero(flaws), np.flatnonzero(flaws == 0)
-    if len(flawed):
-        codes, pounds, fingerprints = codes[rows], pounds[rows], fingerprints[rows]
-    share = (fingerprints >> np.uint64(11)) * 2.0**-53
-    split = (share < test_share + validation_share).astype(np.uint8) + (share < test_share)
-    features = codes.view(np.uint8).reshape(-1, len(FEATURES))
-    return Births(features, pounds, split, rows, *_explain(flawed, flaws[flawed], parts))
-
-
-def _explain(
-    flawed: npt.NDArray[np.int64], flaws: npt.NDArray[np.uint16], parts: Sequence[Columns]
-) -> tuple[dict[str, int], list[Bad]]:
-    """Why rows are no births: how many are dropped, by reason, and those that cannot be read."""
-    shifts = _FLAW_BITS * np.arange(len(REQUIRED))[:, None]
-    found = flaws >> shifts & ((1 << _FLAW_BITS) - 1)
-    worst = np.where((found > _NOT_POSITIVE).any(axis=0), found.argmax(axis=0), (found > 0).argmax(axis=0))
-    why = found[worst, np.arange(len(flawed))]
-    dropped = {
-        f"{column}_{_REASONS[reason]}": int(np.count_nonzero((worst == i) & (why == reason)))
-        for i, column in enumerate(REQUIRED)
-        for reason in (_GONE, _NOT_POSITIVE)
-    }
-    part_of = {name: part for part in parts for name in part.names}
-    bad = []
-    for i in np.flatnonzero(why > _NOT_POSITIVE):
-        row, column = int(flawed[i]), REQUIRED[worst[i]]
-        bad.append(Bad(row, f"{column}_{_REASONS[why[i]]}", part_of[column].field(column, row)))
-    return dropped, bad
+@functools.lru_cache(1 << 12)
+def number_code(column: str, text: str) -> tuple[int, int]:
+    """The code of a number, and its flaw."""
+    text = text.strip()
+    if column == "plurality" and (match := _MULTIPLE.fullmatch(text.lower())):
+        return _MULTIPLES[match[1]], 0
+    number, flaw = _number(text)
+    if not flaw and number < 1:  # less than one completed year or week, or baby
+        flaw = NOT_POSITIVE
+    return int(max(0.0, min(number, float(MAX_CODE)))), flaw
 
 
 def decode(features: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:

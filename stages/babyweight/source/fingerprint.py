@@ -1,78 +1,54 @@
 """FarmHash's Fingerprint64 of many strings at once, in NumPy's whole-array operations.
 
-BigQuery knows it as `FARM_FINGERPRINT`, TensorFlow as `tf.fingerprint`.
+BigQuery calls it `FARM_FINGERPRINT`, TensorFlow `tf.fingerprint`. The algorithm is `farmhashna::Hash64` of
+https://github.com/google/farmhash, version 1.1.
 """
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 Bytes = npt.NDArray[np.uint8]
 Words = npt.NDArray[np.uint64]
-Positions = npt.NDArray[np.signedinteger]
+Positions = npt.NDArray[np.int64]
 
 _K0, _K1, _K2 = (np.uint64(k) for k in (0xC3A5C85C97CB3127, 0xB492B66FBE98F273, 0x9AE16A3B2F90404F))
 _CHUNK = 64
-"""Bytes that longer strings are hashed by at once."""
+"""Strings of more bytes are hashed in chunks of this many."""
 
 
-@dataclass(frozen=True)
-class Strings:
-    """Strings, not copied out of the text that they lie in.
+def fingerprints(strings: pa.Array) -> Words:
+    """Each string's Fingerprint64, a function of its UTF-8 bytes alone.
 
-    Attributes:
-        text: uint8, UTF-8.
-        starts: [n], where each begins.
-        stops: [n], where each has ended.
+    Args:
+        strings: [n], text or binary, without nulls.
+
+    Returns:
+        [n].
     """
-
-    text: Bytes
-    starts: Positions
-    stops: Positions
-
-    @classmethod
-    def of(cls, values: Sequence[bytes]) -> "Strings":
-        """Strings in a text of their own."""
-        edges = np.cumsum([0, *map(len, values)], dtype=np.int64)
-        return cls(np.frombuffer(b"".join(values), np.uint8), edges[:-1], edges[1:])
-
-    def __len__(self) -> int:
-        return len(self.starts)
-
-    def take(self, rows: npt.NDArray[np.int64]) -> "Strings":
-        """Some of the strings, in ascending order; all of the text that lies between them is copied."""
-        starts, stops = self.starts[rows], self.stops[rows]
-        first, last = (starts[0], stops[-1]) if len(rows) else (0, 0)
-        return Strings(self.text[first:last].copy(), starts - first, stops - first)
-
-    def to_list(self) -> list[str]:
-        """The strings themselves."""
-        edges = zip(self.starts.tolist(), self.stops.tolist(), strict=True)
-        return [self.text[start:stop].tobytes().decode() for start, stop in edges]
-
-
-def fingerprints(strings: Strings) -> Words:
-    """Each string's Fingerprint64 (FarmHash 1.1, `farmhashna::Hash64`): a function of its UTF-8 bytes alone. [n]."""
-    starts, lengths = strings.starts.astype(np.intp), strings.stops - strings.starts
-    found = np.empty(len(lengths), np.uint64)
-    if not len(lengths):
-        return found
+    strings = strings.cast(pa.large_binary())
+    _, offsets, data = strings.buffers()
+    if not len(strings):
+        return np.zeros(0, np.uint64)
+    edges = np.frombuffer(offsets, np.int64)[strings.offset : strings.offset + len(strings) + 1]
+    text = np.frombuffer(data or b"", np.uint8)
+    starts, lengths = edges[:-1], np.diff(edges)
     shortest, longest = lengths.min(), lengths.max()
+    hashes = np.empty(len(lengths), np.uint64)
     for least, most, function in _BY_LENGTH:
-        if least <= shortest and longest <= most:  # nearly always, of keys
-            return function(strings.text, starts, lengths)
+        if least <= shortest and longest <= most:  # true of nearly all keys
+            return function(text, starts, lengths)
         if shortest <= most and least <= longest:
             rows = np.flatnonzero((least <= lengths) & (lengths <= most))
-            found[rows] = function(strings.text, starts[rows], lengths[rows])
-    return found
+            hashes[rows] = function(text, starts[rows], lengths[rows])
+    return hashes
 
 
 def _fetch(text: Bytes, at: Positions) -> Words:
-    """The eight bytes at each position, as a number."""
-    words = np.ndarray(max(len(text) - 7, 0), "<u8", text, strides=(1,))  # one begins at each byte
+    """The eight bytes from each position, as a number."""
+    words = np.ndarray(max(len(text) - 7, 0), "<u8", text, strides=(1,))  # a word starts at each byte
     return np.asarray(words[at], np.uint64)
 
 
@@ -82,7 +58,7 @@ def _fetch_half(text: Bytes, at: Positions) -> Words:
 
 
 def _rotated(v: Words, bits: int) -> Words:
-    """Rotated to the right."""
+    """Rotate to the right."""
     return (v >> np.uint64(bits)) | (v << np.uint64(64 - bits))
 
 
@@ -91,7 +67,7 @@ def _shift_mix(v: Words) -> Words:
 
 
 def _of_two(u: Words, v: Words, factor: Words) -> Words:
-    """`HashLen16`: two numbers become one."""
+    """`HashLen16`: hash two numbers into one."""
     a = _shift_mix((u ^ v) * factor)
     return _shift_mix((v ^ a) * factor) * factor
 
@@ -124,7 +100,7 @@ def _to_16(text: Bytes, starts: Positions, lengths: Positions) -> Words:
 
 
 def _ends(text: Bytes, starts: Positions, lengths: Positions, k: np.uint64, factor: Words) -> tuple[Words, ...]:
-    """What strings of 17 to 64 bytes have in common: their first 16 bytes' part, and both halves of a hash."""
+    """The steps that strings of 17 to 64 bytes share, on their first and last 16 bytes."""
     a, b = _fetch(text, starts) * k, _fetch(text, starts + 8)
     c, d = _fetch(text, starts + lengths - 8) * factor, _fetch(text, starts + lengths - 16) * _K2
     return a, _rotated(a + b, 43) + _rotated(c, 30) + d, a + _rotated(b + _K2, 18) + c
@@ -148,27 +124,27 @@ def _to_64(text: Bytes, starts: Positions, lengths: Positions) -> Words:
 
 def _longer(text: Bytes, starts: Positions, lengths: Positions) -> Words:
     chunks = (lengths - 1) // _CHUNK
-    found = np.empty(len(lengths), np.uint64)
+    hashes = np.empty(len(lengths), np.uint64)
     for count in np.unique(chunks):
         rows = np.flatnonzero(chunks == count)
-        found[rows] = _of_chunks(text, starts[rows], lengths[rows], int(count))
-    return found
+        hashes[rows] = _of_chunks(text, starts[rows], lengths[rows], int(count))
+    return hashes
 
 
 def _of_chunks(text: Bytes, starts: Positions, lengths: Positions, count: int) -> Words:
-    """Fingerprints of strings of `count` whole chunks and 1 to 64 bytes more."""
+    """Fingerprints of strings that have `count` whole chunks and a rest of 1 to 64 bytes."""
 
     def weak(at: Positions, a: Words, b: Words) -> tuple[Words, Words]:
         first, second, third, fourth = (_fetch(text, at + i) for i in (0, 8, 16, 24))
         a = a + first
         b = _rotated(b + a + fourth, 21)
-        whole = a + second + third
-        return whole + fourth, b + _rotated(whole, 44) + a
+        c = a + second + third
+        return c + fourth, b + _rotated(c, 44) + a
 
-    def mixed(state: tuple[Words, ...], at: Positions, factor: Words, nine: np.uint64) -> tuple[Words, ...]:
+    def mixed(state: tuple[Words, ...], at: Positions, factor: Words, scale: np.uint64) -> tuple[Words, ...]:
         x, y, z, v0, v1, w0, w1 = state
-        x = _rotated(x + y + v0 + _fetch(text, at + 8), 37) * factor ^ w1 * nine
-        y = _rotated(y + v1 + _fetch(text, at + 48), 42) * factor + v0 * nine + _fetch(text, at + 40)
+        x = _rotated(x + y + v0 + _fetch(text, at + 8), 37) * factor ^ w1 * scale
+        y = _rotated(y + v1 + _fetch(text, at + 48), 42) * factor + v0 * scale + _fetch(text, at + 40)
         z = _rotated(z + w0, 33) * factor
         v = weak(at, v1 * factor, x + w0)
         w = weak(at + 32, z + w1, y + _fetch(text, at + 16))
@@ -199,4 +175,4 @@ _BY_LENGTH = (
     (33, _CHUNK, _to_64),
     (_CHUNK + 1, sys.maxsize, _longer),
 )
-"""How strings are hashed, by their bytes, from and to."""
+"""The function for each range of lengths, in bytes."""

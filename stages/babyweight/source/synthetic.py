@@ -17,13 +17,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 import yaml
 
 from stages.babyweight.params import PrepareParams
 from stages.babyweight.source.births import COLUMNS, FACTS, VOCABULARIES
-from stages.babyweight.source.fingerprint import fingerprints
-from stages.babyweight.source.frames import columns_of, keys_of
-from stages.babyweight.source.lines import Block
+from stages.babyweight.source.encode import Block
 from stages.core import files
 from stages.core.errors import InputError, run
 from stages.core.params import add_params
@@ -233,7 +232,7 @@ def read(rows: int, facts: Path, seed: int) -> Iterator[Callable[[], Block]]:
     """What draws each block of the first `rows` births.
 
     Raises:
-        InputError: if the figures are missing or no YAML mapping.
+        InputError: if the figures are missing or not a YAML mapping.
     """
     generator = Generator(read_facts(facts), seed)
     for first in range(0, rows, BLOCK_ROWS):
@@ -243,8 +242,7 @@ def read(rows: int, facts: Path, seed: int) -> Iterator[Callable[[], Block]]:
 def _draw(generator: Generator, number: int, rows: int) -> Block:
     frame = generator.block(number).head(rows)
     lines = np.arange(number * BLOCK_ROWS, number * BLOCK_ROWS + len(frame))
-    keys = keys_of(frame)
-    return Block(columns_of(frame), [keys], fingerprints(keys), lines, [])
+    return Block("synthetic", pa.RecordBatch.from_pandas(frame, preserve_index=False), lines, [])
 
 
 def main() -> None:

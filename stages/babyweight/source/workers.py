@@ -1,54 +1,68 @@
-"""Work on blocks, done by threads of this machine or by a Dask cluster, its results in order."""
+"""Run tasks on threads of this machine or on a Dask cluster, with their results in order."""
 
 import functools
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any, TypeVar
 
+from stages.babyweight.source.files import File
 from stages.core.errors import InputError
 
 Result = TypeVar("Result")
+Task = Callable[[], Result]
 
 _AHEAD = 2
-"""Blocks under way or waiting, for each thread that works."""
+"""Tasks that run or wait, for each thread."""
+
+_FEW_FILES = 3
+"""Fewer files than this, and than threads, are read here: sending blocks keeps about this many threads busy."""
 
 
 def _in_order(
-    work: Iterator[Callable[[], Result]], threads: int, submit: Callable[[Callable[[], Result]], Callable[[], Result]]
+    tasks: Iterator[Task[Result]], ahead: int, submit: Callable[[Task[Result]], Task[Result]]
 ) -> Iterator[Result]:
-    """Each task's result, in order, while `submit` has a few more under way: it gives what waits for one."""
-    ahead: deque[Callable[[], Result]] = deque()
-    for task in work:
-        ahead.append(submit(task))
-        if len(ahead) >= _AHEAD * threads:
-            yield ahead.popleft()()
-    while ahead:
-        yield ahead.popleft()()
+    """Each task's result, in order, with `ahead` tasks submitted. `submit` returns what waits for the result."""
+    waiting: deque[Task[Result]] = deque()
+    for task in tasks:
+        waiting.append(submit(task))
+        if len(waiting) >= ahead:
+            yield waiting.popleft()()
+    while waiting:
+        yield waiting.popleft()()
 
 
-def on_threads(work: Iterator[Callable[[], Result]]) -> Iterator[Result]:
-    """Each task's result, in order, from threads of this process.
+def on_threads(tasks: Iterator[Task[Result]]) -> Iterator[Result]:
+    """Run tasks on threads of this process.
 
-    The futures are the standard library's: they start at once, and unlike `dask.compute` on a batch of
-    delayed tasks, which took a third longer, they never wait for the last of a batch.
+    The standard library's futures start at once. `dask.compute` waits for the last task of every batch, and took a
+    third longer.
     """
     threads = os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:
-        yield from _in_order(work, threads, lambda task: pool.submit(task).result)
+        yield from _in_order(tasks, _AHEAD * threads, lambda task: pool.submit(task).result)
 
 
-def on_cluster(work: Iterator[Callable[[], Result]], scheduler: str, timeout: float) -> Iterator[Result]:
-    """Each task's result, in order, from the workers of a Dask cluster, each with this project's code.
+def on_cluster(
+    by_block: Iterator[Task[Result]],
+    by_file: Sequence[Task[Result]],
+    files: Sequence[File],
+    scheduler: str,
+    timeout: float,
+) -> Iterator[Result]:
+    """Run tasks on the workers of a Dask cluster, which need this project's code.
 
-    A worker that dies has its tasks done again by the others.
+    A task is a file if all workers see the same files as this machine, else a block that is sent to a worker. If a
+    worker dies, the others repeat its tasks.
 
     Args:
-        work: the tasks.
+        by_block: the tasks, each with its input.
+        by_file: the same work, each task with a file that it opens.
+        files: those files; may be empty.
         scheduler: the cluster's address.
-        timeout: seconds after which a scheduler or a block that does not answer is given up.
+        timeout: seconds to wait for the cluster, and for a result if no worker is left.
 
     Raises:
         InputError: if the cluster cannot be reached, has no worker, or fails.
@@ -58,22 +72,47 @@ def on_cluster(work: Iterator[Callable[[], Result]], scheduler: str, timeout: fl
 
     where = f"babyweight.prepare.dask.scheduler: {scheduler}"
 
-    def result_of(future: Any) -> Result:
-        try:
-            result: Result = future.result(timeout)
-        except TimeoutError:
-            raise InputError(f"{where}: no answer for {timeout:g} s; are its workers alive?") from None
-        except (distributed.KilledWorker, distributed.CancelledError, ImportError, OSError) as error:
-            raise InputError(f"{where}: {type(error).__name__}: {' '.join(str(error).split())}") from None
-        return result
+    def result_of(client: Any, future: Any) -> Result:
+        while True:
+            try:
+                result: Result = future.result(timeout)
+                return result
+            except TimeoutError:  # a whole file may take longer: give up only if nobody works on it
+                if not _threads(client, timeout):
+                    raise InputError(f"{where}: no answer for {timeout:g} s; are its workers alive?") from None
+            except (distributed.KilledWorker, distributed.CancelledError, ImportError, OSError) as error:
+                raise InputError(f"{where}: {type(error).__name__}: {' '.join(str(error).split())}") from None
 
     with ExitStack() as stack:
-        # A task carries its block of text, and a few are under way: Dask warns of that, as a graph too large.
+        # A task may carry a block of text, which Dask warns of as a large graph.
         stack.enter_context(dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 GiB"}))
         try:
             client = stack.enter_context(distributed.Client(scheduler, timeout=timeout, set_as_default=False))
             client.wait_for_workers(1, timeout)
         except (OSError, TimeoutError, ValueError) as error:
             raise InputError(f"{where}: expected a Dask scheduler with a worker: {error}") from None
-        threads = sum(client.nthreads().values())
-        yield from _in_order(work, threads, lambda task: functools.partial(result_of, client.submit(task, pure=False)))
+        threads = _threads(client, timeout)
+        tasks, ahead = by_block, _AHEAD * threads
+        if len(files) >= min(threads, _FEW_FILES) and _see_all(client, files):
+            tasks, ahead = iter(by_file), threads  # a result is as large as its file's births
+        yield from _in_order(
+            tasks, ahead, lambda task: functools.partial(result_of, client, client.submit(task, pure=False))
+        )
+
+
+def _threads(client: Any, timeout: float) -> int:
+    """How many threads the cluster has; 0 if it does not answer."""
+    try:
+        return sum(client.sync(client.scheduler.ncores, callback_timeout=timeout).values())
+    except (OSError, TimeoutError):
+        return 0
+
+
+def _see_all(client: Any, files: Sequence[File]) -> bool:
+    """Whether all workers see the same files as this machine."""
+    here = _identities(files)
+    return None not in here and all(there == here for there in client.run(_identities, files).values())
+
+
+def _identities(files: Sequence[File]) -> list[tuple[int, ...] | None]:
+    return [file.identity() for file in files]

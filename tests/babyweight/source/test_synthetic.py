@@ -8,10 +8,9 @@ import pandas as pd
 import pytest
 
 from stages.babyweight.source.births import COLUMNS, FACTS
-from stages.babyweight.source.csvfiles import find, read
 from stages.babyweight.source.synthetic import BLOCK_ROWS, GRAMS_PER_POUND, Generator, read_facts
 from stages.core.errors import InputError
-from tests.babyweight.frames import keys_of
+from tests.babyweight.births import parse, rows_of
 from tests.conftest import ROOT, assert_refused, run_stage
 
 ROWS = 1_000_000
@@ -160,10 +159,9 @@ def test_the_csv_file_has_the_raw_format(tmp_path: Path) -> None:
     done = run_stage("stages.babyweight.source.synthetic", "300", tmp_path / "births.csv")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "births.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
-    (file,) = find(str(tmp_path / "births.csv"))
-    (block,) = [text.parse() for text in read(file)]
-    assert len(block.lines) == 300 and not block.bad
-    assert all(key.startswith("synthetic-") for key in keys_of(block))
+    rows = rows_of(parse(tmp_path / "births.csv"))
+    assert len(rows.keys) == 300 and not rows.bad
+    assert all(key.startswith("synthetic-") for key in rows.keys)
 
 
 def test_facts_that_cannot_be_read_are_named(tmp_path: Path) -> None:

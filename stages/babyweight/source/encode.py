@@ -1,0 +1,251 @@
+"""A block of births: from raw values to one byte a feature, split by a hash of the keys."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from stages.babyweight.source.births import (
+    FEATURES,
+    FLAW_NAMES,
+    KEY,
+    MAX_CODE,
+    MAX_POUNDS,
+    MISSING,
+    NOT_POSITIVE,
+    NUMBERS,
+    REQUIRED,
+    SPLITS,
+    WEIGHT,
+    number_code,
+    weight,
+    word_code,
+)
+from stages.babyweight.source.fingerprint import fingerprints
+
+SAMPLE_ROWS = 1000
+
+Features = npt.NDArray[np.uint8]
+Weights = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that cannot be read: its line in the file, a word for the reason, and the text at fault."""
+
+    line: int
+    reason: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive births of one file, as raw values.
+
+    Attributes:
+        name: the file's name.
+        rows: the columns of births that the file has, of any type that Arrow casts to text.
+        lines: [n], each row's line in the file, from 1.
+        bad_rows: the lines that are no row.
+    """
+
+    name: str
+    rows: pa.RecordBatch
+    lines: npt.NDArray[np.int64]
+    bad_rows: list[BadRow]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What becomes of a block.
+
+    Attributes:
+        name: the file's name.
+        rows: how many rows the block has, bad ones included.
+        splits: features uint8 [n, 8] and weights float32 [n] of the births of each split.
+        sample: features, weights and keys of the first `SAMPLE_ROWS` births, whatever their split.
+        dropped: rows by reason.
+        bad_rows: rows that cannot be read.
+        unknown_words: for each category, the rows that have each word outside its vocabulary.
+    """
+
+    name: str
+    rows: int
+    splits: list[tuple[Features, Weights]]
+    sample: tuple[Features, Weights, list[str]]
+    dropped: dict[str, int]
+    bad_rows: list[BadRow]
+    unknown_words: dict[str, dict[str, int]]
+
+
+_SMALL_NUMBERS = pa.array(range(MAX_CODE + 1))
+_TRUTH = pa.array(["False", "True", ""])
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column's distinct values: few, whatever the number of rows.
+
+    Attributes:
+        values: the distinct values, and maybe more; the last is "" if a row has none.
+        indices: [n], each row's value.
+    """
+
+    values: pa.Array
+    indices: npt.NDArray[np.integer[Any]]
+
+    @classmethod
+    def of(cls, array: pa.Array) -> "_Column":
+        if not array.null_count and (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
+            numbers = array.to_numpy()
+            if numbers.min(initial=0) >= 0 and numbers.max(initial=0) <= MAX_CODE:
+                codes = numbers.astype(np.uint8)
+                if (codes == numbers).all():  # as nearly always: no need to find the distinct ones
+                    return cls(_SMALL_NUMBERS, codes)
+        if pa.types.is_boolean(array.type):
+            return cls(_TRUTH, array.cast(pa.uint8()).fill_null(2).to_numpy())
+        encoded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
+        values, indices = encoded.dictionary, encoded.indices
+        if indices.null_count:
+            values = pa.concat_arrays([values.cast(pa.string()), pa.array([""], pa.string())])
+            indices = indices.fill_null(len(values) - 1)
+        return cls(values, indices.to_numpy())
+
+    def texts(self) -> Iterator[str]:
+        """The distinct values as text."""
+        if pa.types.is_binary(self.values.type) or pa.types.is_large_binary(self.values.type):
+            return (value.decode(errors="backslashreplace") for value in self.values.to_pylist())
+        return iter(self.values.cast(pa.string()).to_pylist())
+
+    def text(self, row: int) -> str:
+        """One row's value as text."""
+        index = self.indices[row]
+        return next(_Column(self.values[index : index + 1], self.indices[:0]).texts())
+
+    def pounds(self) -> tuple[Weights, Features]:
+        """The distinct values as weights in pounds, and their flaws."""
+        try:
+            text = pa.types.is_binary(self.values.type)
+            pounds = pc.cast(self.values.cast(pa.string()) if text else self.values, pa.float64()).to_numpy()
+            if ((pounds > 0) & (pounds <= MAX_POUNDS)).all():
+                return pounds.astype(np.float32), np.zeros(len(pounds), np.uint8)
+        except pa.ArrowException:
+            pass
+        return self._converted(weight, np.float32)
+
+    def numbers(self, name: str) -> tuple[Features, Features]:
+        """The distinct values as codes of a number, and their flaws."""
+        return self._converted(lambda text: number_code(name, text), np.uint8)
+
+    def _converted(self, convert: Callable[[str], tuple[float, int]], dtype: type) -> tuple[npt.NDArray[Any], Features]:
+        pairs = np.array([convert(text) for text in self.texts()], float).reshape(-1, 2)
+        return pairs[:, 0].astype(dtype), pairs[:, 1].astype(np.uint8)
+
+
+def encode(block: Block, validation_share: float, test_share: float) -> Encoded:
+    """Clean, encode and split a block. Pure: a row depends on nothing but itself and its line.
+
+    Each distinct value of a column is interpreted once, however many births have it.
+
+    Args:
+        block: the block; it has the columns `REQUIRED`.
+        validation_share: share of all keys that goes to validation.
+        test_share: share of all keys that goes to test.
+    """
+    count = block.rows.num_rows
+    columns = {name: _Column.of(block.rows[name]) for name in block.rows.schema.names if name != KEY}
+    flaws = np.zeros((len(REQUIRED), count), np.uint8)
+    features = np.zeros((count, len(FEATURES)), np.uint8)
+    unknown: dict[str, npt.NDArray[np.bool_]] = {}
+
+    pounds, weight_flaws = columns[WEIGHT].pounds()
+    weights = pounds[columns[WEIGHT].indices]
+    if weight_flaws.any():
+        flaws[0] = weight_flaws[columns[WEIGHT].indices]
+    for position, name in enumerate(FEATURES):
+        if name not in columns:
+            continue
+        column = columns[name]
+        if name in NUMBERS:
+            codes, number_flaws = column.numbers(name)
+            if number_flaws.any():
+                flaws[REQUIRED.index(name)] = number_flaws[column.indices]
+        else:
+            word_codes = [word_code(name, text) for text in column.texts()]
+            if None in word_codes:
+                unknown[name] = np.array([code is None for code in word_codes])
+            codes = np.array([code or 0 for code in word_codes], np.uint8)
+        features[:, position] = codes[column.indices]
+
+    keys = _keys(block)
+    hashes = fingerprints(keys)
+    is_flawed = flaws.any(axis=0)
+    kept = np.flatnonzero(~is_flawed)
+    dropped, bad_rows = _explain(block, columns, flaws, np.flatnonzero(is_flawed))
+    if len(kept) < count:
+        features, weights, hashes = features[kept], weights[kept], hashes[kept]
+    fraction = (hashes >> np.uint64(11)) * 2.0**-53
+    split = (fraction < test_share + validation_share).astype(np.uint8) + (fraction < test_share)
+    rows_of = [np.flatnonzero(split == number) for number in range(len(SPLITS))]
+    first = slice(SAMPLE_ROWS)
+    return Encoded(
+        name=block.name,
+        rows=count + len(block.bad_rows),
+        splits=[(features.take(rows, axis=0), weights.take(rows)) for rows in rows_of],
+        sample=(features[first].copy(), weights[first].copy(), _texts(keys.take(pa.array(kept[first])))),
+        dropped=dropped,
+        bad_rows=sorted(block.bad_rows + bad_rows, key=lambda row: row.line),
+        unknown_words={name: _count_words(columns[name], mask, kept) for name, mask in unknown.items()},
+    )
+
+
+def _keys(block: Block) -> pa.Array:
+    """The births' keys: file name and line if the file has none."""
+    if KEY not in block.rows.schema.names:
+        return pc.binary_join_element_wise(block.name, pa.array(block.lines).cast(pa.string()), ":")
+    keys = block.rows[KEY]
+    if not (pa.types.is_binary(keys.type) or pa.types.is_large_binary(keys.type)):
+        keys = keys.cast(pa.large_string())
+    return keys.fill_null(pa.scalar(b"").cast(keys.type)) if keys.null_count else keys
+
+
+def _texts(keys: pa.Array) -> list[str]:
+    return [key if isinstance(key, str) else key.decode(errors="backslashreplace") for key in keys.to_pylist()]
+
+
+def _explain(
+    block: Block, columns: dict[str, _Column], flaws: Features, flawed: npt.NDArray[np.int64]
+) -> tuple[dict[str, int], list[BadRow]]:
+    """Count the rows that are dropped, by reason, and list those that cannot be read.
+
+    A row counts once: by its worst flaw if that makes it bad, else by its first.
+    """
+    flaws = flaws[:, flawed]
+    is_bad = flaws > NOT_POSITIVE
+    column = np.where(is_bad.any(axis=0), flaws.argmax(axis=0), (flaws > 0).argmax(axis=0))
+    flaw = flaws[column, np.arange(len(flawed))]
+    dropped = {
+        f"{name}_{FLAW_NAMES[reason]}": int(np.count_nonzero((column == i) & (flaw == reason)))
+        for i, name in enumerate(REQUIRED)
+        for reason in (MISSING, NOT_POSITIVE)
+    }
+    bad_rows = []
+    for i in np.flatnonzero(flaw > NOT_POSITIVE):
+        row, name = int(flawed[i]), REQUIRED[column[i]]
+        reason = f"{name}_{FLAW_NAMES[flaw[i]]}"
+        bad_rows.append(BadRow(int(block.lines[row]), reason, columns[name].text(row)))
+    return dropped, bad_rows
+
+
+def _count_words(column: _Column, is_unknown: npt.NDArray[np.bool_], kept: npt.NDArray[np.int64]) -> dict[str, int]:
+    """How many of the kept rows have each unknown word."""
+    counts = np.bincount(column.indices[kept], minlength=len(is_unknown))
+    words: dict[str, int] = {}
+    for text, count, unknown in zip(column.texts(), counts.tolist(), is_unknown, strict=True):
+        if unknown and count:
+            words[text.strip()] = words.get(text.strip(), 0) + count
+    return words

@@ -1,0 +1,53 @@
+"""Parquet files of births, as BigQuery exports them, in bounded memory."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
+from stages.babyweight.source import columns
+from stages.babyweight.source.births import KEY
+from stages.babyweight.source.encode import Block
+from stages.babyweight.source.files import File
+from stages.core.errors import InputError
+
+MAGIC = b"PAR1"
+BLOCK_ROWS = 1 << 16
+
+
+def read(file: File) -> Iterator[Block]:
+    """Read a file in blocks; a row's line is its number in the file, from 1.
+
+    Raises:
+        InputError: if the file is damaged, or lacks a required column.
+    """
+    with file.open() as stream:
+        try:
+            parquet = pa.parquet.ParquetFile(pa.PythonFile(stream, "r"))
+            fields = columns.match(file.address, parquet.schema_arrow.names)
+            known = {name: column for name, column in zip(parquet.schema_arrow.names, fields, strict=True) if column}
+            first = 1
+            for batch in parquet.iter_batches(BLOCK_ROWS, columns=list(known)):
+                rows = pa.RecordBatch.from_arrays(
+                    [_as_text(file, known[field.name], batch[field.name]) for field in batch.schema],
+                    [known[field.name] for field in batch.schema],
+                )
+                yield Block(file.name, rows, np.arange(first, first + rows.num_rows), [])
+                first += rows.num_rows
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{file.address}: damaged Parquet: {' '.join(str(error).split())}") from None
+
+
+def _as_text(file: File, name: str, values: pa.Array) -> pa.Array:
+    """A column that `encode` can read: dictionary-encoded, or a key, of values that Arrow casts to text."""
+    try:
+        if name == KEY:
+            return values.cast(pa.large_string())
+        if pa.types.is_binary(values.type):
+            values = values.cast(pa.string())
+        encoded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
+        encoded.dictionary.cast(pa.string())
+        return encoded
+    except pa.ArrowException:
+        raise InputError(f"{file.address}: column {name!r} is {values.type}; expected numbers or text") from None

@@ -1,0 +1,43 @@
+"""Births from files of either format, as work to be done on each block."""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+
+from stages.babyweight.source import csv_file, parquet_file
+from stages.babyweight.source.births import COLUMNS
+from stages.babyweight.source.encode import Block
+from stages.babyweight.source.files import File
+
+
+def default_columns(files: Sequence[File]) -> list[str]:
+    """The columns of files without a header: those that the first file names, as of one that was split, or `COLUMNS`.
+
+    Raises:
+        InputError: if the first file cannot be used.
+    """
+    named = None if _is_parquet(files[0]) else csv_file.header(files[0])
+    return named or list(COLUMNS)
+
+
+def read(file: File, default: Sequence[str]) -> Iterator[Callable[[], Block]]:
+    """What parses each block of a file, in order.
+
+    Args:
+        file: a CSV file, plain, gzip or zstd, or a Parquet file.
+        default: the columns of a CSV file without a header.
+
+    Raises:
+        InputError: if the file cannot be used.
+    """
+    if _is_parquet(file):
+        return (functools.partial(_loaded, block) for block in parquet_file.read(file))
+    return (text.parse for text in csv_file.read(file, default))
+
+
+def _loaded(block: Block) -> Block:
+    return block
+
+
+def _is_parquet(file: File) -> bool:
+    with file.open() as stream:
+        return stream.read(4) == parquet_file.MAGIC

@@ -1,0 +1,60 @@
+import re
+
+import numpy as np
+import pytest
+
+from stages.babyweight.params import PrepareParams
+from stages.babyweight.source.counts import Counts
+from stages.babyweight.source.encode import BadRow, Encoded
+from stages.core.errors import InputError
+from tests.conftest import ROOT
+
+LIMITS = PrepareParams.read(ROOT / "params.yaml").prepare
+
+
+def block(kept: tuple[int, int, int], bad: int = 0, words: dict[str, dict[str, int]] | None = None) -> Encoded:
+    splits = [(np.zeros((n, 8), np.uint8), np.zeros(n, np.float32)) for n in kept]
+    bad_rows = [BadRow(line, "number_of_fields", "x" * 100) for line in range(2, 2 + bad)]
+    return Encoded("b.csv", sum(kept) + bad, splits, (*splits[0], []), {"a_missing": 0}, bad_rows, words or {})
+
+
+def counts(*blocks: Encoded) -> Counts:
+    added = Counts()
+    for each in blocks:
+        added.add(each)
+    return added
+
+
+def test_metrics() -> None:
+    metrics = counts(block((8, 1, 1), bad=9), block((8, 1, 1), words={"mother_race": {"Martian": 2}})).metrics("csv")
+    assert metrics["rows"] == {"read": 29, "kept": 20, "dropped": 0, "bad": 9}
+    assert metrics["kept"] == {"train": 16, "validation": 2, "test": 2}
+    assert metrics["bad"] == {"number_of_fields": 9}
+    assert metrics["first_bad"] == [f"b.csv:{i}: number_of_fields: '{'x' * 60}…'" for i in range(2, 7)]
+    assert metrics["unknown_words"]["mother_race"] == 2 and metrics["unknown_words"]["is_male"] == 0
+    assert metrics["commonest_unknown_words"] == {"mother_race": ["'Martian' (2)"]}
+
+
+def test_bad_rows_up_to_the_limit_are_accepted() -> None:
+    counts(block((800, 95, 95), bad=10)).check(LIMITS)
+    with pytest.raises(InputError, match=re.escape("11 of 1001 rows cannot be read, more than")) as error:
+        counts(block((800, 95, 95), bad=11)).check(LIMITS)
+    assert "babyweight.prepare.max_bad_share (0.01) allows; the first: b.csv:2: number_of_fields" in str(error.value)
+
+
+def test_unknown_words_up_to_the_limit_are_accepted() -> None:
+    words = [{"is_male": {"2": 1}}, {"is_male": {"3": 20, "2": 4}}]
+    counts(*(block((80, 10, 10), words=w) for w in words)).check(LIMITS)
+    with pytest.raises(InputError, match=re.escape("is_male: 51 of 200 births have unknown words, more than")) as error:
+        counts(*(block((80, 10, 10), words=w) for w in [{"is_male": {"2": 27}}, words[1]])).check(LIMITS)
+    assert "max_unknown_share (0.25) allows; the commonest: '2' (31), '3' (20); expected Unknown" in str(error.value)
+
+
+def test_a_split_without_a_birth_is_refused() -> None:
+    with pytest.raises(InputError, match="no birth for test among 9 rows, 0 of them dropped; expected at least one"):
+        counts(block((8, 1, 0))).check(LIMITS)
+
+
+def test_few_of_very_many_unknown_words_are_counted_one_by_one() -> None:
+    many = counts(*(block((9, 1, 1), words={"is_male": {f"{i}-{j}": 1 for j in range(900)}}) for i in range(3)))
+    assert many.unknown["is_male"] == 2700 and len(many.unknown_words["is_male"]) == 1000

@@ -1,0 +1,239 @@
+import gzip
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from stages.babyweight.source.csv_file import LINE_BYTES, header
+from stages.core.errors import InputError
+from tests.babyweight.births import HEADER, ROW, ROWS, Rows, file, parse, rows_of, write
+
+
+def read(path: Path, block_bytes: int = 1 << 20) -> Rows:
+    return rows_of(parse(path, block_bytes))
+
+
+def quoted(line: str) -> str:
+    return ",".join(f'"{field}"' for field in line.split(","))
+
+
+def test_any_packing_line_end_and_quotes_with_or_without_a_header(tmp_path: Path) -> None:
+    path = write(tmp_path, HEADER, *ROWS)
+    expected = read(path)
+    assert expected.keys == [f"k{i}" for i in range(5)] and not expected.bad
+    assert expected.features == [[2, 26, 1, 1, 39, 2, 1, 0]] * 5 and expected.weights == [7.5] * 5
+    plain = path.read_bytes()
+    variants = {
+        "no header": write(tmp_path, *ROWS).read_bytes(),
+        "carriage returns and newlines": write(tmp_path, HEADER, *ROWS, end="\r\n").read_bytes(),
+        "carriage returns alone": write(tmp_path, HEADER, *ROWS, end="\r").read_bytes(),
+        "quotes": write(tmp_path, *map(quoted, (HEADER, *ROWS))).read_bytes(),
+        "quotes, carriage returns and newlines": write(
+            tmp_path, *map(quoted, (HEADER, *ROWS)), end="\r\n"
+        ).read_bytes(),
+        "no last line end": plain.rstrip(b"\n"),
+        "byte order mark": b"\xef\xbb\xbf" + plain,
+        "byte order mark, no header": b"\xef\xbb\xbf" + write(tmp_path, *ROWS).read_bytes(),
+        "empty lines": write(tmp_path, HEADER, "", *ROWS, "", "  ", "").read_bytes(),
+    }
+    for name, text in variants.items():
+        packings = [
+            text,
+            gzip.compress(text),
+            gzip.compress(text[:80]) + gzip.compress(text[80:]),
+            gzip.compress(text) + bytes(512),
+            pa.compress(text, codec="zstd", asbytes=True),
+            pa.compress(text[:80], codec="zstd", asbytes=True) + pa.compress(text[80:], codec="zstd", asbytes=True),
+        ]
+        for number, packed in enumerate(packings):
+            path.write_bytes(packed)
+            rows = read(path)
+            assert (rows.features, rows.weights, rows.keys, rows.bad) == (
+                expected.features,
+                expected.weights,
+                expected.keys,
+                [],
+            ), (name, number)
+
+
+@pytest.mark.parametrize("block_bytes", [1, 10, 97, 150, 1000])
+def test_rows_and_line_numbers_are_the_same_in_any_block(tmp_path: Path, block_bytes: int) -> None:
+    several_lines = ROWS[2].replace("k2", '"k,\n""2""\n"')
+    path = write(tmp_path, HEADER, *ROWS[:2], "", "a,b", several_lines, '7.5,True,"26,White', *ROWS[3:])
+    rows = read(path, block_bytes)
+    assert rows.keys == ["k0", "k1", 'k,\n"2"\n', "k3", "k4"]
+    assert rows.lines == [2, 3, 6, 10, 11]
+    assert rows.bad == [(5, "number_of_fields"), (9, "stray_quote")]
+
+
+def test_quoted_commas_and_line_ends_are_part_of_a_field(tmp_path: Path) -> None:
+    lines = [
+        f"{HEADER},note",
+        f'{ROWS[0]},"one, two"',
+        f'{ROWS[1]},"line one\nline ""two""\n\nline four"',
+        f"{ROWS[3]},",
+        ROWS[4].replace("k4", '"a,b"') + ",",
+    ]
+    rows = read(write(tmp_path, *lines))
+    assert rows.keys == ["k0", "k1", "k3", "a,b"] and rows.lines == [2, 3, 7, 8] and not rows.bad
+
+
+def test_columns_in_any_order_some_missing_some_more(tmp_path: Path) -> None:
+    path = write(tmp_path, "gestation_weeks,state,plurality,,mother_age,weight_pounds,", "39,NY,1,,26,7.5,")
+    rows = read(path)
+    assert rows.features == [[0, 26, 0, 1, 39, 0, 0, 0]] and rows.weights == [7.5] and rows.keys == ["births.csv:2"]
+
+
+def test_any_order_of_columns_is_the_same(tmp_path: Path) -> None:
+    expected = read(write(tmp_path, HEADER, *ROWS))
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        order = rng.permutation(11)
+        lines = [",".join(np.array([*line.split(","), "other"])[order]) for line in (HEADER, *ROWS)]
+        assert read(write(tmp_path, *lines)) == expected
+
+
+@pytest.mark.parametrize("weight", ["7.50", "75e-1", "007.5", " 7.5 "])
+def test_numbers_are_read_however_they_are_written(tmp_path: Path, weight: str) -> None:
+    assert read(write(tmp_path, HEADER, ROWS[0].replace("7.5", weight))).weights == [7.5]
+
+
+@pytest.mark.parametrize(
+    ("values", "codes", "bad"),
+    [
+        (("26", "31"), [26, 31], []),
+        (("26.0", "26.9", "254", "255", "300", "1e9"), [26, 26, 254, 255, 255, 255], []),
+        (("26", " 31 ", "+5"), [26, 31, 5], []),
+        (("26", "", "NaN", "None", "0", "-1"), [26], []),
+        (("26", "0x27", "31"), [26, 31], ["mother_age_no_number"]),
+        (("26", "inf", "-Infinity"), [26], ["mother_age_no_number"] * 2),
+        (("26", "9" * 400), [26], ["mother_age_no_number"]),
+    ],
+)
+def test_numbers_mean_the_same_beside_any_others(
+    tmp_path: Path, values: tuple[str, ...], codes: list[int], bad: list[str]
+) -> None:
+    rows = read(write(tmp_path, HEADER, *(ROWS[0].replace("26", value) for value in values)))
+    assert rows.codes("mother_age") == codes and [reason for _, reason in rows.bad] == bad
+
+
+def test_a_missing_key_is_made_of_file_and_line(tmp_path: Path) -> None:
+    lines = [row.rsplit(",", 1)[0] for row in ROWS]
+    path = write(tmp_path, HEADER.removesuffix(",key"), lines[0], "", "x", *lines[1:])
+    assert read(path).keys == [f"births.csv:{line}" for line in (2, 5, 6, 7, 8)]
+
+
+def test_lines_that_are_no_csv_spoil_themselves_alone(tmp_path: Path) -> None:
+    lines = [
+        HEADER,
+        ROWS[0],
+        ROWS[1].replace("White", "Wh\0ite"),
+        ROWS[1].replace("White", '"White'),
+        ROWS[1].replace("White", 'Wh"ite"'),
+        ROWS[1].replace("White", 'Wh"ite').replace("None", '"None'),
+        ROWS[1].replace("White", '"White" '),
+        ROWS[1] + ",more",
+        "7.5,True",
+        ROWS[1].replace("White", "Wh\rite"),
+        ROWS[1].replace("White", "X\xe9"),
+        ROWS[2],
+    ]
+    rows = read(write(tmp_path, *lines, encoding="latin-1"))
+    assert rows.bad == [
+        (3, "nul_bytes"),
+        (4, "stray_quote"),
+        (5, "stray_quote"),
+        (6, "stray_quote"),
+        (7, "stray_quote"),
+        (8, "number_of_fields"),
+        (9, "number_of_fields"),
+        (10, "stray_carriage_return"),
+        (11, "no_utf8"),
+    ]
+    assert rows.keys == ["k0", "k2"] and rows.lines == [2, 12]
+
+
+def test_a_field_more_and_a_field_less_do_not_even_out(tmp_path: Path) -> None:
+    rows = read(write(tmp_path, HEADER, ROWS[0], ROWS[1] + ",x", ROWS[2].removesuffix(",k2"), ROWS[3]))
+    assert rows.bad == [(3, "number_of_fields"), (4, "number_of_fields")] and rows.keys == ["k0", "k3"]
+
+
+def test_a_file_of_bad_lines_and_one_of_a_header_alone_have_no_rows(tmp_path: Path) -> None:
+    assert read(write(tmp_path, HEADER, "x", "y")).bad == [(2, "number_of_fields"), (3, "number_of_fields")]
+    assert parse(write(tmp_path, HEADER)) == []
+    path = write(tmp_path, HEADER)
+    path.write_text(HEADER)
+    assert parse(path) == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([], "births.csv: empty; expected births as CSV or Parquet"),
+        ([HEADER.replace("plurality,", "")], "births.csv:1: no column 'plurality'; expected weight_pounds"),
+        ([HEADER + ",mother_age"], "births.csv:1: column 'mother_age' 2 times; expected it once"),
+        (["1,2,3"], "births.csv:1: 3 columns and no header; expected a header that names weight_pounds, mother_age"),
+    ],
+)
+def test_files_that_are_refused(tmp_path: Path, lines: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        parse(write(tmp_path, *lines))
+
+
+def test_another_encoding_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"births\.csv:1: NUL bytes; expected UTF-8 text"):
+        parse(write(tmp_path, HEADER, *ROWS, encoding="utf-16"))
+
+
+@pytest.mark.parametrize("block_bytes", [1 << 16, 1 << 26])
+@pytest.mark.parametrize("lines_after", [0, 3])
+def test_a_line_without_end_is_refused(tmp_path: Path, block_bytes: int, lines_after: int) -> None:
+    long = ROWS[0].replace("White", "W" * 10 * LINE_BYTES)
+    path = write(tmp_path, HEADER, *ROWS, long, *ROWS[:lines_after])
+    with pytest.raises(InputError, match=r"births\.csv:7: a line of more than 1048576 bytes"):
+        parse(path, block_bytes)
+
+
+@pytest.mark.parametrize("block_bytes", [1 << 16, 1 << 26])
+def test_a_quote_that_is_never_closed_spoils_its_line_alone(tmp_path: Path, block_bytes: int) -> None:
+    many = [ROW.format(i) for i in range(2 * LINE_BYTES // 40)]
+    rows = read(write(tmp_path, HEADER, '"' + ROWS[0], *many), block_bytes)
+    assert rows.bad == [(2, "stray_quote")] and rows.lines == [*range(3, len(many) + 3)]
+
+
+@pytest.mark.parametrize("block_bytes", [1, 1 << 20])
+def test_a_byte_order_mark_within_a_file_belongs_to_its_field(tmp_path: Path, block_bytes: int) -> None:
+    rows = read(write(tmp_path, HEADER, ROWS[0], "\ufeff" + ROWS[1], ROWS[2]), block_bytes)
+    assert rows.keys == ["k0", "k2"] and rows.bad == [(3, "weight_pounds_no_number")]
+
+
+@pytest.mark.parametrize("codec", ["gzip", "zstd"])
+@pytest.mark.parametrize("cut", [0.5, 0.999])
+def test_a_packed_file_that_is_cut_off_is_refused(tmp_path: Path, codec: str, cut: float) -> None:
+    path = write(tmp_path, HEADER, *(ROW.format(i) for i in range(5000)))
+    packed = pa.compress(path.read_bytes(), codec=codec, asbytes=True)
+    path.write_bytes(packed[: int(len(packed) * cut)])
+    with pytest.raises(InputError, match=rf"births\.csv: damaged {codec} after line \d+: \w+"):
+        parse(path)
+
+
+def test_a_gzip_that_is_damaged_inside_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, HEADER, *(ROW.format(i) for i in range(5000)))
+    packed = gzip.compress(path.read_bytes())
+    for position in range(20, len(packed), len(packed) // 30):
+        path.write_bytes(packed[:position] + bytes([packed[position] ^ 255]) + packed[position + 1 :])
+        with pytest.raises(InputError, match=r"births\.csv: damaged gzip after line"):
+            parse(path)
+
+
+def test_the_header_alone(tmp_path: Path) -> None:
+    assert header(file(write(tmp_path, "Gestation Weeks,x,PLURALITY,b.mother_age,weight_pounds"))) == [
+        "gestation_weeks",
+        "",
+        "plurality",
+        "mother_age",
+        "weight_pounds",
+    ]
+    assert header(file(write(tmp_path, ROWS[0]))) is None

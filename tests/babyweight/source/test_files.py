@@ -1,0 +1,95 @@
+from pathlib import Path
+
+import pytest
+
+from stages.babyweight.source.files import File, find
+from stages.core.errors import InputError
+
+
+def found(pattern: Path | str) -> list[str]:
+    return [Path(file.path).name for file in find(str(pattern))]
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).touch()
+
+
+def test_a_file_a_folder_and_a_glob(tmp_path: Path) -> None:
+    touch(tmp_path, "b-1.csv.gz", "b-0.csv", "b-2.parquet", "B-3.CSV", "README.md", "facts.yaml")
+    (tmp_path / "folder.csv").mkdir()
+    every = ["B-3.CSV", "b-0.csv", "b-1.csv.gz", "b-2.parquet"]
+    assert found(tmp_path) == every
+    assert found(tmp_path / "b-*") == every[1:]
+    assert found(tmp_path / "b-0.csv") == ["b-0.csv"]
+    assert found(tmp_path / "README.md") == ["README.md"], "a file that is named is read"
+
+
+SIDE_FILES = (
+    *("births.csv.dvc", ".births.csv.crc", "births.csv.crc", "._births.csv", ".births.csv.swp", "births.csv.swo"),
+    *(".~lock.births.csv#", "#births.csv#", "births.csv~", "births.csv.bak", "births.csv.orig", "births.csv.lock"),
+    *("births.csv.tmp", "births.csv.part", "births.csv.crdownload", "births.csv.md5", "births.csv.sha256", "_SUCCESS"),
+    *("births.csv.gz.dvc", ".#births.csv", "births.csv.md", "births.csv.json"),
+)
+
+
+@pytest.mark.parametrize("pattern", ["", "*", "*.csv*", "births*"])
+def test_what_tools_put_beside_data_is_no_data(tmp_path: Path, pattern: str) -> None:
+    touch(tmp_path, "births.csv", *SIDE_FILES)
+    assert found(tmp_path / pattern) == ["births.csv"]
+
+
+def test_sharded_names(tmp_path: Path) -> None:
+    names = [f"train.csv-0000{i}-of-00003" for i in range(3)]
+    touch(tmp_path, *names)
+    assert found(tmp_path) == found(tmp_path / "*.csv*") == names
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["births.csv.gz", "births.parquet", "births.csv.1", "births.csv-00000-of-00002", "births.CSV", "births.csv copy"],
+)
+def test_files_that_seem_to_hold_the_same_births_are_refused(tmp_path: Path, other: str) -> None:
+    touch(tmp_path, "births.csv", other)
+    with pytest.raises(InputError, match=r"births.* seem to hold the same births; remove one of them") as error:
+        find(str(tmp_path / "b*"))
+    assert "births.csv" in str(error.value) and other in str(error.value)
+    assert found(tmp_path / other) == [other]
+
+
+def test_similar_names_are_not_the_same_births(tmp_path: Path) -> None:
+    names = ["births-1.csv", "births-10.csv", "births.csv", "births2.csv.gz", "more_births.csv"]
+    touch(tmp_path, *names)
+    assert found(tmp_path) == names
+
+
+def test_brackets_in_a_folders_name(tmp_path: Path) -> None:
+    folder = tmp_path / "births [2008]" / "new*"
+    folder.mkdir(parents=True)
+    touch(folder, "b-0.csv", "b-1.csv", "b-x.csv")
+    assert found(folder) == found(folder / "*.csv") == ["b-0.csv", "b-1.csv", "b-x.csv"]
+    assert found(folder / "b-[01].csv") == ["b-0.csv", "b-1.csv"]
+    assert found(folder / "b-1.csv") == ["b-1.csv"]
+
+
+def test_files_of_several_folders(tmp_path: Path) -> None:
+    for year in ("2007", "2008"):
+        (tmp_path / year).mkdir()
+        touch(tmp_path / year, "births.csv", ".births.csv.crc")
+    assert found(tmp_path / "*" / "*.csv*") == found(tmp_path / "**" / "*.csv") == ["births.csv"] * 2
+
+
+def test_no_file_is_named_by_its_key(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"babyweight\.prepare\.source\.path: .*births\*\.csv: no such file"):
+        find(str(tmp_path / "births*.csv"))
+
+
+def test_identity(tmp_path: Path) -> None:
+    touch(tmp_path, "births.csv")
+    here = File("births.csv", "", str(tmp_path / "births.csv"))
+    before = here.identity()
+    assert before is not None and before == here.identity()
+    (tmp_path / "births.csv").write_text("more")
+    assert here.identity() != before
+    assert File("x", "", str(tmp_path / "x")).identity() is None
+    assert File("births://x", "births", "x").identity() is None

@@ -1,0 +1,120 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from stages.babyweight.source import parquet_file
+from stages.babyweight.source.births import COLUMNS, FACTS
+from stages.babyweight.source.encode import Block, Encoded, encode
+from stages.babyweight.source.files import File
+from stages.babyweight.source.synthetic import Generator, read_facts
+from stages.core.errors import InputError
+from tests.babyweight.births import file, parse
+from tests.conftest import ROOT
+
+ROWS = 3000
+
+
+@pytest.fixture(scope="module")
+def births() -> pd.DataFrame:
+    """Births with every kind of gap, each row drawn or not."""
+    frame = next(Generator(read_facts(ROOT / FACTS), 2017).blocks(ROWS)).astype(object)
+    rng = np.random.default_rng(0)
+    for column in COLUMNS[:-1]:
+        frame.loc[rng.random(ROWS) < 0.03, column] = None
+    return frame
+
+
+def as_bigquery_exports(frame: pd.DataFrame, path: Path, **options: object) -> None:
+    truth = {"True": True, "False": False}
+    races = {"White": 1, "Black": 2, "American Indian": 3, "Chinese": 4, "Japanese": 5, "Hawaiian": 6}
+    races |= {"Filipino": 7, "Asian Indian": 18, "Korean": 28, "Samoan": 39, "Vietnamese": 48}
+    columns = {}
+    for name in map(str, frame):
+        values = frame[name].where(frame[name].notna(), None).tolist()
+        if name == "mother_race":
+            columns[name] = pa.array([races.get(value) for value in values], pa.int64())
+        elif name == "weight_pounds":
+            columns[name] = pa.array(values, pa.float64())
+        elif name in ("mother_age", "plurality", "gestation_weeks"):
+            columns[name] = pa.array(values, pa.int64())
+        elif name == "key":
+            columns[name] = pa.array(values, pa.string())
+        else:
+            columns[name] = pa.array([truth.get(value) for value in values], pa.bool_())
+    columns["state"] = pa.nulls(len(frame), pa.string())
+    pq.write_table(pa.table(columns), path, row_group_size=700, **options)
+
+
+def encoded(blocks: list[Block]) -> list[Encoded]:
+    return [encode(block, 0.1, 0.1) for block in blocks]
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "gzip"}, {"use_dictionary": False, "compression": "zstd"}])
+def test_the_same_bytes_as_from_csv(tmp_path: Path, births: pd.DataFrame, options: dict[str, object]) -> None:
+    births.to_csv(tmp_path / "births.csv", index=False)
+    as_bigquery_exports(births, tmp_path / "births.parquet", **options)
+    (expected,) = encoded(parse(tmp_path / "births.csv"))
+    (actual,) = encoded(list(parquet_file.read(file(tmp_path / "births.parquet"))))
+    assert sum(expected.dropped.values()) > 300, "gaps are there"
+    for ours, theirs in zip(actual.splits, expected.splits, strict=True):
+        assert ours[0].tobytes() == theirs[0].tobytes() and ours[1].tobytes() == theirs[1].tobytes()
+    assert actual.sample[2] == expected.sample[2] and actual.dropped == expected.dropped
+
+
+def test_other_types_of_the_same_values(tmp_path: Path, births: pd.DataFrame) -> None:
+    births = births.dropna()
+    births.to_csv(tmp_path / "births.csv", index=False)
+    table = pa.Table.from_pandas(births.astype(str), preserve_index=False)
+    for name, kind in {"weight_pounds": pa.float64(), "mother_age": pa.float32(), "plurality": pa.int8()}.items():
+        table = table.set_column(table.column_names.index(name), name, table[name].cast(kind))
+    position = table.column_names.index("mother_race")
+    table = table.set_column(position, "mother_race", table["mother_race"].dictionary_encode())
+    pq.write_table(table, tmp_path / "births.parquet")
+    (expected,) = encoded(parse(tmp_path / "births.csv"))
+    (actual,) = encoded(list(parquet_file.read(file(tmp_path / "births.parquet"))))
+    for ours, theirs in zip(actual.splits, expected.splits, strict=True):
+        assert ours[0].tobytes() == theirs[0].tobytes() and ours[1].tobytes() == theirs[1].tobytes()
+
+
+def test_numeric_keys_split_as_their_text(tmp_path: Path, births: pd.DataFrame) -> None:
+    births = births.dropna().assign(key=range(-5, len(births.dropna()) - 5))
+    births.to_csv(tmp_path / "births.csv", index=False)
+    table = pa.Table.from_pandas(births.astype({"key": "int64"} | {c: str for c in COLUMNS[:-1]}), preserve_index=False)
+    pq.write_table(table, tmp_path / "births.parquet")
+    (expected,) = encoded(parse(tmp_path / "births.csv"))
+    (actual,) = encoded(list(parquet_file.read(file(tmp_path / "births.parquet"))))
+    assert actual.sample[2] == expected.sample[2]
+    assert [len(weights) for _, weights in actual.splits] == [len(weights) for _, weights in expected.splits]
+
+
+def refused(table: pa.Table, path: Path, message: str) -> None:
+    pq.write_table(table, path)
+    with pytest.raises(InputError, match=message):
+        encoded(list(parquet_file.read(file(path))))
+
+
+def test_columns_that_cannot_be_read(tmp_path: Path, births: pd.DataFrame) -> None:
+    table = pa.Table.from_pandas(births.dropna().astype(str), preserve_index=False)
+    path = tmp_path / "births.parquet"
+    refused(table.drop_columns("plurality"), path, r"births\.parquet: no column 'plurality'")
+    lists = pa.array([[1]] * len(table))
+    refused(
+        table.drop_columns("mother_age").append_column("mother_age", lists),
+        path,
+        r"births\.parquet: column 'mother_age' is list<.*>; expected numbers or text",
+    )
+
+
+def test_a_damaged_file_is_named_in_one_line(tmp_path: Path, births: pd.DataFrame) -> None:
+    path = tmp_path / "births.parquet"
+    as_bigquery_exports(births, path)
+    data = path.read_bytes()
+    for damaged in (data[:100], data[:-20], data[:-400] + bytes(392) + data[-8:]):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"births\.parquet: damaged Parquet: \w+") as error:
+            list(parquet_file.read(File(str(path), "", str(path))))
+        assert "\n" not in str(error.value)
