@@ -1,4 +1,4 @@
-"""The folder of a trained model: weights, the configuration to build the network again, provenance."""
+"""A training stage's outputs: a folder of weights, configuration and provenance; metrics; a learning curve."""
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ PROVENANCE = "provenance.json"
 
 
 def add_outputs(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that every training stage has."""
+    """Add the arguments that every training stage takes."""
     parser.add_argument("weights", type=Path, help="folder to write weights, configuration and provenance to")
     parser.add_argument("metrics", type=Path, help="file to write the last metrics to")
     parser.add_argument("curve", type=Path, help="file to write the learning curve to")
@@ -24,12 +24,12 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
 def write_weights(
     folder: Path, save: Callable[[Path], object], config: Mapping[str, Any], provenance: Mapping[str, Any]
 ) -> None:
-    """Write a trained model's folder whole.
+    """Write a trained model's folder atomically.
 
     Args:
-        folder: where to.
-        save: writes the weights to a path, as Keras does.
-        config: what its `model.build` takes.
+        folder: the folder to write.
+        save: writes the weights to a path, like Keras' `save_weights`.
+        config: what the workload's `model.build` takes.
         provenance: what `provenance.describe` returned.
     """
     with whole_folder(folder) as temporary:
@@ -39,5 +39,5 @@ def write_weights(
 
 
 def write_curve(path: Path, history: Sequence[Mapping[str, float]], columns: Sequence[str]) -> None:
-    """Write a learning curve as CSV: a line a point, numbers to six significant digits."""
+    """Write a learning curve as CSV, one point per line, numbers to six significant digits."""
     write_table(path, [{name: significant(value) for name, value in point.items()} for point in history], columns)

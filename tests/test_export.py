@@ -107,13 +107,19 @@ def test_three_loaders_agree_in_both_forms(form: str, request_file: Path, reques
     assert [set(row) for row in predictions] == [{"classes", "probabilities"}] * 3
 
 
-def test_the_stage_writes_answers_that_pass(model: Path, request_file: Path, tmp_path: Path) -> None:
-    write_json(tmp_path / "expected.json", {"classes": {"values": [4.5] * 3, "within": 4.5}})
+def test_the_stage_writes_answers_that_pass(weights: Path, model: Path, request_file: Path, tmp_path: Path) -> None:
+    from stages.mnist.model import build
+
+    network = build(CONFIG)
+    network.load_weights(weights / "model.weights.h5")
+    pixels = np.array(json.loads(request_file.read_text())["instances"], np.float32)
+    classes = np.argmax(network(pixels, training=False), axis=1).tolist()
+    write_json(tmp_path / "expected.json", {"classes": {"values": classes}})
     outputs = tmp_path / "expected.json", tmp_path / "predictions.json"
     done = run_stage("stages.predict", "mnist", model, request_file, *outputs)
     assert done.returncode == 0, done.stderr
     answer = json.loads((tmp_path / "predictions.json").read_text())
-    assert len(answer["predictions"]) == 3
+    assert [prediction["classes"] for prediction in answer["predictions"]] == classes
     assert answer["model_digest"] == digest(model)
 
 

@@ -1,8 +1,8 @@
-"""Kill training runs at random moments and compare what they end in with a run that was never killed.
+"""Kill training runs at random moments; compare their final bytes with those of a run that was never killed.
 
-Each trial starts a real `dvc repro` of one training stage in a scratch clone, kills it (DVC alone, or with all
-that it started) at a moment of its kind, runs it again to the end, and compares the digests of its outputs.
-`make soak` runs 20 trials a workload.
+Each trial starts a real `dvc repro` of one training stage in a scratch clone and kills it, DVC alone or with the
+processes it started. Then it runs the stage to the end and compares the digests of its outputs. `make soak` runs 20
+trials per workload.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from stages.core.files import digest, remove
 from tests.conftest import clone
 from tests.pipeline.scratch import change, dvc, prepare_small
 
-WORKLOADS = ("babyweight", "mnist", "cartpole")
+STAGES = {"babyweight": "train@babyweight", "mnist": "train@mnist", "cartpole": "train-cartpole"}
 OFTEN = {"babyweight.train.checkpoint_every": 40, "mnist.train.steps": 300, "mnist.train.checkpoint_every": 10}
 OFTEN |= {"cartpole.train.checkpoint_every": 256}
 
@@ -32,20 +32,20 @@ def outputs(folder: Path, workload: str) -> list[Path]:
 
 
 def digests(folder: Path, workload: str) -> list[str]:
-    """Their digests; empty for one that is missing."""
+    """The outputs' digests; empty for a missing one."""
     return [digest(path) if path.exists() else "" for path in outputs(folder, workload)]
 
 
 def start(folder: Path, workload: str) -> "subprocess.Popen[bytes]":
     """Start the stage under DVC, in a process group of its own."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    command = ["dvc", "repro", "--single-item", "--force", "--no-run-cache", f"train@{workload}"]
+    command = ["dvc", "repro", "--single-item", "--force", "--no-run-cache", STAGES[workload]]
     log = (folder / "soak.log").open("ab")
     return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
 
 
 def moments(folder: Path, workload: str, usual: float) -> dict[str, Callable[[float], bool]]:
-    """Kinds of moments: whether one has come, given the seconds since the start."""
+    """Kinds of moments to kill at: whether one has come, given the seconds since the start."""
     deadline = random.uniform(0.3, usual)
     saving = folder / "weights" / workload
     return {
@@ -57,7 +57,7 @@ def moments(folder: Path, workload: str, usual: float) -> dict[str, Callable[[fl
 
 
 def kill(folder: Path, workload: str, kind: str, usual: float, group: bool) -> str:
-    """Start the stage and kill it when its moment comes; say what happened."""
+    """Start the stage and kill it when its moment comes; return what happened."""
     for path in outputs(folder, workload):
         remove(path)
     process = start(folder, workload)
@@ -66,7 +66,7 @@ def kill(folder: Path, workload: str, kind: str, usual: float, group: bool) -> s
     while process.poll() is None and not come(time.monotonic() - began):
         time.sleep(0.0005)
     if process.poll() is not None:
-        return "was over before"
+        return "ended before"
     if group:
         os.killpg(process.pid, signal.SIGKILL)
     else:
@@ -76,11 +76,11 @@ def kill(folder: Path, workload: str, kind: str, usual: float, group: bool) -> s
 
 
 def main() -> None:
-    """Print a line a trial, then the counts; exit with code 1 if a byte differed."""
+    """Print a line per trial, then the counts; exit with code 1 if a byte differed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=20, help="trials a workload")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--workloads", nargs="+", default=WORKLOADS, choices=WORKLOADS)
+    parser.add_argument("--trials", type=int, default=20, help="trials per workload")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
+    parser.add_argument("--workloads", nargs="+", default=list(STAGES), choices=STAGES)
     args = parser.parse_args()
     random.seed(args.seed)
     wrong, happened = 0, Counter[str]()
@@ -89,7 +89,7 @@ def main() -> None:
         for key, value in OFTEN.items():
             change(folder, key, value)
         for workload in args.workloads:
-            dvc(folder, "repro", f"train@{workload}")
+            dvc(folder, "repro", STAGES[workload])
             expected = digests(folder, workload)
             began = time.monotonic()
             start(folder, workload).wait()

@@ -9,8 +9,8 @@ import contextlib
 import json
 import os
 import signal
-import sys
-import threading
+import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -79,7 +79,7 @@ def read_tf_config() -> tuple[list[str], int]:
             return [], 0
         own = jobs[config["task"]["type"]][int(config["task"]["index"])]
         for address in addresses:
-            int(address.rpartition(":")[2])
+            _host_and_port(address)
     except (ValueError, TypeError, AttributeError, LookupError):
         raise InputError(f"TF_CONFIG: {text}: expected {_EXPECTED}") from None
     if other := set(jobs) - {"chief", "worker"}:
@@ -102,20 +102,48 @@ def _local_strategy(replicas: int) -> Any:
     return tf.distribute.MirroredStrategy([f"{'GPU' if gpus else 'CPU'}:{i}" for i in range(replicas)])
 
 
-def _multi_worker_strategy(replicas: int, processes: int) -> Any:
+def _multi_worker_strategy(replicas: int, addresses: list[str], index: int, timeout: float) -> Any:
     """The strategy for several processes: all GPUs of each, or one CPU each."""
     gpus = len(tf.config.list_physical_devices("GPU"))
-    if replicas != processes * max(gpus, 1):
-        per_process = f"{gpus} GPUs" if gpus else "one CPU"
-        raise InputError(
-            f"replicas: {replicas}: expected {processes * max(gpus, 1)}: "
-            f"{processes} processes in TF_CONFIG with {per_process} each"
-        )
+    expected = len(addresses) * max(gpus, 1)
+    if replicas != expected:
+        devices = f"{gpus} GPUs" if gpus else "one CPU"
+        raise InputError(f"replicas: {replicas}: expected {expected}: {len(addresses)} processes with {devices} each")
+    _wait_for_processes(addresses, index, timeout)
     implementation = tf.distribute.experimental.CommunicationImplementation
     options = tf.distribute.experimental.CommunicationOptions(
         implementation=implementation.NCCL if gpus else implementation.RING
     )
     return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+
+
+def _wait_for_processes(addresses: list[str], index: int, timeout: float) -> None:
+    """Wait until every process listens at its address: TensorFlow would wait for an hour, deaf to Ctrl-C."""
+    deadline = time.monotonic() + timeout
+    own, others = addresses[index], addresses[:index] + addresses[index + 1 :]
+    try:
+        listener = socket.create_server(("", _host_and_port(own)[1]), backlog=len(others), reuse_port=True)
+    except OSError as error:
+        raise InputError(f"TF_CONFIG: {own}: cannot listen there: {error.strerror}") from None
+    with listener:
+        for address in others:
+            while not _listens(address):
+                if time.monotonic() > deadline:
+                    raise InputError(f"TF_CONFIG: {address}: expected a process there within {timeout:g} s")
+                time.sleep(0.2)
+
+
+def _listens(address: str) -> bool:
+    try:
+        socket.create_connection(_host_and_port(address), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 @contextlib.contextmanager
@@ -129,7 +157,7 @@ def join(replicas: int, timeout: float) -> Iterator[Cluster]:
         timeout: seconds to wait for the other processes to start.
 
     Raises:
-        InputError: if the replicas cannot be divided among the processes, or another process ends.
+        InputError: if the replicas do not fit the processes, one does not start in time, or another one ends.
     """
     addresses, index = read_tf_config()
     if len(addresses) <= 1:
@@ -138,32 +166,14 @@ def join(replicas: int, timeout: float) -> Iterator[Cluster]:
             yield Cluster(strategy)
         return
     try:
-        with _deadline(timeout, f"TF_CONFIG: {', '.join(addresses)}: not all processes started within {timeout:g} s"):
-            cluster = Cluster(_multi_worker_strategy(replicas, len(addresses)), index == 0, len(addresses))
-            cluster.broadcast(b"")
+        strategy = _multi_worker_strategy(replicas, addresses, index, timeout)
+        cluster = Cluster(strategy, index == 0, len(addresses))
         if not cluster.is_chief:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all, and the chief saves first
-        with cluster.strategy.scope():
+        with strategy.scope():
             yield cluster
     except tf.errors.OpError as error:
         reason = str(error.message).splitlines()[0]
         raise InputError(
             f"TF_CONFIG: another process ended; start all again to resume from the last checkpoint ({reason})"
         ) from None
-
-
-@contextlib.contextmanager
-def _deadline(seconds: float, message: str) -> Iterator[None]:
-    """End this process with an error message if the block takes longer: TensorFlow's calls cannot be interrupted."""
-
-    def leave() -> None:
-        print(f"error: {message}", file=sys.stderr, flush=True)
-        os._exit(1)
-
-    timer = threading.Timer(seconds, leave)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()

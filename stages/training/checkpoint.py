@@ -1,8 +1,8 @@
-"""Checkpoints that a killed run resumes from to the same bytes.
+"""Checkpoints from which a killed run resumes to the same bytes.
 
-A checkpoint is one `.npz` file of everything that changes while training, written whole under the number
-of its global step. Zip's CRC-32 tells a damaged one. They lie outside DVC's outputs, in a folder named by a
-digest of all that the result depends on, so that a run never picks up another run's.
+A checkpoint is one `.npz` file with everything that changes while training, named by its global step and written
+atomically. Zip's CRC-32 detects a damaged one. Checkpoints are not DVC outputs: they lie in a folder named by a digest
+of everything the result depends on, so a run never resumes from another run's checkpoint.
 """
 
 import copy
@@ -28,40 +28,39 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 
 def run_digest(provenance: Mapping[str, Any], irrelevant: tuple[str, ...]) -> str:
-    """Digest that names a run, of its provenance.
+    """Digest of a run's provenance, which names the run.
 
     Args:
         provenance: what `provenance.describe` returns.
-        irrelevant: keys below `parameters` (dotted below a section: `mnist.train.keep`) that do not change
-            the result at any step.
+        irrelevant: parameters, such as `mnist.train.max_to_keep`, that do not change the result at any step.
     """
-    known = copy.deepcopy(dict(provenance))
+    relevant = copy.deepcopy(dict(provenance))
     for name in irrelevant:
         *sections, key = name.split(".")
-        section = known["parameters"]
-        for part in sections:
-            section = section[part]
-        del section[key]
-    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
+        parameters = relevant["parameters"]
+        for section in sections:
+            parameters = parameters[section]
+        del parameters[key]
+    return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Checkpoints:
-    """The checkpoints of one run; at most one process at a time trains a workload.
+    """The checkpoints of one run. As a context, a lock: one process at a time trains a workload.
 
     Args:
         workload: the workload's name.
         run: the run's digest.
-        keep: how many of the newest to keep.
-        folder: where the runs' folders lie.
+        max_to_keep: number of checkpoints to keep.
+        folder: parent of the runs' folders.
     """
 
-    def __init__(self, workload: str, run: str, keep: int, folder: Path = FOLDER) -> None:
+    def __init__(self, workload: str, run: str, max_to_keep: int, folder: Path = FOLDER) -> None:
         self.folder = folder / f"{workload}-{run}"
-        self.keep = keep
+        self.max_to_keep = max_to_keep
         self._lock_path = folder / f"{workload}.lock"
 
     def __enter__(self) -> Self:
-        """Wait until no other process trains this workload: a killed `dvc` leaves its stage running."""
+        """Wait until no other process trains this workload; a killed `dvc` leaves its stage running."""
         self._lock_path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = self._lock_path.open("w")
         try:
@@ -75,33 +74,33 @@ class Checkpoints:
         self._lock.close()
 
     def _steps(self) -> list[int]:
-        found = (re.fullmatch(r"step-(\d+)\.npz", path.name) for path in self.folder.glob("step-*.npz"))
-        return sorted(int(match[1]) for match in found if match)
+        matches = (re.fullmatch(r"step-(\d+)\.npz", path.name) for path in self.folder.glob("step-*.npz"))
+        return sorted(int(match[1]) for match in matches if match)
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step}.npz"
 
     def save(self, step: int, arrays: Mapping[str, npt.NDArray[Any]], notes: Any) -> None:
-        """Write the state at a global step, then drop what is older than the newest `keep`.
+        """Write the state at a global step, then remove all but the newest `max_to_keep` checkpoints.
 
         Args:
             step: the global step.
-            arrays: what changes, by name.
-            notes: what changes and is JSON: a metric history, a generator's state.
+            arrays: the state's arrays by name.
+            notes: the rest of the state as JSON values, such as the learning curve.
 
         Raises:
-            OSError: if it cannot be written; earlier checkpoints stay.
+            OSError: if the checkpoint cannot be written; earlier ones stay.
         """
         with files.whole_file(self._path(step)) as temporary, temporary.open("wb") as file:
             entries: dict[str, Any] = {_NOTES: np.frombuffer(json.dumps(notes).encode(), np.uint8), **arrays}
             np.savez(file, **entries)
-        for old in self._steps()[: -self.keep]:
+        for old in self._steps()[: -self.max_to_keep]:
             self._path(old).unlink()
 
     def latest(self, at_most: int) -> tuple[int, Arrays, Any] | None:
-        """The newest readable checkpoint at or before a step: its step, arrays and notes.
+        """Read the newest checkpoint at or before a step: its step, arrays and notes.
 
-        One that cannot be read is skipped with a warning, in favour of the one before.
+        A checkpoint that cannot be read is skipped with a warning.
         """
         for step in reversed([s for s in self._steps() if s <= at_most]):
             try:
@@ -113,7 +112,7 @@ class Checkpoints:
         return None
 
     def clear(self) -> None:
-        """Remove the run's folder: its result is on disk."""
+        """Remove the run's checkpoints, once its result is on disk."""
         files.remove(self.folder)
 
 
@@ -122,12 +121,12 @@ def _finished(workload: str) -> Path:
 
 
 def note_finished(workload: str, provenance: Mapping[str, Any]) -> None:
-    """Remember what the last finished run of a workload depended on."""
+    """Record the provenance of a workload's last finished run, for `explain_start`."""
     files.write_json(_finished(workload), provenance)
 
 
 def explain_start(workload: str, provenance: Mapping[str, Any]) -> None:
-    """Say why a run starts over that differs from the last finished one in its number of steps alone."""
+    """If only the number of steps differs from the last finished run, say why this run starts over."""
     try:
         last = json.loads(_finished(workload).read_text())
         last["parameters"][workload]["train"]["steps"] = provenance["parameters"][workload]["train"]["steps"]
@@ -135,7 +134,7 @@ def explain_start(workload: str, provenance: Mapping[str, Any]) -> None:
         return
     if last == provenance:
         print(
-            f"starting over: with {workload}.train.schedule one_cycle every step's rate depends on "
-            f"{workload}.train.steps (constant would go on)",
+            f"starting over: with {workload}.train.schedule one_cycle, every learning rate depends on "
+            f"{workload}.train.steps (with constant, the run would be extended)",
             file=sys.stderr,
         )

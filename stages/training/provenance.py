@@ -1,4 +1,4 @@
-"""What a trained model's bytes depend on: the record that ships with it, and the name of its checkpoints."""
+"""What a trained model's bytes depend on: recorded with the model, and used to name its checkpoints."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ from stages.core.files import digest
 from stages.core.params import StageParams
 
 PACKAGES = ("gymnasium", "h5py", "keras", "numpy", "pandas", "tensorflow")
-"""Libraries whose version can change a trained model's bytes."""
+"""Libraries whose versions can change a trained model's bytes."""
 
 
 def _version(package: str) -> str:
@@ -25,7 +25,7 @@ def _version(package: str) -> str:
 
 
 def _code() -> dict[str, str]:
-    """Digest of every file of this project that the process has imported."""
+    """Digests of the files in `stages` that this process has imported."""
     root = Path(__file__).parents[2]
     stages = [module for name, module in sys.modules.items() if name.split(".")[0] in {"stages", "__main__"}]
     files = {Path(file).resolve() for module in stages if (file := getattr(module, "__file__", None))}
@@ -33,7 +33,7 @@ def _code() -> dict[str, str]:
 
 
 def describe(params: StageParams, inputs: Iterable[Path] = (), device: str = "CPU") -> dict[str, Any]:
-    """All that a training run's result depends on, as JSON values: no time, host or path outside the project.
+    """Collect everything that a training run's result depends on; no time, host or path outside the project.
 
     Args:
         params: the stage's parameters.
@@ -41,7 +41,7 @@ def describe(params: StageParams, inputs: Iterable[Path] = (), device: str = "CP
         device: the kind of device that it runs on.
 
     Returns:
-        `parameters`, `inputs` and `code` (SHA-256 by path), `packages` (version by name), `settings`.
+        JSON values: `parameters`, `inputs` and `code` (SHA-256 by path), `packages` (version by name), `settings`.
     """
     return {
         "parameters": params.as_dict(),

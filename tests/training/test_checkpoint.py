@@ -9,7 +9,7 @@ import pytest
 from stages.training.checkpoint import Checkpoints, run_digest
 from tests.conftest import ROOT
 
-PROVENANCE = {"parameters": {"seed": 1, "mnist.train": {"steps": 5, "max_to_keep": 2}}, "inputs": {"data": "abc"}}
+PROVENANCE = {"parameters": {"seed": 1, "mnist": {"train": {"steps": 5, "max_to_keep": 2}}}, "inputs": {"data": "abc"}}
 
 
 def saved(folder: Path, *steps: int, keep: int = 3) -> Checkpoints:
@@ -69,8 +69,8 @@ def test_an_interrupted_write_leaves_no_checkpoint(tmp_path: Path, monkeypatch: 
 
 def test_the_digest_tells_runs_apart_by_what_matters() -> None:
     changed = {**PROVENANCE, "inputs": {"data": "xyz"}}
-    kept = {**PROVENANCE, "parameters": {"seed": 1, "mnist.train": {"steps": 5, "keep": 9}}}
-    irrelevant = ("mnist.train.keep",)
+    kept = {**PROVENANCE, "parameters": {"seed": 1, "mnist": {"train": {"steps": 5, "max_to_keep": 9}}}}
+    irrelevant = ("mnist.train.max_to_keep",)
     assert run_digest(PROVENANCE, irrelevant) != run_digest(changed, irrelevant)
     assert run_digest(PROVENANCE, irrelevant) == run_digest(kept, irrelevant)
 
