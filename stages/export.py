@@ -87,7 +87,7 @@ def main() -> None:
     except (OSError, ValueError) as error:
         raise InputError(f"{args.weights / weights.WEIGHTS}: {' '.join(str(error).split())}") from None
     model = fold_batch_normalization(model)
-    signatures = {SIGNATURE: network.serve(model, config, params.names)}
+    signatures = {SIGNATURE: network.serving_function(model, config, params.names)}
     # Every network here computes each instance by itself, so that a server may join requests in one call.
     provenance = {**read_json(args.weights / weights.PROVENANCE), ROW_INDEPENDENT: True}
     write_savedmodel(args.model, model, signatures, provenance, params.export.as_text)

@@ -30,7 +30,7 @@ def write_weights(
         folder: the folder to write.
         save: writes the weights to a path, like Keras' `save_weights`.
         config: what the workload's `model.build` takes.
-        provenance: what `provenance.describe` returned.
+        provenance: what `collect_provenance` returned.
     """
     with whole_folder(folder) as temporary:
         save(temporary / WEIGHTS)

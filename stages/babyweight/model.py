@@ -122,8 +122,8 @@ def _codes(words: tf.Tensor, spellings: dict[str, int]) -> tf.Tensor:
     return tf.linalg.matvec(tf.cast(known, tf.float32), tf.constant(list(spellings.values()), tf.float32))
 
 
-def serve(model: keras.Model, config: dict[str, Any], names: SignatureNames) -> Any:
-    """The serving function: each feature [n], categories as words, to pounds float32 [n]."""
+def serving_function(model: keras.Model, config: dict[str, Any], names: SignatureNames) -> Any:
+    """Build the serving function: each feature [n], categories as words, to pounds float32 [n]."""
     columns: list[str] = config["features"]
 
     def predict(*values: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -79,7 +79,7 @@ def build(config: dict[str, Any]) -> keras.Model:
     return keras.Model(inputs, values)
 
 
-def serve(model: keras.Model, config: dict[str, Any], names: SignatureNames) -> Any:
+def serving_function(model: keras.Model, config: dict[str, Any], names: SignatureNames) -> Any:
     """The serving function: observations to greedy `actions` int64 [n] and `q_values` float32 [n, actions]."""
 
     def act(observations: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -13,7 +13,7 @@ from stages.core.errors import run
 from stages.core.files import significant, write_json
 from stages.training.checkpoint import Checkpoints, run_digest
 from stages.training.progress import Interrupt, bar
-from stages.training.provenance import describe
+from stages.training.provenance import collect_provenance
 
 IRRELEVANT = tuple(f"cartpole.train.{key}" for key in ("checkpoint_every", "max_to_keep", "total_timesteps"))
 CURVE = ("steps", "episode", "return", "exploration")
@@ -51,7 +51,7 @@ def main() -> None:
 
     runtime.configure(params.runtime, seed=None)
     training = Training(params)
-    provenance = describe(params, device=runtime.device())
+    provenance = collect_provenance(params, device=runtime.device())
     provenance["packages"] |= training.environment.packages()
     provenance["settings"]["max_episode_steps"] = training.environment.max_episode_steps
     with Checkpoints("cartpole", run_digest(provenance, IRRELEVANT), params.train.max_to_keep) as checkpoints:

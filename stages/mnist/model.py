@@ -103,7 +103,7 @@ def _original(classes: int, dropout: float) -> list[keras.Layer]:
 
 
 def build(config: dict[str, Any]) -> keras.Model:
-    """The network: pixels float32 [n, 784] of 0 to 1 to logits float32 [n, classes].
+    """Build the network: pixels float32 [n, 784] of 0 to 1 to logits float32 [n, classes].
 
     Args:
         config: `kind`, `strided` or `original`, `classes` and `dropout`.
@@ -160,8 +160,8 @@ def train_outputs(
     return outputs, moved
 
 
-def serve(model: keras.Model, config: dict[str, Any], names: SignatureNames) -> Any:
-    """The serving function: pixels to `classes` int64 [n] and `probabilities` float32 [n, classes]."""
+def serving_function(model: keras.Model, config: dict[str, Any], names: SignatureNames) -> Any:
+    """Build the serving function: pixels to `classes` int64 [n] and `probabilities` float32 [n, classes]."""
 
     def predict(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         probabilities = tf.nn.softmax(model(pixels, training=False))

@@ -11,7 +11,7 @@ from stages.core.params import Training
 from stages.supervised import cluster
 from stages.supervised.trainer import SupervisedTask, TrainingRun, fit
 from stages.training.checkpoint import Checkpoints, explain_start, note_finished, run_digest
-from stages.training.provenance import describe
+from stages.training.provenance import collect_provenance
 from stages.weights import write_curve, write_weights
 
 
@@ -49,7 +49,7 @@ def train_and_write(
     runtime.configure(params.runtime, params.seed, train.micro_batches)
     with cluster.join(train.replicas, train.worker_timeout) as joined:
         task = make_task()
-        provenance = describe(params, [args.data], runtime.device())
+        provenance = collect_provenance(params, [args.data], runtime.device())
         name = run_name(workload, provenance, train)
         if joined.broadcast(name.encode()) != name.encode():
             raise InputError(f"{workload}: expected the chief's parameters, data, code and libraries in every worker")

@@ -31,7 +31,7 @@ def run_digest(provenance: Mapping[str, Any], irrelevant: tuple[str, ...]) -> st
     """Digest of a run's provenance, which names the run.
 
     Args:
-        provenance: what `provenance.describe` returns.
+        provenance: what `collect_provenance` returns.
         irrelevant: parameters, such as `mnist.train.max_to_keep`, that do not change the result at any step.
     """
     relevant = copy.deepcopy(dict(provenance))

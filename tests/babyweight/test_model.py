@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stages.babyweight.model import build, serve
+from stages.babyweight.model import build, serving_function
 from stages.babyweight.params import SignatureNames
 from stages.babyweight.source.births import FEATURES, VOCABULARIES, spellings
 from tests.conftest import ROOT
@@ -42,7 +42,7 @@ BIRTH: dict[str, Any] = {
 
 def served(model: Any, *births: dict[str, Any]) -> list[float]:
     inputs = {name: tf.constant([birth[name] for birth in births]) for name in FEATURES}
-    outputs = serve(model, CONFIG, NAMES)(**inputs)
+    outputs = serving_function(model, CONFIG, NAMES)(**inputs)
     assert list(outputs) == ["pounds"] and outputs["pounds"].dtype == tf.float32
     return [float(value) for value in outputs["pounds"]]
 
