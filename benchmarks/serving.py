@@ -112,7 +112,7 @@ def served(command: list[str], bodies: dict[int, Path], seconds: float) -> dict[
 def table(figures: dict[str, dict[str, float]], rounds: int) -> str:
     """The figures in Markdown."""
     versions = ", ".join(requirement.replace("==", " ") for requirement, _ in ENVIRONMENTS.values())
-    own = ", ".join(f"{name} {metadata.version(name)}" for name in ("tensorflow-cpu", "fastapi", "uvicorn"))
+    own = ", ".join(f"{name} {metadata.version(name)}" for name in ("tensorflow-cpu", "starlette", "uvicorn"))
     lines = [
         f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores of {processor()}, shared with the clients, Python "
         f"{platform.python_version()},",

@@ -1,26 +1,44 @@
-"""Serve the published models with TensorFlow Serving's REST contract, and a page to try them."""
+"""Serve SavedModels by TensorFlow Serving's REST API, with a page to try the project's own."""
 
 import argparse
 import ipaddress
 import os
 import socket
+import ssl
+import tempfile
 from pathlib import Path
 
 from serving import published
 from serving.publish import publish_all
-from serving.settings import add_settings, read_settings
+from serving.settings import Settings, add_settings, read_settings
+from serving.sources import ModelConfigFile, PublishedFolder, Root, SingleModel, Source
 from stages.core.errors import InputError, run
+from stages.core.params import validate
 
 TOKEN = "SERVING_TOKEN"
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
+    """The command line. Options with underscores are TensorFlow Serving's, and mean the same."""
     parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; beyond loopback a token is needed")
-    parser.add_argument("--port", type=int, default=8501, help="0 picks a free one")
-    parser.add_argument("--published", type=Path, default=published.PUBLISHED)
+    parser.add_argument("--port", "--rest_api_port", type=int, default=8501, help="0 picks a free one")
+    models = parser.add_mutually_exclusive_group()
+    models.add_argument(
+        "--published",
+        default=str(published.PUBLISHED),
+        help="folder or address (s3://...) with a folder for each model; a missing local one is filled from models/",
+    )
+    models.add_argument("--model_config_file", type=Path, help="TensorFlow Serving's ModelServerConfig as text")
+    models.add_argument("--model_base_path", help="folder or address of one model's versions; the latest is served")
+    parser.add_argument("--model_name", default="default", help="that model's name")
+    parser.add_argument("--rest_api_timeout_in_ms", type=float, help="overrides limits.seconds")
+    parser.add_argument("--file_system_poll_wait_seconds", type=float, help="overrides loading.poll_seconds")
+    parser.add_argument("--max_num_load_retries", type=int, help="overrides loading.max_retries")
+    parser.add_argument("--load_retry_interval_micros", type=float, help="overrides loading.retry_seconds")
     parser.add_argument("--token-file", type=Path, help=f"file with the token; or set {TOKEN}")
+    parser.add_argument("--ssl-certfile", type=Path, help="certificate chain (PEM): serve by TLS")
+    parser.add_argument("--ssl-keyfile", type=Path, help="the certificate's key (PEM)")
     parser.add_argument(
         "--name-single-output",
         action="store_true",
@@ -28,6 +46,25 @@ def arguments() -> argparse.Namespace:
     )
     add_settings(parser)
     return parser.parse_args()
+
+
+def overridden(settings: Settings, args: argparse.Namespace) -> Settings:
+    """The settings with those that the command line overrides.
+
+    Raises:
+        InputError: if a value is out of range.
+    """
+    changes = {
+        ("limits", "seconds"): args.rest_api_timeout_in_ms and args.rest_api_timeout_in_ms / 1e3,
+        ("loading", "poll_seconds"): args.file_system_poll_wait_seconds,
+        ("loading", "max_retries"): args.max_num_load_retries,
+        ("loading", "retry_seconds"): args.load_retry_interval_micros and args.load_retry_interval_micros / 1e6,
+    }
+    values = settings.model_dump()
+    for (section, key), value in changes.items():
+        if value is not None:
+            values[section][key] = value
+    return validate(Settings, values, Path("command line"))
 
 
 def is_loopback(host: str) -> bool:
@@ -50,6 +87,25 @@ def read_token(path: Path | None) -> str | None:
     return token
 
 
+def read_certificate(certificate: Path | None, key: Path | None) -> tuple[Path, Path] | None:
+    """The files for TLS, checked; None without any.
+
+    Raises:
+        InputError: if one is missing, or they are not a certificate and its key.
+    """
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise InputError("expected both --ssl-certfile and --ssl-keyfile")
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
+    except ssl.SSLError as error:
+        raise InputError(f"{certificate}, {key}: expected a certificate and its key: {error}") from None
+    except FileNotFoundError:
+        raise InputError(f"{certificate}, {key}: no such file") from None
+    return certificate, key
+
+
 def listen(host: str, port: int) -> socket.socket:
     """A socket that takes connections; they wait until the server is up.
 
@@ -67,26 +123,36 @@ def listen(host: str, port: int) -> socket.socket:
     return bound
 
 
+def open_source(args: argparse.Namespace, keep: int, cache: Path) -> Source:
+    """What the command line names, after publishing the exported models if nothing is published.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    if args.model_config_file:
+        return ModelConfigFile(args.model_config_file, cache)
+    if args.model_base_path:
+        return SingleModel(args.model_name, Root(args.model_base_path, cache))
+    folder = Path(args.published)
+    if "://" not in args.published and not any(published.versions(folder / name) for name in published.models(folder)):
+        publish_all([], Path("models"), Path("results"), folder, keep)
+    return PublishedFolder(Root(args.published, cache))
+
+
 def main() -> None:
-    """Publish if nothing is published, then serve until told to stop."""
+    """Check the command line, then serve until told to stop."""
     args = arguments()
-    settings = read_settings(args.settings)
+    settings = overridden(read_settings(args.settings), args)
     token = read_token(args.token_file)
     if token is None and not is_loopback(args.host):
         raise InputError(f"--host {args.host}: a server beyond loopback needs a token (--token-file, or {TOKEN})")
-    if not any(published.versions(args.published / name) for name in published.models(args.published)):
-        publish_all([], Path("models"), Path("results"), args.published, settings.keep)
+    certificate = read_certificate(args.ssl_certfile, args.ssl_keyfile)
+    with tempfile.TemporaryDirectory(prefix="serving-") as cache:
+        source = open_source(args, settings.keep, Path(cache))
+        bound = listen(args.host, args.port)
+        from serving.process import serve  # imports TensorFlow, which takes seconds: errors above come at once
 
-    bound = listen(args.host, args.port)
-    from serving.host import serve  # TensorFlow takes seconds: what is wrong above is said at once
-
-    serve(
-        settings,
-        bound,
-        args.published,
-        keep_name=args.name_single_output,
-        token=token,
-    )
+        serve(settings, source, bound, keep_name=args.name_single_output, token=token, certificate=certificate)
 
 
 if __name__ == "__main__":

@@ -1,48 +1,217 @@
-"""The application: routes, refusals, and what stands before them.
+"""The application: what each path answers.
 
-Specification: TensorFlow Serving, RESTful API (`tensorflow_serving/g3doc/api_rest.md`).
+Specification: TensorFlow Serving, RESTful API; where its implementation differs, `http_rest_api_handler.cc`,
+`http_rest_api_util.cc` and `http_server.cc`.
 """
 
+import asyncio
+import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+import re
+import zlib
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
-from fastapi import FastAPI, Request, Response
-from fastapi.routing import APIRoute
-from fastapi.staticfiles import StaticFiles
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 
-from serving import openapi
+from serving import codec, servable
 from serving.errors import RequestError
-from serving.guard import Guard
-from serving.handlers import STATIC, Server, answer
+from serving.guard import LABELS, Guard, extra_headers
 from serving.metrics import Metrics
 from serving.registry import Registry
 from serving.settings import Limits
+from stages.core.errors import InputError
+from stages.savedmodel.graph import SIGNATURE, Signature
+from stages.savedmodel.requests import Arrays, decode_inputs, decode_instances
 
 log = logging.getLogger("serving")
 
-
-async def _refused(request: Request, error: Exception) -> Response:
-    """Any refusal, as the specification's error object."""
-    if isinstance(error, RequestError):
-        return answer({"error": error.message}, error.status)
-    if isinstance(error, HTTPException):
-        response = answer({"error": str(error.detail)}, error.status_code)
-        response.headers.update(error.headers or {})
-        return response
-    log.error("%s failed", request.url.path, exc_info=error)
-    return answer({"error": "internal error"}, 500)
+STATIC = Path(__file__).parent / "static"
+_INLINE = 1 << 16  # bytes; a larger body is read and written in a thread, so that other requests need not wait
+_METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"]
+_TARGET = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+_POST = re.compile(rf"/v1/models/(?P<model>[^/:]+){_TARGET}:(?P<action>classify|regress|predict)", re.I | re.A)
+_GET = re.compile(rf"/v1/models(?:/(?P<model>[^/:]+))?{_TARGET}(?:/(?P<action>metadata))?", re.I | re.A)
 
 
-class _Direct(APIRoute):
-    """A route whose function takes the request and makes the response: there is nothing for the framework to solve."""
+@dataclass(frozen=True)
+class Target:
+    """What a path names: a model, a version or label of it, and what is asked of it."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The function itself."""
-        handler: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
-        return handler
+    model: str
+    version: int | None
+    label: str | None
+    action: str
+
+
+def parse_path(method: str, path: str) -> Target:
+    """Read a path whose characters are still percent-encoded.
+
+    Raises:
+        RequestError: 400 if no API has this path and method, or the version is beyond 63 bits.
+    """
+    match = {"POST": _POST, "GET": _GET}[method].fullmatch(path) if method in ("POST", "GET") else None
+    if match is None or (method == "POST" and match["action"] not in ("classify", "regress", "predict")):
+        raise RequestError(400, f"Malformed request: {method} {path[:200]}")
+    if match["model"] is None:
+        raise RequestError(400, "Missing model name in request.")
+    version = None if match["version"] is None else int(match["version"].lstrip("0")[:20] or "0")
+    if version is not None and version >= 2**63:
+        raise RequestError(400, f"Failed to convert version: {match['version'][:64]} to numeric.")
+    label = None if match["label"] is None else unquote(match["label"])
+    action = "status" if method == "GET" and match["action"] != "metadata" else match["action"]
+    return Target(unquote(match["model"]), version, label, action)
+
+
+class Server:
+    """Answers requests from a registry.
+
+    Args:
+        registry: the models.
+        metrics: what `/metrics` shows.
+        limits: what is refused.
+        keep_name: name a prediction's output even if it is the only one.
+    """
+
+    def __init__(self, registry: Registry, metrics: Metrics, limits: Limits, keep_name: bool) -> None:
+        self._registry = registry
+        self._metrics = metrics
+        self._limits = limits
+        self._keep_name = keep_name
+        self.stopping = False
+
+    async def api(self, request: Request) -> Response:
+        """Everything below `/v1/`."""
+        path = (request.scope.get("raw_path") or request.url.path.encode()).decode("latin-1").partition("?")[0]
+        if not path.lower().startswith("/v1/"):
+            raise HTTPException(404)
+        if request.method == "OPTIONS":  # never with CORS headers
+            if not re.search("https?://", request.headers.get("origin", "")):
+                raise RequestError(400, "Origin header is missing in CORS preflight")
+            return Response(media_type="application/json")
+        target = parse_path(request.method, path)
+        known = target.model if target.model in self._registry.names else ""
+        request.scope[LABELS] = (target.action, known)
+        if target.action == "status":
+            versions = self._registry.statuses(target.model, target.version)
+            return _json({"model_version_status": [version.status() for version in versions]})
+        if target.action == "metadata":
+            return _json(self._registry.servable(target.model, target.version, target.label).metadata)
+        try:
+            async with asyncio.timeout(self._limits.seconds):
+                return await self._infer(request, target)
+        except TimeoutError:
+            raise RequestError(504, f"no answer within {self._limits.seconds:g} seconds") from None
+
+    async def _infer(self, request: Request, target: Target) -> Response:
+        """Predict, classify or regress."""
+        body = await self._body(request)
+        in_thread = len(body) > _INLINE
+        if target.action != "predict":
+            answer = await self._examples(target, body)
+        else:
+            read = asyncio.to_thread(self._read, target, body) if in_thread else None
+            model, signature, by_row, inputs = await read if read else self._read(target, body)
+            outputs = await model.run(signature, inputs)
+            arguments = (outputs, by_row, self._keep_name)
+            if in_thread:
+                answer = await asyncio.to_thread(codec.encode_outputs, *arguments)
+            else:
+                answer = codec.encode_outputs(*arguments)
+        return Response(answer, media_type="application/json")
+
+    def _read(self, target: Target, body: bytearray) -> tuple[servable.Servable, Signature, bool, Arrays]:
+        """The model, the signature, whether the format is by row, and the arrays of a body of predict."""
+        try:
+            model = self._registry.servable(target.model, target.version, target.label)
+            if (rows := model.read_rows(body)) is not None:
+                signature = model.signature(SIGNATURE)
+                self._check_instances(len(next(iter(rows.values()))))
+                return model, signature, True, rows
+        except RequestError:
+            codec.signature_name(codec.parse(body))  # a body that is wrong is reported first
+            raise
+        document = codec.parse(body)
+        signature = model.signature(codec.signature_name(document))
+        by_row = "instances" in document
+        if by_row and "inputs" in document:
+            raise RequestError(
+                400, "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist"
+            )
+        if not by_row and "inputs" not in document:
+            raise RequestError(400, "Missing 'inputs' or 'instances' key")
+        self._check_instances(codec.count_instances(document))
+        if by_row:
+            return model, signature, True, decode_instances(document["instances"], signature.inputs)
+        return model, signature, False, decode_inputs(document["inputs"], signature.inputs)
+
+    async def _examples(self, target: Target, body: bytearray) -> bytes:
+        """The answer to classify or regress."""
+        document = codec.parse(body)
+        name = codec.signature_name(document)
+        self._check_instances(codec.count_instances(document))
+        examples = codec.decode_examples(document)
+        model = self._registry.servable(target.model, target.version, target.label)
+        signature = model.signature(name)
+        outputs = await model.run(signature, {servable.examples_input(signature): examples})
+        if target.action == "classify":
+            return codec.encode_classes(*servable.classes_and_scores(outputs, len(examples)))
+        return codec.encode_regressions(servable.regressions(outputs, len(examples)))
+
+    def _check_instances(self, count: int) -> None:
+        if count > self._limits.instances:
+            raise RequestError(413, f"expected at most {self._limits.instances} instances, found {count}")
+
+    async def _body(self, request: Request) -> bytearray:
+        """The body, decompressed."""
+        limit = self._limits.body_bytes
+        inflate = (
+            zlib.decompressobj(16 + zlib.MAX_WBITS) if "gzip" in request.headers.get("content-encoding", "") else None
+        )
+        body = bytearray()
+        declared = request.headers.get("content-length", "0")
+        if not declared.isdigit() or int(declared) <= limit:
+            try:
+                async for part in request.stream():
+                    body += inflate.decompress(part, limit + 1 - len(body)) if inflate else part
+                    if len(body) > limit:
+                        break
+                else:
+                    if inflate and not inflate.eof and declared != "0":
+                        raise RequestError(400, "the body is not gzip data, as its Content-Encoding says")
+                    return body
+            except ClientDisconnect:
+                raise RequestError(499, "the client went away") from None
+            except zlib.error:
+                raise RequestError(400, "the body is not gzip data, as its Content-Encoding says") from None
+        raise RequestError(413, f"expected a body of at most {limit} bytes")
+
+    async def healthz(self, request: Request) -> Response:
+        """Whether the process answers at all."""
+        return _json({"status": "ok"})
+
+    async def readyz(self, request: Request) -> Response:
+        """Whether every model can be asked; 503 while loading and while stopping."""
+        if self.stopping or not self._registry.ready:
+            raise RequestError(
+                503, "stopping" if self.stopping else "models are being loaded, or one has no working version"
+            )
+        return _json({"status": "ready", "models": self._registry.names})
+
+    async def metrics(self, request: Request) -> Response:
+        """Counters in Prometheus' text format."""
+        return Response(self._metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
 def create(
@@ -53,50 +222,66 @@ def create(
     keep_name: bool = False,
     token: str | None = None,
     loopback_only: bool = True,
-) -> FastAPI:
+) -> Starlette:
     """The application.
 
     Args:
         registry: the models.
         metrics: what `/metrics` shows.
         limits: what is refused.
-        keep_name: name a prediction's output even where it is the only one.
+        keep_name: name a prediction's output even if it is the only one.
         token: see `Guard`.
         loopback_only: see `Guard`.
     """
     server = Server(registry, metrics, limits, keep_name)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
         server.stopping = True
 
-    app = FastAPI(title="Prediction server", docs_url=None, redoc_url=None, lifespan=lifespan)
-    app.router.route_class = _Direct
-    handlers: dict[str, Callable[[Request], Awaitable[Response]]] = {
-        ":predict": server.predict,
-        ":classify": server.unsupported,
-        ":regress": server.unsupported,
-        "/metadata": server.metadata,
-        "": server.status,
-    }
-    for suffix, handler in handlers.items():
-        for target in ("", "/versions/{version}", "/labels/{label}"):
-            method = "POST" if suffix.startswith(":") else "GET"
-            path = f"/v1/models/{{model}}{target}{suffix}"
-            app.add_api_route(path, handler, methods=[method], **openapi.describe(path))
-    for path, handler in {"/healthz": server.healthz, "/readyz": server.readyz, "/metrics": server.metrics}.items():
-        app.add_api_route(path, handler, methods=["GET"], **openapi.describe(path))
-    app.add_api_route("/", server.page, methods=["GET"], include_in_schema=False)
-    app.mount("/static", StaticFiles(directory=STATIC))
-    for error in (RequestError, HTTPException, Exception):
-        app.add_exception_handler(error, _refused)
-    app.add_middleware(
+    async def page(_: Request) -> Response:
+        return FileResponse(STATIC / "index.html")
+
+    async def openapi(_: Request) -> Response:
+        return FileResponse(STATIC / "openapi.json")
+
+    routes = [
+        Route("/", page),
+        Route("/openapi.json", openapi),
+        Route("/healthz", server.healthz),
+        Route("/readyz", server.readyz),
+        Route("/metrics", server.metrics),
+        Route("/monitoring/prometheus/metrics", server.metrics),
+        Mount("/static", StaticFiles(directory=STATIC)),
+        Route("/{path:path}", server.api, methods=_METHODS),
+    ]
+    guard = Middleware(
         Guard,
-        registry=registry,
         metrics=metrics,
         concurrency=limits.concurrency,
         token=token,
         loopback_only=loopback_only,
     )
-    return app
+    errors: dict[Any, Any] = {error: _refused for error in (RequestError, InputError, HTTPException, Exception)}
+    return Starlette(routes=routes, middleware=[guard], exception_handlers=errors, lifespan=lifespan)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """Any refusal, as the API's error object."""
+    if isinstance(error, InputError):
+        error = RequestError.of(error)
+    if isinstance(error, RequestError):
+        return _json({"error": error.message}, error.status)
+    if isinstance(error, HTTPException):
+        response = _json({"error": str(error.detail)}, error.status_code)
+        response.headers.update(error.headers or {})
+        return response
+    log.error("%s failed", request.url.path, exc_info=error)
+    return _json({"error": "internal error"}, 500)
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    """A JSON body, with the headers that its status calls for."""
+    body = json.dumps(value, ensure_ascii=False)
+    return Response(body.encode(errors="replace"), status, extra_headers(status), "application/json")

@@ -1,7 +1,7 @@
-"""Requests that arrive while a model is busy share its next call.
+"""Joins requests that arrive while a model is busy in its next call.
 
-A lone request never waits. While a call runs, others queue; when it ends they go through together, at most
-`rows` instances at once. One that has waited `wait_ms` goes through beside the running call.
+A lone request never waits. While a call runs, others queue. When it ends they go through together, at most `rows`
+instances at once. A request that has waited `wait_ms` goes through beside the running call.
 """
 
 import asyncio
@@ -14,8 +14,8 @@ from itertools import accumulate
 import numpy as np
 from prometheus_client import Histogram
 
-from serving.codec import Arrays
 from serving.settings import Batching
+from stages.savedmodel.requests import Arrays
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Batcher:
 
     Args:
         function: outputs by name, for inputs by name.
-        joinable: whether rows of several requests may go through it at once.
-        settings: rows a call, and how long a request may wait for a running one.
+        joinable: whether instances of several requests may go through it in one call.
+        settings: instances per call, and how long a request may wait for a running one.
         pool: threads that run it.
-        sizes: counts each call's rows.
+        sizes: counts each call's instances.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Batcher:
         """Outputs for one request's inputs, in order.
 
         Raises:
-            RequestError: as the function; another request's never.
+            RequestError: as the function, for this request's inputs alone.
         """
         loop = asyncio.get_running_loop()
         counts = {value.shape[0] if value.shape else 0 for value in inputs.values()}
@@ -79,7 +79,7 @@ class Batcher:
         return await job.answer
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin a call with the requests that wait."""
+        """Start a call with the waiting requests."""
         if self._timer:
             self._timer.cancel()
             self._timer = None
@@ -91,7 +91,7 @@ class Batcher:
             self._timer = loop.call_later(self._settings.wait_ms / 1000, self._start, loop)
 
     def _take(self) -> list[_Job]:
-        """The longest waiting request and those that fit its call; requests that were given up are dropped."""
+        """The longest waiting request and those that fit into its call; cancelled requests are dropped."""
         jobs: list[_Job] = []
         rows = 0
         while self._waiting:
@@ -106,7 +106,7 @@ class Batcher:
         return jobs
 
     def _work(self, jobs: list[_Job], loop: asyncio.AbstractEventLoop) -> None:
-        """In a thread: one call for all, or, if that fails, one for each, so that no one fails for another."""
+        """In a thread: one call for all, or, if it fails, one for each, so that no request fails for another."""
         answers: list[Arrays | Exception]
         try:
             answers = list(self._together(jobs))
@@ -120,7 +120,7 @@ class Batcher:
         outputs = self._function({n: np.concatenate([job.inputs[n] for job in jobs]) for n in jobs[0].inputs})
         ends = list(accumulate(job.rows for job in jobs))
         if any(len(value) != ends[-1] for value in outputs.values()):
-            raise ValueError("an output has not one row for each instance")
+            raise ValueError("an output does not have one row for each instance")
         return [
             {name: value[end - job.rows : end] for name, value in outputs.items()}
             for job, end in zip(jobs, ends, strict=True)

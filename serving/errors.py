@@ -1,12 +1,15 @@
-"""How the server says no."""
+"""Refusals of requests."""
+
+from stages.core.errors import InputError
+from stages.savedmodel.tensors import UnsupportedTypeError
 
 
 class RequestError(Exception):
-    """A request that gets no prediction.
+    """A request that is refused.
 
     Args:
         status: HTTP status.
-        message: what was found and what was expected; goes to the client as `{"error": message}`.
+        message: what was found and what was expected. The client gets it as `{"error": message}`.
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -14,12 +17,12 @@ class RequestError(Exception):
         self.status = status
         self.message = message
 
-
-def invalid(message: str) -> RequestError:
-    """A refusal of what the client sent."""
-    return RequestError(400, message)
+    @classmethod
+    def of(cls, error: InputError) -> "RequestError":
+        """The refusal of a body that does not fit."""
+        return cls(501 if isinstance(error, UnsupportedTypeError) else 400, str(error))
 
 
 def shown(name: str) -> str:
-    """A name from a request, fit for a message: quoted, escaped and short."""
+    """A name from a request for a message: quoted, escaped and short."""
     return repr(name if len(name) <= 64 else name[:64] + "...")

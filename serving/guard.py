@@ -1,7 +1,7 @@
-"""What stands before every request: who may ask, how many at once, and what every answer carries.
+"""Checks before every request, and headers on every answer.
 
-Written to the ASGI interface (https://asgi.readthedocs.io/en/latest/specs/www.html), since a middleware of the
-framework's own kind costs more than a prediction.
+Written to the ASGI interface (https://asgi.readthedocs.io/en/latest/specs/www.html), since Starlette's
+`BaseHTTPMiddleware` costs more than a prediction.
 """
 
 import hmac
@@ -15,7 +15,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.errors import RequestError
 from serving.metrics import Metrics
-from serving.registry import Registry
 
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -25,39 +24,38 @@ _HEADERS = [
 ]
 _EXTRA = {401: {"WWW-Authenticate": "Bearer"}, 413: {"Connection": "close"}, 503: {"Retry-After": "1"}}
 _LOOPBACK = re.compile(r"(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?", re.IGNORECASE)
-_ROUTE = re.compile(r"/v1/models/([^/:]+)(?:/(?:versions|labels)/[^/:]+)?(?:(:predict)|(/metadata))?")
-_OPEN = ("/v1/", "/metrics")
+_PROTECTED = ("/v1/", "/metrics", "/monitoring/")
+
+LABELS = "serving.labels"
+"""Key of an ASGI scope: the route and model under which a request is counted, if a handler knows them."""
 
 
 class Guard:
     """ASGI middleware.
 
     Args:
-        app: what it protects.
-        registry: whose models' names are known.
+        app: the application behind it.
         metrics: where requests are counted.
-        concurrency: most predictions under way at once.
-        token: asked for as `Authorization: Bearer` where a model or the metrics are asked; none if `None`.
-        loopback_only: refuse a request whose Host is no loopback name, as a page of another site that had its
-            own name resolve to this machine would send.
+        concurrency: most requests in progress at once.
+        token: demanded as `Authorization: Bearer` from requests to models and metrics; None demands nothing.
+        loopback_only: refuse a request whose Host is not a loopback name. A page of another site, whose name resolves
+            to this machine, would send one.
     """
 
     def __init__(
         self,
         app: ASGIApp,
-        registry: Registry,
         metrics: Metrics,
         concurrency: int,
         token: str | None,
         loopback_only: bool,
     ) -> None:
         self._app = app
-        self._registry = registry
         self._metrics = metrics
         self._concurrency = concurrency
         self._token = token and b"Bearer " + token.encode()
         self._loopback_only = loopback_only
-        self._under_way = 0
+        self._in_progress = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer or pass on one request, and count it."""
@@ -73,8 +71,8 @@ class Guard:
                 message["headers"] = [*message.get("headers", ()), *_HEADERS]
             await send(message)
 
-        self._under_way += 1
-        self._metrics.under_way.set(self._under_way)
+        self._in_progress += 1
+        self._metrics.in_progress.set(self._in_progress)
         try:
             refusal = self._refusal(scope)
             if refusal:
@@ -82,31 +80,29 @@ class Guard:
             else:
                 await self._app(scope, receive, dressed)
         finally:
-            self._under_way -= 1
-            self._metrics.under_way.set(self._under_way)
-            self._count(scope["path"], status, perf_counter() - start)
+            self._in_progress -= 1
+            self._metrics.in_progress.set(self._in_progress)
+            self._count(scope, status, perf_counter() - start)
 
     def _refusal(self, scope: Scope) -> RequestError | None:
         headers = dict(scope["headers"])
         if self._loopback_only and not _LOOPBACK.fullmatch(headers.get(b"host", b"").decode("latin-1")):
-            return RequestError(421, "expected a loopback name as Host; with a token, any will do")
-        protected = scope["path"].startswith(_OPEN)
+            return RequestError(421, "expected a loopback name as Host; a server with a token takes any")
+        protected = scope["path"].lower().startswith(_PROTECTED)
         if self._token and protected and not hmac.compare_digest(headers.get(b"authorization", b""), self._token):
             return RequestError(401, "expected the server's token as 'Authorization: Bearer ...'")
-        if protected and self._under_way > self._concurrency:
-            return RequestError(503, f"more than {self._concurrency} requests are under way; try again")
+        if protected and self._in_progress > self._concurrency:
+            return RequestError(503, f"more than {self._concurrency} requests are in progress; try again")
         return None
 
-    def _count(self, path: str, status: int, seconds: float) -> None:
-        match = _ROUTE.fullmatch(path)
-        route = "other" if not match else "predict" if match[2] else "metadata" if match[3] else "status"
-        model = match[1] if match and match[1] in self._registry.names else ""
+    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+        route, model = scope.get(LABELS, ("other", ""))
         self._metrics.requests.labels(route, model, status).inc()
         self._metrics.seconds.labels(route, model).observe(seconds)
 
 
 async def refuse(refusal: RequestError, send: Send) -> None:
-    """Send a refusal as the contract's error object."""
+    """Send a refusal as the API's error object."""
     body = json.dumps({"error": refusal.message}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     headers += [(name.encode(), value.encode()) for name, value in extra_headers(refusal.status).items()]

@@ -1,4 +1,4 @@
-"""What the server counts, for Prometheus."""
+"""Counters for Prometheus."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -21,7 +21,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.under_way = Gauge("serving_requests_under_way", "Requests being answered", registry=self.registry)
+        self.in_progress = Gauge("serving_requests_in_progress", "Requests in progress", registry=self.registry)
         self._rows = Histogram(
             "serving_call_instances", "Instances of a call of a model", ["model"], buckets=_ROWS, registry=self.registry
         )

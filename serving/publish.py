@@ -44,8 +44,8 @@ def publish(model: Path, predictions: Path, folder: Path, keep: int) -> tuple[in
     digest = checked_digest(predictions)
     with published.locked(folder):
         existing = published.versions(folder)
-        if existing and files.digest(folder / str(existing[-1])) == digest == files.digest(model):
-            return existing[-1], False
+        if existing and files.digest(existing[max(existing)]) == digest == files.digest(model):
+            return max(existing), False
         with files.whole_folder(folder / ".incoming") as incoming:
             shutil.copytree(model, incoming, dirs_exist_ok=True)
             if files.digest(incoming) != digest:
@@ -54,7 +54,7 @@ def publish(model: Path, predictions: Path, folder: Path, keep: int) -> tuple[in
         (folder / ".incoming").rename(folder / str(number))
         files.fsync(folder)
         labelled = published.labels(folder).values()
-        for old in published.versions(folder)[:-keep]:
+        for old in list(published.versions(folder))[:-keep]:
             if old not in labelled:
                 published.withdraw(folder, old)
     return number, True

@@ -15,7 +15,7 @@ from stages.core import files
 from stages.core.errors import InputError
 
 PUBLISHED = Path("published")
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_., -]*[A-Za-z0-9_-])?")
 _LABELS = "labels.json"
 _NUMBER = ".number"
 
@@ -27,7 +27,9 @@ def check_name(name: str, what: str = "model") -> str:
         InputError: if it is not.
     """
     if not _NAME.fullmatch(name):
-        raise InputError(f"{name!r}: expected a {what}'s name of letters, digits, _ and -")
+        raise InputError(
+            f"{name!r}: expected a {what}'s name of letters, digits and ._-, with no dot or comma at its end"
+        )
     return name
 
 
@@ -35,13 +37,17 @@ def models(published: Path) -> list[str]:
     """Names of the published models."""
     if not published.is_dir():
         return []
-    return sorted(path.name for path in published.iterdir() if path.is_dir() and _NAME.fullmatch(path.name))
+    return sorted(path.name for path in published.iterdir() if path.is_dir() and path.name[0] != ".")
 
 
-def versions(model: Path) -> list[int]:
-    """Numbers of a model's versions, oldest first."""
-    names = (path.name for path in model.iterdir() if path.is_dir()) if model.is_dir() else ()
-    return sorted(int(name) for name in names if re.fullmatch(r"[1-9][0-9]{0,17}", name))
+def versions(model: Path) -> dict[int, Path]:
+    """A model's versions by number, oldest first, each with its folder.
+
+    The number may have leading zeros. Of two folders with the same number, the last by name counts.
+    """
+    paths = sorted(path for path in model.iterdir() if path.is_dir()) if model.is_dir() else []
+    numbered = [(int(path.name), path) for path in paths if re.fullmatch(r"[0-9]{1,40}", path.name)]
+    return {number: path for number, path in sorted(numbered) if number < 2**63}
 
 
 def labels(model: Path) -> dict[str, int]:
@@ -74,10 +80,10 @@ def next_number(model: Path) -> int:
 
 
 def withdraw(model: Path, number: int) -> None:
-    """Remove a version: at once for whoever looks, its files after."""
+    """Remove a version: a reader sees all of it or nothing."""
     hidden = model / f".{number}.withdrawn"
     files.remove(hidden)
-    (model / str(number)).rename(hidden)
+    versions(model)[number].rename(hidden)
     files.remove(hidden)
 
 

@@ -1,116 +1,162 @@
-"""The models on offer: loads what is published, drops what is withdrawn, while requests are answered."""
+"""The models on offer: loads new versions and drops old ones while requests are answered."""
 
 import gc
 import logging
 import threading
-from collections.abc import Callable
-from dataclasses import replace
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from serving import published
-from serving.errors import RequestError, invalid, shown
+from serving.errors import RequestError, shown
 from serving.metrics import Metrics
 from serving.servable import Servable
-from serving.versions import AVAILABLE, END, LOADING, Model, Version
-from stages.core.errors import InputError
+from serving.settings import Loading
+from serving.sources import Offer, Source
 
 log = logging.getLogger("serving")
 
+LOADING, AVAILABLE, END = "LOADING", "AVAILABLE", "END"
+"""States of a version (`ModelVersionStatus.State`). END with an error is a version that cannot be loaded."""
+
+_Stamp = tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version on offer.
+
+    Args:
+        number: its number.
+        stamp: names, sizes and times of its files when it was last loaded, or tried.
+        state: one of the states above.
+        error: why the last attempt to load it failed.
+        servable: the loaded model, if there is one.
+        failures: failed attempts since its files last changed.
+        retry_at: when to try again (`time.monotonic`).
+    """
+
+    number: int
+    stamp: _Stamp = ()
+    state: str = LOADING
+    error: str = ""
+    servable: Servable | None = None
+    failures: int = 0
+    retry_at: float = 0.0
+
+    def status(self) -> dict[str, Any]:
+        """ModelVersionStatus as JSON."""
+        code = "INVALID_ARGUMENT" if self.error else "OK"
+        return {
+            "version": str(self.number),
+            "state": self.state,
+            "status": {"error_code": code, "error_message": self.error},
+        }
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model's versions by number, and its labels."""
+
+    versions: Mapping[int, Version] = field(default_factory=dict)
+    labels: Mapping[str, int] = field(default_factory=dict)
+
+    def newest(self) -> Version | None:
+        """The newest version that is available."""
+        numbers = [number for number, version in self.versions.items() if version.servable]
+        return self.versions[max(numbers)] if numbers else None
+
 
 class Registry:
-    """Follows a folder of published models.
+    """Follows a source of models.
 
     Readers see each model whole: it is replaced, never changed. Only one thread may call `scan`.
 
     Args:
-        folder: the published models.
-        load: makes a servable of a path, a model's name and a version.
+        source: says which versions are on offer.
+        load: loads a version, given its folder, its model's name and its number.
+        loading: how often to look, and to try again.
         metrics: where versions are counted.
     """
 
-    def __init__(self, folder: Path, load: Callable[[Path, str, int], Servable], metrics: Metrics) -> None:
-        self._folder = folder
+    def __init__(
+        self, source: Source, load: Callable[[Path, str, int], Servable], loading: Loading, metrics: Metrics
+    ) -> None:
+        self._source = source
         self._load = load
+        self._loading = loading
         self._metrics = metrics
         self._models: dict[str, Model] = {}
         self._scanned = False
 
-    def watch(self, stop: threading.Event, seconds: float) -> None:
-        """Scan until told to stop, pausing so long between two scans."""
+    def watch(self, stop: threading.Event) -> None:
+        """Scan at intervals until told to stop."""
         while not stop.is_set():
             try:
                 self.scan()
-            except Exception:
-                log.exception("%s: could not be read; trying again", self._folder)
-            stop.wait(seconds)
+            except Exception as error:  # a folder that cannot be read now may be readable later
+                log.warning("%s: models cannot be read; trying again", " ".join(str(error).split()))
+            stop.wait(self._loading.poll_seconds)
 
     def scan(self) -> None:
-        """Bring the models on offer in line with the folder; a new version is loaded before an old one goes."""
-        seen = {name: self._look(name) for name in published.models(self._folder)}
-        seen = {name: model for name, model in seen.items() if model.versions}
-        fresh: list[tuple[int, str, int]] = []
-        for name, model in seen.items():
-            known = self._models.get(name, Model({}, {}))
-            new = [
-                n for n, v in model.versions.items() if n not in known.versions or known.versions[n].stamp != v.stamp
-            ]
-            unknown = {n: model.versions[n] for n in new if n not in known.versions}
-            self._offer(name, Model({**known.versions, **unknown}, model.labels))
-            fresh += [(age, name, number) for age, number in enumerate(sorted(new, reverse=True))]
-        for _, name, number in sorted(fresh):  # every model's newest first
-            self._put(name, self._loaded(name, seen[name].versions[number]))
+        """Bring the models in line with the source. A new version is loaded before an old one goes."""
+        offers = self._source()
+        due: list[tuple[int, str, int, _Stamp]] = []
+        for name, offer in offers.items():
+            known = self._models.get(name, Model())
+            added = {number: Version(number) for number in offer.versions if number not in known.versions}
+            self._put(name, Model({**known.versions, **added}, offer.labels))
+            for age, number in enumerate(sorted(offer.versions, reverse=True)):
+                stamp = _stamp(offer.versions[number])
+                if self._is_due(self._models[name].versions[number], stamp):
+                    due.append((age, name, number, stamp))
+        for _, name, number, stamp in sorted(due):  # the newest version of every model first
+            version = self._loaded(offers[name].versions[number], name, self._models[name].versions[number], stamp)
+            self._put(name, replace(self._models[name], versions={**self._models[name].versions, number: version}))
         for name in list(self._models):
-            self._keep_only(name, set(seen[name].versions) if name in seen else set())
-        if fresh:  # models are large and stay: what requests leave behind is found without searching them
+            self._drop_others(name, offers.get(name))
+        if due:  # models are large and stay: take them out of the garbage collector's searches
             gc.unfreeze()
             gc.collect()
             gc.freeze()
         self._scanned = True
 
-    def _look(self, name: str) -> Model:
-        folder = self._folder / name
-        found = {}
-        for number in published.versions(folder):
-            try:
-                about = (folder / str(number)).stat()
-            except FileNotFoundError:  # withdrawn since
-                continue
-            found[number] = Version(number, (about.st_ino, about.st_mtime_ns))
-        try:
-            return Model(found, published.labels(folder))
-        except InputError as error:
-            log.warning("%s", error)
-            return Model(found, {})
+    def _is_due(self, version: Version, stamp: _Stamp) -> bool:
+        """Whether to load a version: it is new, its files have changed, or it failed and its next attempt has come."""
+        if not version.stamp or version.stamp != stamp:
+            return True
+        waiting = version.error and version.failures <= self._loading.max_retries
+        return bool(waiting) and time.monotonic() >= version.retry_at
 
-    def _loaded(self, name: str, version: Version) -> Version:
-        path = self._folder / name / str(version.number)
+    def _loaded(self, path: Path, name: str, version: Version, stamp: _Stamp) -> Version:
+        """A version after an attempt to load it. If that fails, what was loaded before goes on serving."""
         try:
             servable = self._load(path, name, version.number)
         except Exception as error:  # a damaged file makes TensorFlow raise nearly anything
             message = " ".join(str(error).split())[:300] or type(error).__name__
             log.warning("%s: version %d cannot be loaded: %s", name, version.number, message)
-            return replace(version, state=END, error=message)
+            failures = version.failures + 1 if stamp == version.stamp else 1
+            retry_at = time.monotonic() + self._loading.retry_seconds
+            state = AVAILABLE if version.servable else END
+            return replace(version, stamp=stamp, state=state, error=message, failures=failures, retry_at=retry_at)
         log.info("%s: version %d is available", name, version.number)
-        return replace(version, state=AVAILABLE, servable=servable)
+        return Version(version.number, stamp, AVAILABLE, servable=servable)
 
-    def _put(self, name: str, version: Version) -> None:
-        model = self._models[name]
-        self._offer(name, replace(model, versions={**model.versions, version.number: version}))
-
-    def _keep_only(self, name: str, numbers: set[int]) -> None:
-        """Drop versions that are no longer published, but never the last that works of a published model."""
-        model = self._models[name]
-        kept = {n: v for n, v in model.versions.items() if n in numbers}
-        if not numbers:
+    def _drop_others(self, name: str, offer: Offer | None) -> None:
+        """Drop versions that are no longer on offer, but not the last one of an offered model that works."""
+        if offer is None:
             self._models = {n: m for n, m in self._models.items() if n != name}
             self._metrics.forget(name)
             return
+        model = self._models[name]
+        kept = {number: version for number, version in model.versions.items() if number in offer.versions}
         newest = model.newest()
-        if newest and not any(version.state == AVAILABLE for version in kept.values()):
+        if newest and kept and not any(version.servable for version in kept.values()):
             kept[newest.number] = newest
-        self._offer(name, replace(model, versions=kept))
+        self._put(name, replace(model, versions=kept))
 
-    def _offer(self, name: str, model: Model) -> None:
+    def _put(self, name: str, model: Model) -> None:
         self._models = {**self._models, name: model}
         newest = model.newest()
         self._metrics.newest.labels(name).set(newest.number if newest else 0)
@@ -123,49 +169,54 @@ class Registry:
 
     @property
     def ready(self) -> bool:
-        """Whether every published model can be asked."""
+        """Whether every model on offer can be asked."""
         return self._scanned and all(model.newest() for model in self._models.values())
 
-    def model(self, name: str) -> Model:
-        """A model by name.
+    def statuses(self, name: str, number: int | None = None) -> list[Version]:
+        """A model's versions, newest first, or the one with a number.
 
         Raises:
             RequestError: 404 if there is none.
         """
-        try:
-            return self._models[name]
-        except KeyError:
-            raise RequestError(404, f"no model {shown(name)}") from None
-
-    def version(self, name: str, number: int | None = None, label: str | None = None) -> Version:
-        """A version by number or label.
-
-        Raises:
-            RequestError: 404 if there is no such model or version; 400 if there is no such label.
-        """
-        model = self.model(name)
-        if label is not None:
-            if label not in model.labels:
-                raise invalid(f"model {name}: no label {shown(label)}")
-            number = model.labels[label]
-        if number is None or number not in model.versions:
-            raise RequestError(404, f"model {name}: no version {number}")
-        return model.versions[number]
+        versions = self._models.get(name, Model()).versions
+        if number is not None:
+            if number not in versions:
+                raise RequestError(404, f"Could not find version {number} of model {shown(name)}")
+            return [versions[number]]
+        if not versions:
+            raise RequestError(404, f"Could not find any versions of model {shown(name)}")
+        return [versions[number] for number in sorted(versions, reverse=True)]
 
     def servable(self, name: str, number: int | None = None, label: str | None = None) -> Servable:
         """The version to ask: the newest available if neither number nor label is given.
 
         Raises:
-            RequestError: as `version`; 503 if it is still being loaded, or no version is available.
+            RequestError: 400 if there is no such label; 404 if there is no such model or version, or it cannot be
+                loaded; 503 if it is still being loaded.
         """
-        if number is None and label is None:
-            version = self.model(name).newest()
-            if version is None:
-                raise RequestError(503, f"model {name}: no version is available")
-        else:
-            version = self.version(name, number, label)
-        if version.servable is not None:
+        model = self._models.get(name, Model())
+        if label is not None:
+            if label not in model.labels:
+                raise RequestError(400, f"Unrecognized servable version label: {shown(label)}")
+            number = model.labels[label]
+        version = model.newest() if number is None else model.versions.get(number)
+        if version and version.servable:
             return version.servable
-        if version.state == LOADING:
-            raise RequestError(503, f"model {name}: version {version.number} is being loaded")
-        raise RequestError(404, f"model {name}: version {version.number} could not be loaded: {version.error}")
+        wanted = f"Latest({name[:64]})" if number is None else f"Specific({name[:64]}, {number})"
+        unready = [version] if version else model.versions.values() if number is None else []
+        if any(v.state == LOADING for v in unready):
+            raise RequestError(503, f"Servable is still being loaded: {wanted}")
+        reason = version.error if version else "; ".join(v.error for v in unready)
+        raise RequestError(404, f"Servable not found for request: {wanted}" + (f": {reason}" if reason else ""))
+
+
+def _stamp(folder: Path) -> _Stamp:
+    """What changes when a version's files do."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        try:
+            about = path.stat()
+        except FileNotFoundError:  # withdrawn at this moment
+            continue
+        found.append((path.relative_to(folder).as_posix(), about.st_size, about.st_mtime_ns))
+    return (("", 0, folder.stat().st_ino if folder.exists() else 0), *found)

@@ -22,7 +22,7 @@ def rollback(folder: Path) -> tuple[int, int]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such published model")
     with published.locked(folder):
-        numbers = published.versions(folder)
+        numbers = list(published.versions(folder))
         if len(numbers) < 2:
             raise InputError(f"{folder}: expected an older version to go back to, found {len(numbers)} in all")
         *_, before, newest = numbers

@@ -1,5 +1,7 @@
-"""One loaded version of a model."""
+"""One loaded version of a model: its signatures, as functions of arrays."""
 
+import functools
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -9,68 +11,94 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf import config_pb2
 
 from serving.batching import Batcher
-from serving.codec import Arrays
-from serving.errors import RequestError, invalid, shown
+from serving.codec import RowReader
+from serving.errors import RequestError, shown
 from serving.metrics import Metrics
-from serving.rows import RowReader
+from serving.protos import PredictionLog
 from serving.settings import Batching
-from serving.tensors import SUPPORTED, Tensor
 from stages.core.errors import InputError
-from stages.savedmodel.graph import ROW_INDEPENDENT, SIGNATURE, TAG, read_graph, read_provenance
+from stages.savedmodel.graph import (
+    ROW_INDEPENDENT,
+    SIGNATURE,
+    TAG,
+    Signature,
+    read_graph,
+    read_provenance,
+    read_signatures,
+)
+from stages.savedmodel.requests import Arrays
+
+_WARM_UP = Path("assets.extra/tf_serving_warmup_requests")
+_MAX_WARM_UP = 1000  # records, as TensorFlow Serving
+_STATUSES = {
+    1: 499,
+    3: 400,
+    4: 504,
+    5: 404,
+    6: 409,
+    7: 403,
+    8: 429,
+    9: 400,
+    10: 409,
+    11: 400,
+    12: 501,
+    14: 503,
+    16: 401,
+}
+"""HTTP status by TensorFlow's error code; 500 for the others. Source: `http_server.cc`."""
 
 
-class Signature:
-    """A signature of a loaded model, as a function of arrays.
+class _Functions:
+    """A SavedModel in TensorFlow 2's loader."""
 
-    Args:
-        function: TensorFlow's.
-    """
+    def __init__(self, path: Path, signatures: Mapping[str, Signature]) -> None:
+        self._model = tf.saved_model.load(str(path), tags=[TAG])  # the functions hold it weakly
+        self._functions = self._model.signatures
+        for name, signature in signatures.items():
+            if set(self._functions[name].structured_input_signature[1]) != set(signature.inputs):
+                raise ValueError(f"signature {name}: the function's arguments are not its inputs")
 
-    def __init__(self, function: Any) -> None:
-        self._function = function
-        specs = function.structured_input_signature[1]
-        self.inputs = {name: Tensor.of(name, specs[name]) for name in sorted(specs)}
-        self.outputs = {name: Tensor.of(name, spec) for name, spec in function.structured_outputs.items()}
+    def __call__(self, signature: Signature, inputs: Arrays) -> Arrays:
+        tensors = {name: _tensor(value, signature.inputs[name].dtype) for name, value in inputs.items()}
+        return {
+            name: np.asarray(value.numpy(), value.dtype.as_numpy_dtype)  # numpy() of one value is no array
+            for name, value in self._functions[signature.name](**tensors).items()
+        }
 
-    @property
-    def has_rows(self) -> bool:
-        """Whether all shapes begin with a free dimension, so that several requests' instances fit into one call."""
-        tensors = [*self.inputs.values(), *self.outputs.values()]
-        return bool(self.inputs) and all(t.shape and t.shape[0] is None for t in tensors)
 
-    def __call__(self, inputs: Arrays) -> Arrays:
-        """Outputs by name, for inputs by name.
+class _Session:
+    """A SavedModel in TensorFlow 1's loader, for what the other one cannot load, such as reference variables."""
 
-        Raises:
-            RequestError: 400 if TensorFlow finds the values unfit; 501 if an output's type has no JSON.
-        """
-        for tensor in self.outputs.values():
-            if tensor.dtype not in SUPPORTED:
-                raise RequestError(
-                    501, f"output {tensor.name!r}: the type {tensor.dtype.name} cannot be turned into JSON"
-                )
-        try:
-            tensors = {name: _tensor(value, self.inputs[name]) for name, value in inputs.items()}
-            return {
-                name: np.asarray(value.numpy(), value.dtype.as_numpy_dtype)  # of one value, no array comes
-                for name, value in self._function(**tensors).items()
-            }
-        except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError) as error:
-            raise invalid(f"the model refused the inputs: {_reason(error.message)}") from None
+    def __init__(self, path: Path, signatures: Mapping[str, Signature]) -> None:
+        with tf.Graph().as_default() as graph:
+            self._session = tf.compat.v1.Session(graph=graph)
+            tf.compat.v1.saved_model.loader.load(self._session, [TAG], str(path))
+        self._calls = {}
+        for name, signature in signatures.items():
+            options = config_pb2.CallableOptions(
+                feed=[tensor.tensor for tensor in signature.inputs.values()],
+                fetch=[tensor.tensor for tensor in signature.outputs.values()],
+            )
+            # run() would check the shape that the graph declares; TensorFlow Serving leaves that to the operations.
+            self._calls[name] = self._session._make_callable_from_options(options)
 
-    def warm_up(self) -> None:
-        """Call once with zeros, so that the first request is as fast as the next."""
-        sizes = {name: [size or 1 for size in tensor.shape or ()] for name, tensor in self.inputs.items()}
-        dtypes = {name: tensor.dtype.as_numpy_dtype for name, tensor in self.inputs.items()}
-        empty = {name: b"" if dtype is object else 0 for name, dtype in dtypes.items()}
-        with suppress(RequestError, tf.errors.OpError):  # zeros need not be a valid input
-            self({name: np.full(sizes[name], empty[name], dtypes[name]) for name in self.inputs})
+    def __call__(self, signature: Signature, inputs: Arrays) -> Arrays:
+        outputs = self._calls[signature.name](*(inputs[name] for name in signature.inputs))
+        tensors = signature.outputs.values()
+        return {t.key: np.asarray(v, t.dtype.as_numpy_dtype) for t, v in zip(tensors, outputs, strict=True)}
+
+
+def _tensor(value: npt.NDArray[Any], dtype: tf.DType) -> tf.Tensor:
+    """TensorFlow converts a list of strings faster than an array of objects."""
+    return tf.constant(value.tolist() if value.dtype == object and value.ndim == 1 else value, dtype)
 
 
 class Servable:
-    """A loaded version: its signatures, and the metadata that the contract shows.
+    """A loaded version.
 
     Args:
         path: the SavedModel.
@@ -81,8 +109,8 @@ class Servable:
         metrics: where calls are counted.
 
     Raises:
-        InputError: if the SavedModel is damaged.
-        Exception: whatever TensorFlow raises for one that it cannot load.
+        InputError: if the SavedModel is damaged, or one of its warm-up requests fails.
+        Exception: whatever TensorFlow raises for a model that it cannot load.
     """
 
     def __init__(
@@ -94,38 +122,140 @@ class Servable:
         pool: ThreadPoolExecutor,
         metrics: Metrics,
     ) -> None:
-        self.name = name
-        self.version = version
         self.metadata = _metadata(path, name, version)
-        self._model = tf.saved_model.load(str(path), tags=[TAG])  # kept: its functions hold it weakly
-        self.signatures = {key: Signature(function) for key, function in self._model.signatures.items()}
-        for signature in self.signatures.values():
-            signature.warm_up()
-        independent = name in batching.row_independent_models or declares_independence(path)
+        self.signatures = read_signatures(path)
+        self._run: _Functions | _Session
+        try:
+            self._run = _Functions(path, self.signatures)
+        except Exception as error:
+            try:
+                self._run = _Session(path, self.signatures)
+            except Exception:
+                raise error from None
+        independent = _declares_independent_rows(path)
+        if independent:  # other models may have state that a call changes
+            self._warm_up_with_zeros()
+        for signature, inputs in _warm_up_requests(path):
+            try:
+                expected = self.signature(signature).inputs
+                if inputs.keys() != expected.keys():
+                    raise RequestError(400, f"expected the inputs {', '.join(expected)}, found {', '.join(inputs)}")
+                self.call(self.signatures[signature], inputs)
+            except RequestError as error:
+                raise InputError(f"{path / _WARM_UP}: {error.message}") from None
         default = self.signatures.get(SIGNATURE)
         self.read_rows = RowReader(default.inputs if default else {})
+        joins = independent or name in batching.row_independent_models
         self._batchers = {
-            key: Batcher(found, independent and found.has_rows, batching, pool, metrics.calls(name))
-            for key, found in self.signatures.items()
+            key: Batcher(
+                functools.partial(self.call, signature),
+                joins and _has_rows(signature),
+                batching,
+                pool,
+                metrics.calls(name),
+            )
+            for key, signature in self.signatures.items()
         }
 
     def signature(self, name: str) -> Signature:
         """A signature by name.
 
         Raises:
-            RequestError: 400 if there is none.
+            RequestError: 400 if there is none with this name, or it has no inputs.
         """
         if name not in self.signatures:
-            known = ", ".join(sorted(self.signatures)) or "none"
-            raise invalid(f"model {self.name}, version {self.version}: no signature {shown(name)}; it has {known}")
+            known = ", ".join(self.signatures) or "none"
+            raise RequestError(400, f"Serving signature name: {shown(name)} not found in signature def; found {known}")
+        if not self.signatures[name].inputs:
+            raise RequestError(400, f"Failed to get input map for signature: {name}: it has no inputs")
         return self.signatures[name]
 
-    async def run(self, signature: str, inputs: Arrays) -> Arrays:
+    def call(self, signature: Signature, inputs: Arrays) -> Arrays:
+        """Outputs by name, for inputs by name.
+
+        Raises:
+            RequestError: 400 if the graph does not take the values, else the status of TensorFlow's error.
+        """
+        try:
+            return self._run(signature, inputs)
+        except tf.errors.OpError as error:
+            status = _STATUSES.get(error.error_code, 500)
+            raise RequestError(status, f"the model refused the inputs: {_reason(error.message)}") from None
+        except (TypeError, ValueError) as error:
+            raise RequestError(400, f"the model refused the inputs: {_reason(str(error))}") from None
+
+    async def run(self, signature: Signature, inputs: Arrays) -> Arrays:
         """Outputs of a signature, possibly computed in one call with other requests'."""
-        return await self._batchers[signature].run(inputs)
+        return await self._batchers[signature.name].run(inputs)
+
+    def _warm_up_with_zeros(self) -> None:
+        """Call each signature once, so that the first request is as fast as the next."""
+        for signature in self.signatures.values():
+            inputs = {}
+            for name, tensor in signature.inputs.items():
+                zero = b"" if tensor.dtype == tf.string else 0
+                inputs[name] = np.full([size or 1 for size in tensor.shape], zero, tensor.dtype.as_numpy_dtype)
+            with suppress(RequestError):  # zeros need not be a valid input
+                self.call(signature, inputs)
 
 
-def declares_independence(path: Path) -> bool:
+def examples_input(signature: Signature) -> str:
+    """The input of a classification or regression signature.
+
+    Raises:
+        RequestError: 400 if it does not have exactly one, named `inputs`.
+    """
+    if list(signature.inputs) != ["inputs"]:
+        raise RequestError(400, f"signature {signature.name}: Expected one input Tensor named inputs")
+    return "inputs"
+
+
+def classes_and_scores(outputs: Arrays, examples: int) -> tuple[npt.NDArray[Any] | None, npt.NDArray[Any] | None]:
+    """The labels and scores [n, k] of a classification, either of which may be missing.
+
+    Raises:
+        RequestError: 400 if the outputs are not those of a classification.
+    """
+    classes, scores = outputs.get("classes"), outputs.get("scores")
+    if not 1 <= len(outputs) <= 2 or (classes is None and scores is None):
+        raise RequestError(400, "Expected classification signature outputs to contain at least one of classes, scores")
+    for name, found, dtype in (("classes", classes, object), ("scores", scores, np.float32)):
+        if found is not None and (found.dtype != dtype or found.ndim != 2 or len(found) != examples):
+            raise RequestError(
+                400,
+                f"Expected {name} Tensor of {'DT_STRING' if dtype is object else 'DT_FLOAT'} and shape [{examples}, "
+                f"num_classes], got {found.dtype} of shape {list(found.shape)}",
+            )
+    if classes is not None and scores is not None and classes.shape != scores.shape:
+        raise RequestError(400, "Tensors class and score should match in dim_size(1)")
+    return classes, scores
+
+
+def regressions(outputs: Arrays, examples: int) -> npt.NDArray[Any]:
+    """The numbers [n] of a regression.
+
+    Raises:
+        RequestError: 400 if the outputs are not those of a regression.
+    """
+    if list(outputs) != ["outputs"]:
+        raise RequestError(400, "Expected one output Tensor named outputs")
+    found = outputs["outputs"]
+    if found.dtype != np.float32 or found.shape not in ((examples,), (examples, 1)):
+        raise RequestError(
+            400,
+            f"Expected output Tensor of DT_FLOAT and shape [{examples}] or [{examples}, 1], got {found.dtype} of shape "
+            f"{list(found.shape)}",
+        )
+    return found.reshape(-1)
+
+
+def _has_rows(signature: Signature) -> bool:
+    """Whether all shapes begin with a free dimension, so that several requests' instances fit into one call."""
+    tensors = [*signature.inputs.values(), *signature.outputs.values()]
+    return all(t.shape and t.shape[0] is None for t in tensors)
+
+
+def _declares_independent_rows(path: Path) -> bool:
     """Whether a SavedModel's provenance says that no instance's answer depends on the others of its call."""
     try:
         provenance = read_provenance(path)
@@ -134,9 +264,32 @@ def declares_independence(path: Path) -> bool:
     return isinstance(provenance, dict) and provenance.get(ROW_INDEPENDENT) is True
 
 
-def _tensor(value: npt.NDArray[Any], tensor: Tensor) -> tf.Tensor:
-    """TensorFlow reads text from a list faster than from an array of objects."""
-    return tf.constant(value.tolist() if value.dtype == object and value.ndim == 1 else value, tensor.dtype)
+def _warm_up_requests(path: Path) -> Iterator[tuple[str, Arrays]]:
+    """The signatures and inputs of the requests that TensorFlow Serving's users ship with a SavedModel.
+
+    Raises:
+        InputError: if the file is damaged or has too many records.
+    """
+    file = path / _WARM_UP
+    if not file.exists():
+        return
+    try:
+        for number, record in enumerate(tf.data.TFRecordDataset(str(file)).as_numpy_iterator()):
+            if number == _MAX_WARM_UP:
+                raise InputError(f"{file}: expected at most {_MAX_WARM_UP} records")
+            log = PredictionLog.FromString(record)
+            if log.HasField("predict_log"):
+                request = log.predict_log.request
+                inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+            else:
+                request = (log.classify_log if log.HasField("classify_log") else log.regress_log).request
+                with_context = request.input.example_list_with_context
+                context = with_context.context.SerializeToString()
+                examples = [*request.input.example_list.examples, *with_context.examples]
+                inputs = {"inputs": np.array([context + e.SerializeToString() for e in examples], object)}
+            yield request.model_spec.signature_name or SIGNATURE, inputs
+    except (tf.errors.OpError, DecodeError) as error:
+        raise InputError(f"{file}: damaged: {' '.join(str(error).split())}") from None
 
 
 def _reason(message: str) -> str:
@@ -145,9 +298,14 @@ def _reason(message: str) -> str:
     return next((line for line in message.splitlines() if line and not line.startswith(where)), "no reason given")
 
 
+def _serving_graph(path: Path) -> Any:
+    """The `MetaGraphDef` that is served."""
+    return next(graph for graph in read_graph(path).meta_graphs if TAG in graph.meta_info_def.tags)
+
+
 def _metadata(path: Path, name: str, version: int) -> dict[str, Any]:
-    """The contract's GetModelMetadataResponse: fields named as in the protocol, numbers of 64 bits as strings."""
-    graph = next(graph for graph in read_graph(path).meta_graphs if TAG in graph.meta_info_def.tags)
+    """GetModelMetadataResponse: fields named as in the protocol, 64-bit numbers as strings."""
+    graph = _serving_graph(path)
     signatures = {
         key: MessageToDict(
             graph.signature_def[key], preserving_proto_field_name=True, always_print_fields_with_no_presence=True

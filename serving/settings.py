@@ -2,13 +2,18 @@
 
 import argparse
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import Field
 
 from stages.core.params import Count, Index, NonNegative, Positive, Section, Text, load, validate
 
 SETTINGS = Path(__file__).with_suffix(".yaml")
+
+
+class Loading(Section):
+    """How the server looks for versions, and tries to load one again."""
+
+    poll_seconds: Positive
+    max_retries: Index
+    retry_seconds: NonNegative
 
 
 class Limits(Section):
@@ -16,7 +21,6 @@ class Limits(Section):
 
     body_bytes: Count
     instances: Count
-    nesting: Annotated[int, Field(ge=1, le=254)]
     concurrency: Count
     seconds: Positive
 
@@ -34,7 +38,7 @@ class Settings(Section):
 
     threads: Index
     keep: Count
-    poll_seconds: Positive
+    loading: Loading
     limits: Limits
     batching: Batching
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from stages.core.errors import InputError, run
 from stages.core.files import digest, write_json, write_text
 from stages.savedmodel.graph import Signature, Tensor, read_graph, read_signatures, serving_signature
-from stages.savedmodel.requests import columns, example, read_instances
+from stages.savedmodel.requests import decode_request, example, read_instances
 
 
 def tensors(values: dict[str, Tensor]) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def instance(request: Path, signature: Signature) -> Any:
     """The first instance of a request, or one of zeros if the model takes another form."""
     try:
         first = read_instances(request)[0]
-        columns([first], signature, str(request))
+        decode_request([first], signature, str(request))
     except InputError:
         return example(signature)
     return first

@@ -20,23 +20,23 @@ from stages.core.files import digest, read_json, write_json
 from stages.core.params import PredictParams, add_params
 from stages.savedmodel.graph import SIGNATURE, TAG, read_provenance, serving_signature
 from stages.savedmodel.predictor import Predictor
-from stages.savedmodel.requests import Columns, columns, example, read_instances, rows
+from stages.savedmodel.requests import Arrays, decode_request, example, predictions, read_instances
 
 CLI_TIMEOUT = 120  # seconds; it starts a TensorFlow of its own
 
 
-def by_tf1_loader(model: Path, inputs: Columns) -> Columns:
+def by_tf1_loader(model: Path, inputs: Arrays) -> Arrays:
     """Answers of TensorFlow 1's loader, each tensor found by its name in the signature."""
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         graph = tf.compat.v1.saved_model.loader.load(session, [TAG], str(model))
         signature = graph.signature_def[SIGNATURE]
         feeds = {signature.inputs[key].name: values for key, values in inputs.items()}
         fetches = {key: info.name for key, info in sorted(signature.outputs.items())}
-        answers: Columns = session.run(fetches, feeds)
+        answers: Arrays = session.run(fetches, feeds)
     return answers
 
 
-def by_cli(model: Path, inputs: Columns) -> Columns:
+def by_cli(model: Path, inputs: Arrays) -> Arrays:
     """Answers of `saved_model_cli run`, a process of its own, through `.npy` files.
 
     Raises:
@@ -45,7 +45,7 @@ def by_cli(model: Path, inputs: Columns) -> Columns:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for key, values in inputs.items():
-            np.save(folder / f"{key}.npy", values)
+            np.save(folder / f"{key}.npy", values.astype(bytes) if values.dtype == object else values)
         command = [
             sys.executable,
             "-m",
@@ -62,7 +62,7 @@ def by_cli(model: Path, inputs: Columns) -> Columns:
         return {path.stem: np.load(path) for path in sorted((folder / "answers").glob("*.npy"))}
 
 
-def disagreement(name: str, expected: Columns, found: Columns, tolerance: float) -> Iterator[str]:
+def disagreement(name: str, expected: Arrays, found: Arrays, tolerance: float) -> Iterator[str]:
     """Where a loader's answers differ from `tf.saved_model.load`'s by more than a share of them."""
     if set(expected) != set(found):
         yield f"{name}: expected the outputs {sorted(expected)}, found {sorted(found)}"
@@ -73,7 +73,7 @@ def disagreement(name: str, expected: Columns, found: Columns, tolerance: float)
             yield f"{name}: instance {index}: {key}: expected {values[index]}, found {found[key][index]}"
 
 
-def mistakes(answers: Columns, expected: dict[str, Any]) -> Iterator[str]:
+def mistakes(answers: Arrays, expected: dict[str, Any]) -> Iterator[str]:
     """Where answers are not what they should be.
 
     Args:
@@ -112,7 +112,7 @@ def applies(expected: dict[str, Any], facts: dict[str, Any]) -> bool:
 def fits(instances: list[Any], model: Path) -> bool:
     """Whether a model takes these instances."""
     try:
-        columns(instances, serving_signature(model), "")
+        decode_request(instances, serving_signature(model), "")
     except InputError:
         return False
     return True
@@ -138,7 +138,7 @@ def check(
         InputError: naming each instance whose answers differ or are wrong.
     """
     predict = Predictor(model)
-    inputs = columns(instances, predict.signature, where)
+    inputs = decode_request(instances, predict.signature, where)
     answers = predict(**inputs)
     wrong = [
         *disagreement("TF1 loader", answers, by_tf1_loader(model, inputs), tolerance),
@@ -151,7 +151,7 @@ def check(
             f"{model}: {'; '.join(wrong)}. {source} holds the answers of a model trained on the project's own data: "
             "if your data give others, write them there, or {} to accept any"
         )
-    return rows(answers)
+    return predictions(answers)
 
 
 def main() -> None:
@@ -172,9 +172,9 @@ def main() -> None:
     if not applies(expected, read_provenance(args.model)["parameters"] | {"request": digest(args.request)}):
         instances, expected = instances if fits(instances, args.model) else [example(serving_signature(args.model))], {}
     rules = {key: rule for key, rule in expected.items() if key != "applies_to"}
-    predictions = check(args.model, instances, rules, params.predict.tolerance, str(args.request), str(args.expected))
-    answer = {"predictions": predictions, "checks_passed": True, "model_digest": digest(args.model)}
-    write_json(args.predictions, answer)
+    answers = check(args.model, instances, rules, params.predict.tolerance, str(args.request), str(args.expected))
+    record = {"predictions": answers, "checks_passed": True, "model_digest": digest(args.model)}
+    write_json(args.predictions, record)
 
 
 if __name__ == "__main__":

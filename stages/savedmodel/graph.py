@@ -1,4 +1,4 @@
-"""What a SavedModel's files say without its code: signatures and provenance.
+"""What a SavedModel's files say: signatures and provenance, read without loading the model.
 
 Format: https://www.tensorflow.org/guide/saved_model
 """
@@ -26,7 +26,7 @@ ROW_INDEPENDENT = "row_independent"
 
 
 def read_graph(path: Path) -> Any:
-    """The `SavedModel` message of a folder, from either form.
+    """The `SavedModel` message of a folder, binary or text.
 
     Raises:
         InputError: if there is none, or it is damaged.
@@ -48,17 +48,18 @@ def read_graph(path: Path) -> Any:
 
 @dataclass(frozen=True)
 class Tensor:
-    """One input or output of a signature."""
+    """One input or output of a signature. Its shape has `None` for a dimension of any size."""
 
     key: str
     tensor: str
     dtype: tf.DType
     shape: tuple[int | None, ...]
+    unknown_rank: bool
 
 
 @dataclass(frozen=True)
 class Signature:
-    """A signature's inputs and outputs, each by its key, in the keys' order."""
+    """A signature's inputs and outputs by key, sorted."""
 
     name: str
     method: str
@@ -70,11 +71,14 @@ def _tensors(infos: Mapping[str, Any]) -> dict[str, Tensor]:
     def shape(info: Any) -> tuple[int | None, ...]:
         return tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim)
 
-    return {k: Tensor(k, infos[k].name, tf.as_dtype(infos[k].dtype), shape(infos[k])) for k in sorted(infos)}
+    return {
+        key: Tensor(key, info.name, tf.as_dtype(info.dtype), shape(info), info.tensor_shape.unknown_rank)
+        for key, info in sorted(infos.items())
+    }
 
 
 def read_signatures(path: Path) -> dict[str, Signature]:
-    """The signatures of a SavedModel's `serve` graph, by name; TensorFlow's own initialiser is left out.
+    """The signatures of a SavedModel's `serve` graph, by name; TensorFlow's own initialiser is omitted.
 
     Raises:
         InputError: as `read_graph`.
@@ -103,6 +107,6 @@ def read_provenance(path: Path) -> Any:
     """The provenance that ships with a SavedModel.
 
     Raises:
-        InputError: if it is missing or no JSON.
+        InputError: if it is missing or not JSON.
     """
     return read_json(path / PROVENANCE)

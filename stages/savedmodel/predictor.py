@@ -12,7 +12,7 @@ from stages.savedmodel.graph import SIGNATURE, TAG, serving_signature
 
 
 class Predictor:
-    """A loaded SavedModel: its `serving_default` as a function of arrays.
+    """A loaded SavedModel's `serving_default` as a function of arrays.
 
     Args:
         path: the SavedModel's folder.
@@ -24,7 +24,7 @@ class Predictor:
     def __init__(self, path: Path) -> None:
         self.signature = serving_signature(path)
         try:
-            self._model = tf.saved_model.load(str(path), tags=[TAG])  # kept: the function holds it weakly
+            self._model = tf.saved_model.load(str(path), tags=[TAG])  # the function holds it weakly
         except (OSError, ValueError, LookupError, tf.errors.OpError) as error:
             raise InputError(f"{path}: damaged SavedModel: {' '.join(str(error).split())}") from None
         self._function = self._model.signatures[SIGNATURE]
@@ -35,7 +35,7 @@ class Predictor:
         return {key: value.numpy() for key, value in self._function(**tensors).items()}
 
     def batched(self, size: int, **inputs: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
-        """As a call, `size` instances at a time."""
+        """Outputs by key, computed in calls of `size` instances."""
         instances = len(next(iter(inputs.values())))
-        parts = [self(**{k: v[i : i + size] for k, v in inputs.items()}) for i in range(0, instances, size)]
-        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        calls = [self(**{k: v[i : i + size] for k, v in inputs.items()}) for i in range(0, instances, size)]
+        return {key: np.concatenate([outputs[key] for outputs in calls]) for key in calls[0]}

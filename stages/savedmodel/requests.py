@@ -1,5 +1,12 @@
-"""A prediction request in row format, `{"instances": [...]}`, as the arrays that a signature takes."""
+"""Prediction requests: `instances` (row format) and `inputs` (column format) as the arrays that a signature takes.
 
+Specification: TensorFlow Serving, RESTful API, "Predict API"; where its implementation differs, `json_tensor.cc`.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +16,104 @@ import numpy.typing as npt
 from stages.core.errors import InputError
 from stages.core.files import read_json
 from stages.savedmodel.graph import Signature, Tensor
+from stages.savedmodel.tensors import dense_shape, is_binary, shown, to_array
 
-Columns = dict[str, npt.NDArray[Any]]
+Arrays = dict[str, npt.NDArray[Any]]
+"""Arrays by input or output; strings are `bytes` objects."""
+
+
+def decode_instances(instances: Any, inputs: Mapping[str, Tensor]) -> Arrays:
+    """Arrays [n, …] by input, from a list of n instances.
+
+    An instance is an object with a value for each input, or the bare value of the only input. All instances have the
+    same form, and an input's values have the same shape.
+
+    Raises:
+        InputError: naming the instance and the input that do not fit.
+    """
+    if type(instances) is not list:
+        raise InputError(f"JSON Value: {shown(instances)} Expecting 'instances' to be an list/array")
+    if not instances:
+        raise InputError("No values in 'instances' array")
+    columns = _columns(instances, inputs)
+    return {name: _column(values, name, inputs[name]) for name, values in columns.items()}
+
+
+def _columns(instances: list[Any], inputs: Mapping[str, Tensor]) -> dict[str, list[Any]]:
+    """Each input's values."""
+    if not _is_object(instances[0]):
+        if len(inputs) != 1:
+            raise InputError(f"'instances' is a plain list, expected objects of the inputs {', '.join(inputs)}")
+        if any(map(_is_object, instances)):
+            index = next(i for i, value in enumerate(instances) if _is_object(value))
+            raise InputError(f"Expecting value/list but got object at item {index} of input list")
+        return {next(iter(inputs)): instances}
+    if set(map(type, instances)) == {dict} and set(map(len, instances)) == {len(inputs)}:
+        with suppress(KeyError):
+            return {name: list(map(itemgetter(name), instances)) for name in inputs}
+    for index, value in enumerate(instances):
+        if not _is_object(value):
+            raise InputError(f"Expecting object but got list at item {index} of input list")
+        if value.keys() != inputs.keys():
+            break
+    raise InputError(
+        f"Failed to process element: {index} of 'instances' list. JSON object keys must be equal to: "
+        f"{', '.join(inputs)}; found {shown(list(value))}"
+    )
+
+
+def _is_object(value: Any) -> bool:
+    return type(value) is dict and not is_binary(value)
+
+
+def _column(values: list[Any], name: str, tensor: Tensor) -> npt.NDArray[Any]:
+    def place(index: Sequence[int]) -> str:
+        words = f"input {name!r}"
+        if index:
+            words += f", instance {index[0]}"
+        return words + (f", element {list(index[1:])}" if index[1:] else "")
+
+    try:
+        return to_array(values, tensor.dtype, place)
+    except InputError as error:
+        first, *shapes = map(dense_shape, values)
+        for index, shape in enumerate(shapes, 1):
+            if shape != first:  # says more than where the lists first differ
+                size, wanted = math.prod(shape), math.prod(first)
+                message = (
+                    f"tensor size: {wanted} but got: {size}" if size != wanted else f"shape {first} but got: {shape}"
+                )
+                raise InputError(f"{place((index,))}: Expecting {message}") from None
+        raise error
+
+
+def decode_inputs(value: Any, inputs: Mapping[str, Tensor]) -> Arrays:
+    """Arrays by input, from an object of whole arrays, or from the bare array of the only input.
+
+    Keys that name no input are ignored.
+
+    Raises:
+        InputError: naming the input that is missing or does not fit.
+    """
+    if not _is_object(value):
+        if len(inputs) != 1:
+            raise InputError(f"'inputs' is a plain value/list, expected an object of the inputs {', '.join(inputs)}")
+        value = {next(iter(inputs)): value}
+    for name in inputs:
+        if name not in value:
+            raise InputError(f"Missing named input: {name} in 'inputs' object.")
+
+    def place(index: Sequence[int]) -> str:
+        return f"input {name!r}" + (f", element {list(index)}" if index else "")
+
+    return {name: to_array(value[name], tensor.dtype, place) for name, tensor in inputs.items()}
 
 
 def read_instances(path: Path) -> list[Any]:
     """The instances of a request file.
 
     Raises:
-        InputError: if it is no `{"instances": [...]}` with at least one instance.
+        InputError: if it is not `{"instances": [...]}` with at least one instance.
     """
     request = read_json(path)
     instances = request.get("instances") if isinstance(request, dict) else None
@@ -26,48 +122,37 @@ def read_instances(path: Path) -> list[Any]:
     return instances
 
 
-def _column(values: list[Any], tensor: Tensor, where: str) -> npt.NDArray[Any]:
-    expected = f"{tensor.dtype.name} of shape {list(tensor.shape[1:])}"
-    rows = []
-    for index, value in enumerate(values):
-        try:
-            row = np.array(value, dtype=object if tensor.dtype == "string" else tensor.dtype.as_numpy_dtype)
-        except (TypeError, ValueError):
-            row = None
-        text = row is not None and all(isinstance(item, str) for item in row.flat)
-        if row is None or row.shape != tensor.shape[1:] or (tensor.dtype == "string") != text:
-            raise InputError(f"{where}: instance {index}: {tensor.key}: expected {expected}, found {str(value)[:80]}")
-        rows.append(np.char.encode(row.astype(str), "utf-8") if text else row)
-    return np.stack(rows)
+def decode_request(instances: list[Any], signature: Signature, where: str) -> Arrays:
+    """Arrays [n, …] by input that have the shapes of the signature.
 
-
-def columns(instances: list[Any], signature: Signature, where: str) -> Columns:
-    """An array [n, …] for each input: strings as bytes, numbers in the input's type.
-
-    An instance is an object with a value for each input, or the bare value of the only one.
+    Args:
+        instances: the request's instances.
+        signature: the signature that they are for.
+        where: the request's file, for messages.
 
     Raises:
-        InputError: naming the instance and input that does not fit.
+        InputError: naming the file, and the instance or input that does not fit.
     """
-    inputs = signature.inputs
-    if len(inputs) == 1 and not isinstance(instances[0], dict):
-        instances = [{next(iter(inputs)): instance} for instance in instances]
-    for index, instance in enumerate(instances):
-        if not isinstance(instance, dict) or set(instance) != set(inputs):
-            found = ", ".join(sorted(instance)) if isinstance(instance, dict) else type(instance).__name__
-            raise InputError(f"{where}: instance {index}: expected {', '.join(inputs)}; found {found}")
-    return {key: _column([i[key] for i in instances], tensor, where) for key, tensor in inputs.items()}
+    try:
+        arrays = decode_instances(instances, signature.inputs)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    for name, array in arrays.items():
+        shape = signature.inputs[name].shape
+        if len(shape) != array.ndim or any(n not in (None, m) for n, m in zip(shape, array.shape, strict=True)):
+            raise InputError(f"{where}: input {name!r}: expected the shape {list(shape)}, found {list(array.shape)}")
+    return arrays
 
 
-def rows(outputs: Columns) -> list[Any]:
-    """Predictions in row format: an object for each instance, all outputs by key, as JSON values."""
+def predictions(outputs: Arrays) -> list[Any]:
+    """Outputs in row format: an object for each instance, all outputs by name, as JSON values."""
     return [
         dict(zip(outputs, values, strict=True)) for values in zip(*(v.tolist() for v in outputs.values()), strict=True)
     ]
 
 
 def example(signature: Signature) -> dict[str, Any]:
-    """An instance that a signature accepts, of zeros and empty strings: its form, not its sense."""
+    """An instance that a signature accepts, made of zeros and empty strings: it shows the form alone."""
 
     def value(tensor: Tensor) -> Any:
         shape = [size or 1 for size in tensor.shape[1:]]

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import ssl
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi.testclient import TestClient
+from starlette.testclient import TestClient
 
 from serving import app
 from serving.metrics import Metrics
@@ -23,6 +24,7 @@ from serving.publish import publish
 from serving.registry import Registry
 from serving.servable import Servable
 from serving.settings import Settings, read_settings
+from serving.sources import PublishedFolder, Root, Source
 from tests.conftest import ROOT
 from tests.serving import models
 
@@ -49,6 +51,7 @@ def published_models(tmp_path_factory: pytest.TempPathFactory, exported: Path) -
     folder = tmp_path_factory.mktemp("published")
     for name in ("babyweight", "mnist", "cartpole", "contract"):
         publish(exported / name, exported / f"{name}.json", folder / name, keep=5)
+    models.half_plus_two(folder / "half_plus_two/00000123")
     return folder
 
 
@@ -57,14 +60,16 @@ Connect = Callable[..., AbstractContextManager[TestClient]]
 
 @pytest.fixture(scope="session")
 def connect(settings: Settings) -> Iterator[Connect]:
-    """Serve a published folder within this process: `with connect(folder) as client`."""
+    """Serve a published folder, or another source, within this process: `with connect(folder) as client`."""
     with ThreadPoolExecutor(4) as pool:
 
         @contextmanager
-        def serve(folder: Path, limits: dict[str, Any] | None = None, **options: Any) -> Iterator[TestClient]:
+        def serve(source: Path | Source, limits: dict[str, Any] | None = None, **options: Any) -> Iterator[TestClient]:
             metrics = Metrics()
             load = partial(Servable, batching=settings.batching, pool=pool, metrics=metrics)
-            registry = Registry(folder, load, metrics)
+            if isinstance(source, Path):
+                source = PublishedFolder(Root(str(source), source))
+            registry = Registry(source, load, settings.loading.model_copy(update={"retry_seconds": 0.0}), metrics)
             registry.scan()
             changed = settings.limits.model_copy(update=limits or {})
             application = app.create(registry, metrics, changed, **options)
@@ -84,9 +89,10 @@ def client(connect: Connect, published_models: Path) -> Iterator[TestClient]:
 class Process:
     """A server in a process of its own."""
 
-    def __init__(self, published: Path, *options: str, **environment: str) -> None:
+    def __init__(self, published: Path | None, *options: str, **environment: str) -> None:
+        where = ["--published", str(published)] if published else []
         self.running = subprocess.Popen(
-            [sys.executable, "-m", "serving", "--port", "0", "--published", str(published), *options],
+            [sys.executable, "-m", "serving", "--port", "0", *where, *options],
             cwd=ROOT,
             env={**os.environ, **environment},
             stdout=subprocess.PIPE,
@@ -95,13 +101,13 @@ class Process:
         )
         assert self.running.stdout
         line = self.running.stdout.readline()
-        match = re.search(r"http://\S+", line)
+        match = re.search(r"https?://\S+", line)
         assert match, line + self.running.communicate()[1]
         self.url = match[0]
 
-    def wait_ready(self) -> None:
+    def wait_ready(self, verify: ssl.SSLContext | bool = True) -> None:
         for _ in range(600):
-            if httpx.get(f"{self.url}/readyz").status_code == 200:
+            if httpx.get(f"{self.url}/readyz", verify=verify).status_code == 200:
                 return
             time.sleep(0.1)
         raise AssertionError("the server did not become ready within a minute")

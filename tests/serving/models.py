@@ -88,7 +88,7 @@ def _echo(**specs: tf.TensorSpec) -> Any:
 
 DTYPES = (
     tf.bool, tf.string, tf.float32, tf.float64, tf.int8, tf.uint8, tf.int16, tf.int32, tf.uint32, tf.int64, tf.uint64,
-    tf.float16,
+    tf.float16, tf.bfloat16, tf.complex64,
 )  # fmt: skip
 
 
@@ -109,8 +109,19 @@ def contract(folder: Path) -> Path:
             return {"y": tf.identity(x)}
 
     @tf.function  # type: ignore[untyped-decorator]
-    def half(x: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"y": tf.cast(x, tf.float16)}
+    def uneven(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": x, "z": x[1:]}
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def multiplied(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": tf.reshape(x, [-1, 2]) @ tf.ones([2, 1])}
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def nothing() -> dict[str, tf.Tensor]:
+        return {"y": tf.constant([1.0])}
+
+    def cast_to(dtype: tf.DType) -> Any:
+        return tf.function(lambda x: {"y": tf.cast(x, dtype)}).get_concrete_function(x=free)
 
     free = tf.TensorSpec([None], tf.float32, "x")
     signatures = {
@@ -129,7 +140,10 @@ def contract(folder: Path) -> Path:
         "scalar_text": _echo(x=tf.TensorSpec([], tf.string, "x")),
         "matrix": _echo(x=tf.TensorSpec([None, 1, 2], tf.float32, "x")),
         "positive": positive.get_concrete_function(x=free),
-        "half": half.get_concrete_function(x=free),
+        "uneven": uneven.get_concrete_function(x=free),
+        "multiplied": multiplied.get_concrete_function(x=tf.TensorSpec([None, 2], tf.float32, "x")),
+        "nothing": nothing.get_concrete_function(),
+        **{f"to_{dtype.name}": cast_to(dtype) for dtype in (tf.float16, tf.bfloat16, tf.complex64)},
         **{dtype.name: _echo(x=tf.TensorSpec([None], dtype, "x")) for dtype in DTYPES},
     }
     return _save(folder, Weights((1,)), signatures)
@@ -160,6 +174,55 @@ def random(folder: Path) -> Path:
 
     signature = serve.get_concrete_function(x=tf.TensorSpec([None], tf.float32, "x"))
     return _save(folder, Weights((1,)), {"serving_default": signature})
+
+
+def half_plus_two(folder: Path) -> Path:
+    """A TensorFlow 1 model as TensorFlow Serving's example: signatures on serialised examples, and on the parsed x."""
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        serialised = v1.placeholder(tf.string, name="tf_example")
+        features = {"x": tf.io.FixedLenFeature([1], tf.float32, [0.0])}
+        x = tf.identity(tf.io.parse_example(serialised, features)["x"], name="x")
+        a, b = v1.get_variable("a", initializer=0.5), v1.get_variable("b", initializer=2.0)
+        y = tf.add(a * x, b, name="y")
+        labels = tf.fill(tf.shape(y), "half")
+        session.run(v1.global_variables_initializer())
+
+        def signature(method: str, inputs: dict[str, tf.Tensor], outputs: dict[str, tf.Tensor]) -> Any:
+            info = v1.saved_model.build_tensor_info
+            return v1.saved_model.build_signature_def(
+                {key: info(value) for key, value in inputs.items()},
+                {key: info(value) for key, value in outputs.items()},
+                f"tensorflow/serving/{method}",
+            )
+
+        signatures = {
+            "serving_default": signature("predict", {"x": x}, {"y": y}),
+            "regress_x_to_y": signature("regress", {"inputs": serialised}, {"outputs": y}),
+            "regress_x2_to_y3": signature("regress", {"inputs": x}, {"outputs": y}),
+            "classify_x_to_y": signature("classify", {"inputs": serialised}, {"scores": y}),
+            "classify_labels": signature("classify", {"inputs": serialised}, {"classes": labels, "scores": y}),
+            "classify_only_labels": signature("classify", {"inputs": serialised}, {"classes": labels}),
+        }
+        builder = v1.saved_model.Builder(str(folder))
+        builder.add_meta_graph_and_variables(session, ["serve"], signature_def_map=signatures)
+        builder.save()
+    return folder
+
+
+def counter(folder: Path) -> Path:
+    """A TensorFlow 1 model with a reference variable, which TensorFlow 2's loader cannot load."""
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        count = v1.get_variable("count", initializer=0.0, use_resource=False)
+        delta = v1.placeholder(tf.float32, (), name="delta")
+        total = tf.identity(v1.assign_add(count, delta), name="total")
+        session.run(v1.global_variables_initializer())
+        signature = v1.saved_model.predict_signature_def({"delta": delta}, {"total": total})
+        builder = v1.saved_model.Builder(str(folder))
+        builder.add_meta_graph_and_variables(session, ["serve"], signature_def_map={"serving_default": signature})
+        builder.save()
+    return folder
 
 
 def checked(model: Path, predictions: Path) -> Path:

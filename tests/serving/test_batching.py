@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from serving.batching import Batcher
-from serving.codec import Arrays
 from serving.metrics import Metrics
 from serving.settings import Batching
+from stages.savedmodel.requests import Arrays
 
 
 class Model:
@@ -45,9 +45,8 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 def batcher(model: Model, pool: ThreadPoolExecutor, rows: int = 8, wait_ms: float = 60_000) -> Batcher:
-    return Batcher(
-        model, True, Batching(row_independent_models=[], rows=rows, wait_ms=wait_ms), pool, Metrics().calls("demo")
-    )
+    settings = Batching(row_independent_models=[], rows=rows, wait_ms=wait_ms)
+    return Batcher(model, True, settings, pool, Metrics().calls("demo"))
 
 
 def values(*numbers: float) -> Arrays:

@@ -1,8 +1,10 @@
 """The server as people start it: a process that publishes, listens, swaps models under load and stops gracefully."""
 
 import os
+import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -249,12 +251,20 @@ def test_an_empty_folder_is_published_first(tmp_path: Path) -> None:
         (["--token-file", "/nonexistent"], {}, ["/nonexistent", "No such file"]),
         (["--port", "99999"], {}, ["127.0.0.1:99999", "cannot be listened on"]),
         (["--settings", "/nonexistent"], {}, ["/nonexistent", "no such file"]),
+        (["--rest_api_timeout_in_ms", "-5"], {}, ["command line: limits.seconds"]),
+        (["--ssl-certfile", "/nonexistent"], {}, ["--ssl-keyfile"]),
+        (["--ssl-certfile", "/nonexistent", "--ssl-keyfile", "/nonexistent"], {}, ["/nonexistent", "no such file"]),
+        (["--published", "nowhere://bucket"], {}, ["nowhere://bucket: cannot be read"]),
+        (["--model_config_file", "/nonexistent"], {}, ["/nonexistent", "No such file"]),
     ],
 )
 def test_a_wrong_start_is_refused(
     published_models: Path, options: list[str], environment: dict[str, Any], words: list[str]
 ) -> None:
-    done = run_stage("serving", "--published", published_models, "--port", "0", *options, **environment)
+    where: list[str | Path] = (
+        [] if {"--published", "--model_config_file"} & set(options) else ["--published", published_models]
+    )
+    done = run_stage("serving", *where, "--port", "0", *options, **environment)
     assert_refused(done, *words)
 
 
@@ -269,3 +279,42 @@ def test_beyond_loopback_with_a_token(published_models: Path, tmp_path: Path) ->
     finally:
         process.running.kill()
         process.running.wait()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A self-signed certificate for 127.0.0.1 and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    chain, key = folder / "chain.pem", folder / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(chain)]
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl command here")
+    subprocess.run(command, check=True, capture_output=True)
+    return chain, key
+
+
+def test_tls_and_tensorflow_servings_options(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
+    """A foreign model in TensorFlow Serving's configuration, served by TLS, with a time limit in its spelling."""
+    models.half_plus_two(tmp_path / "half/00000123")
+    config = tmp_path / "models.config"
+    config.write_text(f'model_config_list {{ config {{ name: "half" base_path: "{tmp_path / "half"}" }} }}')
+    options = ["--model_config_file", str(config), "--rest_api_timeout_in_ms", "1e-6"]
+    options += ["--ssl-certfile", str(certificate[0]), "--ssl-keyfile", str(certificate[1])]
+    process = Process(None, *options)
+    try:
+        assert process.url.startswith("https://127.0.0.1:")
+        process.wait_ready(ssl.create_default_context(cafile=certificate[0]))
+        with httpx.Client(verify=ssl.create_default_context(cafile=certificate[0]), base_url=process.url) as client:
+            assert client.get("/v1/models/half").json()["model_version_status"][0]["version"] == "123"
+            answer = client.post("/v1/models/half:predict", content='{"instances": [1.0]}')
+            assert answer.status_code == 504
+    finally:
+        process.running.kill()
+        process.running.wait()
+
+
+def test_a_certificate_that_is_none(published_models: Path, certificate: tuple[Path, Path]) -> None:
+    chain, _ = certificate
+    options: list[str | Path] = ["--published", published_models, "--ssl-certfile", chain, "--ssl-keyfile", chain]
+    assert_refused(run_stage("serving", *options), "expected a certificate and its key")

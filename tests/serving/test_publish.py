@@ -48,13 +48,13 @@ def test_numbers_rise_and_bytes_are_the_models(model: Path) -> None:
 def test_same_bytes_make_no_new_version(model: Path) -> None:
     release(model, b"one")
     assert release(model, b"one") == (1, False)
-    assert published.versions(target(model)) == [1]
+    assert list(published.versions(target(model))) == [1]
 
 
 def test_only_the_newest_are_kept(model: Path) -> None:
     for content in (b"1", b"2", b"3", b"4"):
         release(model, content, keep=2)
-    assert published.versions(target(model)) == [3, 4]
+    assert list(published.versions(target(model))) == [3, 4]
 
 
 def test_a_labelled_version_is_kept(model: Path) -> None:
@@ -62,14 +62,14 @@ def test_a_labelled_version_is_kept(model: Path) -> None:
     label.label(target(model), "stable", 1)
     for content in (b"2", b"3", b"4"):
         release(model, content, keep=2)
-    assert published.versions(target(model)) == [1, 3, 4]
+    assert list(published.versions(target(model))) == [1, 3, 4]
 
 
 def test_refuses_unchecked_bytes(model: Path, tmp_path: Path) -> None:
     (model / "saved_model.pb").write_bytes(b"changed since")
     with pytest.raises(InputError, match=r"expected the bytes that .*predictions\.json checked"):
         publish(model, tmp_path / "results/demo/predictions.json", target(model), 5)
-    assert published.versions(target(model)) == []
+    assert list(published.versions(target(model))) == []
     assert not [path for path in target(model).iterdir() if path.is_dir()]
 
 
@@ -92,7 +92,7 @@ def test_rollback_withdraws_the_newest(model: Path) -> None:
     release(model, b"one")
     release(model, b"two")
     assert rollback(target(model)) == (2, 1)
-    assert published.versions(target(model)) == [1]
+    assert list(published.versions(target(model))) == [1]
 
 
 def test_a_withdrawn_number_is_not_given_again(model: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_crash_leaves_no_version(model: Path, monkeypatch: pytest.MonkeyPatch)
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
         patch.setattr(shutil, "copytree", fail)
         release(model, b"two")
-    assert published.versions(target(model)) == [1]
+    assert list(published.versions(target(model))) == [1]
     assert release(model, b"two") == (2, True)
 
 
@@ -158,7 +158,7 @@ def test_publishers_at_once_take_turns(model: Path, tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert published.versions(target(model)) == list(range(1, 9))
+    assert list(published.versions(target(model))) == list(range(1, 9))
     assert {digest(target(model) / str(n)) for n in range(1, 9)} == {digest(folder) for folder, _ in candidates}
 
 

@@ -2,14 +2,20 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from urllib.parse import quote
 
 import pytest
-from fastapi.testclient import TestClient
+from starlette.testclient import TestClient
 
 from serving.label import label
+from serving.metrics import Metrics
 from serving.publish import publish
+from serving.registry import Registry
 from serving.rollback import rollback
+from serving.servable import Servable
+from serving.settings import Settings
+from serving.sources import Offer
 from tests.serving import models
 from tests.serving.conftest import ORIGINAL, Connect, error
 
@@ -61,7 +67,7 @@ def test_a_new_version_takes_over_and_a_rollback_undoes_it(
         scan(client)
         assert states(client) == {"1": "AVAILABLE"}
         assert answer(client) == first
-        assert "no version 2" in error(client.get("/v1/models/babyweight/versions/2"), 404)
+        assert "Could not find version 2" in error(client.get("/v1/models/babyweight/versions/2"), 404)
 
 
 def test_versions_that_are_not_kept_go(connect: Connect, folder: Path, releases: list[tuple[Path, Path]]) -> None:
@@ -89,7 +95,7 @@ def test_an_unloadable_version_is_reported_while_the_old_serves(connect: Connect
         assert status["status"]["error_code"] == "INVALID_ARGUMENT"
         assert status["status"]["error_message"]
         message = error(client.post("/v1/models/babyweight/versions/2:predict", content=ORIGINAL), 404)
-        assert message.startswith("model babyweight: version 2 could not be loaded: ")
+        assert message.startswith("Servable not found for request: Specific(babyweight, 2): ")
         assert 'serving_failed_versions{model="babyweight"} 1.0' in client.get("/metrics").text
         shutil.rmtree(folder / "babyweight/1")
         scan(client)
@@ -111,7 +117,7 @@ def test_a_repaired_version_is_tried_again(connect: Connect, folder: Path) -> No
 def test_no_version_that_works(connect: Connect, tmp_path: Path) -> None:
     (tmp_path / "published/babyweight/1").mkdir(parents=True)
     with connect(tmp_path / "published") as client:
-        assert "no version is available" in error(client.post(PREDICT, content=ORIGINAL), 503)
+        assert "Latest(babyweight): " in error(client.post(PREDICT, content=ORIGINAL), 404)
         assert "being loaded" in error(client.get("/readyz"), 503)
         assert states(client) == {"1": "END"}
 
@@ -119,13 +125,13 @@ def test_no_version_that_works(connect: Connect, tmp_path: Path) -> None:
 def test_a_model_comes_and_goes(connect: Connect, tmp_path: Path, releases: list[tuple[Path, Path]]) -> None:
     published = tmp_path / "other"
     with connect(published) as client:
-        assert "no model 'babyweight'" in error(client.post(PREDICT, content=ORIGINAL), 404)
+        assert error(client.post(PREDICT, content=ORIGINAL), 404).endswith("Latest(babyweight)")
         publish(*releases[0], published / "babyweight", keep=2)
         scan(client)
         answer(client)
         shutil.rmtree(published / "babyweight")
         scan(client)
-        assert "no model 'babyweight'" in error(client.post(PREDICT, content=ORIGINAL), 404)
+        assert error(client.post(PREDICT, content=ORIGINAL), 404).endswith("Latest(babyweight)")
         assert "babyweight" not in client.get("/readyz").text
 
 
@@ -139,22 +145,117 @@ def test_labels(connect: Connect, folder: Path, releases: list[tuple[Path, Path]
             client, "/v1/models/babyweight/versions/1:predict"
         )
         assert client.get("/v1/models/babyweight/labels/stable/metadata").json()["model_spec"]["version"] == "1"
-        (status,) = client.get("/v1/models/babyweight/labels/stable").json()["model_version_status"]
-        assert status["version"] == "1"
+        # TensorFlow Serving's status ignores the label.
+        assert client.get("/v1/models/babyweight/labels/stable").json() == client.get("/v1/models/babyweight").json()
         label(folder / "babyweight", "stable", 2)
         scan(client)
         assert client.get("/v1/models/babyweight/labels/stable/metadata").json()["model_spec"]["version"] == "2"
         (folder / "babyweight/labels.json").write_text("{")
         scan(client)
-        assert "no label 'stable'" in error(client.get("/v1/models/babyweight/labels/stable"), 400)
+        assert "label: 'stable'" in error(client.get("/v1/models/babyweight/labels/stable/metadata"), 400)
         answer(client)
 
 
 def test_other_entries_are_no_versions(connect: Connect, folder: Path) -> None:
-    for name in ("0", "01", "-1", "1.5", "two", ".3.tmp", "9" * 19):
+    for name in ("-1", "1.5", "two", ".3.tmp", "9" * 19, "+3", " 4", "٣"):
         (folder / "babyweight" / name).mkdir()
     (folder / "babyweight/4").write_text("a file")
     (folder / ".hidden").mkdir()
     with connect(folder) as client:
         assert states(client) == {"1": "AVAILABLE"}
         assert client.get("/readyz").json()["models"] == ["babyweight"]
+
+
+def test_leading_zeros(connect: Connect, folder: Path) -> None:
+    """The folder 00000042 holds version 42."""
+    (folder / "babyweight/1").rename(folder / "babyweight/00000042")
+    (folder / "babyweight/labels.json").write_text('{"stable": 42}')
+    with connect(folder) as client:
+        assert states(client) == {"42": "AVAILABLE"}
+        assert answer(client) == answer(client, "/v1/models/babyweight/versions/42:predict")
+        assert answer(client) == answer(client, "/v1/models/babyweight/versions/00042:predict")
+        assert answer(client) == answer(client, "/v1/models/babyweight/labels/stable:predict")
+
+
+@pytest.mark.parametrize(
+    "last", ["saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001"]
+)
+def test_a_version_that_is_still_being_copied_comes_up_when_complete(
+    connect: Connect, folder: Path, releases: list[tuple[Path, Path]], last: str
+) -> None:
+    """Copied in place, file by file, with one file missing, then half of it there."""
+    copy = folder / "babyweight/2"
+    shutil.copytree(releases[1][0], copy)
+    content = (copy / last).read_bytes()
+    (copy / last).unlink()
+    with connect(folder) as client:
+        first = answer(client)
+        assert states(client) == {"2": "END", "1": "AVAILABLE"}
+        (copy / last).write_bytes(content[: len(content) // 2])
+        scan(client)
+        assert states(client) == {"2": "END", "1": "AVAILABLE"}
+        assert answer(client) == first
+        (copy / last).write_bytes(content)
+        scan(client)
+        assert states(client) == {"2": "AVAILABLE", "1": "AVAILABLE"}
+        assert answer(client) != first
+
+
+def test_retries(tmp_path: Path, settings: Settings) -> None:
+    """A version whose files stay as they are is tried again, but not for ever."""
+    (tmp_path / "1").mkdir()
+    attempts: list[int] = []
+
+    def load(*_: object) -> Servable:
+        attempts.append(len(attempts))
+        if len(attempts) in (1, 2, 5, 6, 7, 8):
+            raise OSError("no memory")
+        return cast(Servable, object())
+
+    loading = settings.loading.model_copy(update={"max_retries": 2, "retry_seconds": 0.0})
+    registry = Registry(lambda: {"demo": Offer({1: tmp_path / "1"})}, load, loading, Metrics())
+    registry.scan()
+    assert (registry.statuses("demo")[0].state, registry.statuses("demo")[0].error) == ("END", "no memory")
+    registry.scan()
+    registry.scan()
+    assert registry.statuses("demo")[0].status()["status"] == {"error_code": "OK", "error_message": ""}
+    registry.scan()
+    assert len(attempts) == 3
+    (tmp_path / "1/changed").touch()
+    for _ in range(3):
+        registry.scan()
+    assert len(attempts) == 4  # the fourth succeeded
+    (tmp_path / "1/changed").unlink()
+    for _ in range(9):
+        registry.scan()
+    assert len(attempts) == 7  # the first attempt and two retries
+    assert registry.statuses("demo")[0].state == "AVAILABLE"  # as loaded before
+
+
+def test_a_failed_retry_waits(tmp_path: Path, settings: Settings) -> None:
+    attempts: list[int] = []
+
+    def load(*_: object) -> Servable:
+        attempts.append(1)
+        raise OSError("no memory")
+
+    registry = Registry(lambda: {"demo": Offer({1: tmp_path})}, load, settings.loading, Metrics())
+    registry.scan()
+    registry.scan()
+    assert len(attempts) == 1
+
+
+@pytest.mark.parametrize("name", ["v1.5", "my model", "a,b", "modelname!#$%&'()*+,:;=?@[]", "模型"])
+def test_model_names(connect: Connect, folder: Path, name: str) -> None:
+    (folder / "babyweight").rename(folder / name)
+    with connect(folder) as client:
+        assert client.get(f"/v1/models/{quote(name, safe='')}").status_code == 200
+        answer(client, f"/v1/models/{quote(name, safe='')}:predict")
+        metadata = client.get(f"/v1/models/{quote(name, safe='')}/metadata").json()
+        assert metadata["model_spec"]["name"] == name
+
+
+def test_names_with_plain_dot_space_and_comma(connect: Connect, folder: Path) -> None:
+    (folder / "babyweight").rename(folder / "a.b,c d")
+    with connect(folder) as client:
+        answer(client, "/v1/models/a.b,c d:predict")

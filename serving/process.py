@@ -1,4 +1,4 @@
-"""The server's process: its threads, its signals, its life."""
+"""The server's process: threads, signals, start and stop."""
 
 import functools
 import logging
@@ -17,40 +17,52 @@ from serving.metrics import Metrics
 from serving.registry import Registry
 from serving.servable import Servable
 from serving.settings import Settings
+from serving.sources import Source
 
-_STOP_SECONDS = 10  # requests under way at SIGTERM may take this long
+_STOP_SECONDS = 10  # requests in progress at SIGTERM may take this long
 _IDLE_SECONDS = 75  # longer than clients and proxies keep a connection, so that it is not closed as they send
 _SWITCH_SECONDS = 0.0005  # a model's thread waits no longer than this for the interpreter
 _CALLS = 4  # calls of models at once
 
 
-def serve(settings: Settings, bound: socket.socket, folder: Path, *, keep_name: bool, token: str | None) -> None:
-    """Answer requests until SIGTERM or Ctrl-C, then those under way; end the process with code 0.
+def serve(
+    settings: Settings,
+    source: Source,
+    bound: socket.socket,
+    *,
+    keep_name: bool,
+    token: str | None,
+    certificate: tuple[Path, Path] | None,
+) -> None:
+    """Answer requests until SIGTERM or Ctrl-C, finish those in progress, and end the process with code 0.
 
     Args:
         settings: the server's settings.
+        source: the models.
         bound: the socket to listen on.
-        folder: the published models.
-        keep_name: name a prediction's output even where it is the only one.
-        token: what clients must show; without one, only loopback names are answered to.
+        keep_name: name a prediction's output even if it is the only one.
+        token: what clients must send; without one, only loopback names are answered.
+        certificate: files of the certificate chain and its key, for TLS.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     sys.setswitchinterval(_SWITCH_SECONDS)
-    # Not the stages' settings: determinism would refuse models with random operations.
+    # Not the stages' settings: their determinism would refuse models with random operations.
+    tf.get_logger().setLevel("ERROR")
     tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
     metrics = Metrics()
     pool = ThreadPoolExecutor(_CALLS, thread_name_prefix="model")
     load = functools.partial(Servable, batching=settings.batching, pool=pool, metrics=metrics)
-    registry = Registry(folder, load, metrics)
+    registry = Registry(source, load, settings.loading, metrics)
     application = app.create(
         registry, metrics, settings.limits, keep_name=keep_name, token=token, loopback_only=token is None
     )
     stop = threading.Event()
-    threading.Thread(target=registry.watch, args=(stop, settings.poll_seconds), daemon=True).start()
+    threading.Thread(target=registry.watch, args=(stop,), daemon=True).start()
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again after a graceful stop
         signal.signal(number, lambda *_: sys.exit(0))
     host, port = bound.getsockname()[:2]
-    print(f"serving on http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+    scheme = "https" if certificate else "http"
+    print(f"serving on {scheme}://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
     config = uvicorn.Config(
         application,
         log_level="warning",
@@ -59,6 +71,8 @@ def serve(settings: Settings, bound: socket.socket, folder: Path, *, keep_name: 
         timeout_graceful_shutdown=_STOP_SECONDS,
         timeout_keep_alive=_IDLE_SECONDS,
         ws="none",
+        ssl_certfile=certificate and certificate[0],
+        ssl_keyfile=certificate and certificate[1],
     )
     try:
         uvicorn.Server(config).run(sockets=[bound])

@@ -1,0 +1,208 @@
+"""Where models lie: a folder of published models, or TensorFlow Serving's configuration.
+
+Both may be at an address that fsspec reads (`s3://`, `gs://`, `https://`). They are mirrored to a local folder then.
+"""
+
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from google.protobuf import text_format
+
+from serving import published
+from stages.core import files
+from stages.core.errors import InputError
+
+log = logging.getLogger("serving")
+
+
+@dataclass(frozen=True)
+class Offer:
+    """The versions of a model to serve, each with its folder, and the model's labels."""
+
+    versions: Mapping[int, Path] = field(default_factory=dict)
+    labels: Mapping[str, int] = field(default_factory=dict)
+
+
+Source = Callable[[], dict[str, Offer]]
+"""Says what is on offer now, by model."""
+
+
+class PublishedFolder:
+    """A folder with a folder for each model: all versions of all models.
+
+    Args:
+        root: reads the folder.
+    """
+
+    def __init__(self, root: "Root") -> None:
+        self._root = root
+
+    def __call__(self) -> dict[str, Offer]:
+        """What is on offer."""
+        folder = self._root.current()
+        offers = {}
+        for name in published.models(folder):
+            try:
+                labels = published.labels(folder / name)
+            except InputError as error:
+                log.warning("%s", error)
+                labels = {}
+            if versions := published.versions(folder / name):
+                offers[name] = Offer(versions, labels)
+        return offers
+
+
+class ModelConfigFile:
+    """TensorFlow Serving's `model_config_file`: models by name, each with base path, version policy and labels.
+
+    Args:
+        path: the file, read again whenever it changes.
+        cache: a folder for mirrors of remote base paths.
+
+    Raises:
+        InputError: if the file is missing or wrong.
+    """
+
+    def __init__(self, path: Path, cache: Path) -> None:
+        self._path = path
+        self._cache = cache
+        self._text = ""
+        self._read()
+
+    def _read(self) -> None:
+        from serving.protos import ModelServerConfig  # imports TensorFlow
+
+        try:
+            text = self._path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise InputError(f"{self._path}: expected text") from None
+        if text == self._text:
+            return
+        try:
+            configs = text_format.Parse(text, ModelServerConfig()).model_config_list.config
+        except text_format.ParseError as error:
+            raise InputError(f"{self._path}: expected a ModelServerConfig: {' '.join(str(error).split())}") from None
+        for config in configs:
+            if not config.name or not config.base_path:
+                raise InputError(f"{self._path}: model {config.name!r}: expected a name and a base_path")
+            if config.model_platform not in ("", "tensorflow"):
+                raise InputError(
+                    f"{self._path}: model {config.name}: expected the model_platform tensorflow, found "
+                    f"{config.model_platform}"
+                )
+        names = [config.name for config in configs]
+        if len(set(names)) < len(names):
+            raise InputError(f"{self._path}: two models have the same name")
+        self._models = [(config, Root(config.base_path, self._cache)) for config in configs]
+        self._text = text
+
+    def __call__(self) -> dict[str, Offer]:
+        """What is on offer.
+
+        Raises:
+            InputError: as the class.
+        """
+        self._read()
+        return {
+            config.name: Offer(
+                _apply(config.model_version_policy, published.versions(root.current())), dict(config.version_labels)
+            )
+            for config, root in self._models
+        }
+
+
+class SingleModel:
+    """One model by the path of its versions: the latest is served.
+
+    Args:
+        name: the model's name.
+        root: reads the folder of its versions.
+    """
+
+    def __init__(self, name: str, root: "Root") -> None:
+        self._name = name
+        self._root = root
+
+    def __call__(self) -> dict[str, Offer]:
+        """What is on offer."""
+        return {self._name: Offer(_latest(published.versions(self._root.current()), 1))}
+
+
+def _apply(policy: Any, versions: dict[int, Path]) -> dict[int, Path]:
+    """The versions that a policy lets through; the latest alone by default."""
+    if policy.HasField("all"):
+        return versions
+    if policy.HasField("specific"):
+        return {number: versions[number] for number in policy.specific.versions if number in versions}
+    return _latest(versions, max(policy.latest.num_versions, 1))
+
+
+def _latest(versions: dict[int, Path], count: int) -> dict[int, Path]:
+    return {number: versions[number] for number in sorted(versions)[-count:]}
+
+
+class Root:
+    """A local folder, or a remote one and its mirror.
+
+    Args:
+        address: a path, or an address that fsspec reads.
+        cache: where the mirror is made.
+
+    Raises:
+        InputError: if nothing here reads such addresses.
+    """
+
+    def __init__(self, address: str, cache: Path) -> None:
+        self._mirror = None
+        self._folder = Path(address)
+        if "://" not in address:
+            return
+        try:
+            system, path = fsspec.core.url_to_fs(address)
+        except (ImportError, ValueError) as error:
+            raise InputError(f"{address}: cannot be read: {' '.join(str(error).split())}") from None
+        self._folder = cache / re.sub(r"\W+", "-", address)
+        self._mirror = _Mirror(system, path, self._folder)
+
+    def current(self) -> Path:
+        """The local folder, brought up to date."""
+        if self._mirror:
+            self._mirror.update()
+        return self._folder
+
+
+class _Mirror:
+    """A local copy of a remote folder."""
+
+    def __init__(self, system: Any, path: str, folder: Path) -> None:
+        self._system = system
+        self._path = path.rstrip("/")
+        self._folder = folder
+        self._known: dict[str, Any] = {}
+
+    def update(self) -> None:
+        """Copy what is new or changed, remove what is gone. An interrupted update is made good by the next."""
+        self._system.invalidate_cache()
+        found = dict(self._listing())
+        for name in self._known.keys() - found.keys():
+            del self._known[name]
+            files.remove(self._folder / name)
+        for name, stamp in found.items():
+            if self._known.get(name) != stamp:
+                with files.whole_file(self._folder / name) as temporary:
+                    self._system.get_file(f"{self._path}/{name}", str(temporary))
+                self._known[name] = stamp
+        for folder in sorted((p for p in self._folder.rglob("*") if p.is_dir()), reverse=True):
+            if not any(folder.iterdir()):
+                folder.rmdir()
+
+    def _listing(self) -> Iterator[tuple[str, Any]]:
+        for path, info in self._system.find(self._path, detail=True).items():
+            name = path.removeprefix(self._path).lstrip("/")
+            if not any(part.startswith(".") for part in name.split("/")):  # nor what publishing has not finished
+                yield name, [info.get(key) for key in ("size", "ETag", "etag", "LastModified", "mtime", "created")]

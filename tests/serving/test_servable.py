@@ -1,0 +1,219 @@
+"""Models of others: TensorFlow 1 and 2, with what they ship and what they leave out."""
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from serving.errors import RequestError
+from serving.metrics import Metrics
+from serving.protos import PredictionLog
+from serving.servable import Servable
+from serving.settings import Settings
+from stages.core.errors import InputError
+from tests.serving import models
+
+Load = Callable[..., Servable]
+
+
+@pytest.fixture
+def load(settings: Settings) -> Iterator[Load]:
+    with ThreadPoolExecutor(1) as pool:
+
+        def loaded(path: Path, name: str = "demo", **batching: Any) -> Servable:
+            changed = settings.batching.model_copy(update=batching)
+            return Servable(path, name, 1, changed, pool, Metrics())
+
+        yield loaded
+
+
+def call(model: Servable, signature: str = "serving_default", **inputs: Any) -> dict[str, Any]:
+    arrays = {name: np.asarray(value) for name, value in inputs.items()}
+    return {name: value.tolist() for name, value in model.call(model.signature(signature), arrays).items()}
+
+
+def test_a_reference_variable(load: Load, tmp_path: Path) -> None:
+    """TensorFlow 1's loader is used where TensorFlow 2's fails; loading does not touch the state."""
+    model = load(models.counter(tmp_path / "counter"))
+    assert call(model, delta=np.float32(2)) == {"total": 2.0}
+    assert call(model, delta=np.float32(3)) == {"total": 5.0}
+
+
+@pytest.mark.parametrize("loader", ["_Functions", "_Session"])
+def test_tensorflow_1_in_both_loaders(load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loader: str) -> None:
+    """Feeds in the midst of the graph, serialised examples, shapes that the signature does not have."""
+    if loader == "_Session":
+        monkeypatch.setattr("serving.servable._Functions", None)
+    model = load(models.half_plus_two(tmp_path / "half"))
+    assert type(model._run).__name__ == loader
+    assert call(model, x=np.array([[1], [2]], np.float32)) == {"y": [[2.5], [3.0]]}
+    assert call(model, x=np.array([1, 2, 5], np.float32)) == {"y": [2.5, 3.0, 4.5]}
+    example = tf.train.Example()
+    example.features.feature["x"].float_list.value.append(80)
+    serialised = np.array([example.SerializeToString()], object)
+    assert call(model, "regress_x_to_y", inputs=serialised) == {"outputs": [[42.0]]}
+    assert call(model, "classify_labels", inputs=serialised) == {"classes": [[b"half"]], "scores": [[42.0]]}
+    with pytest.raises(RequestError, match="the model refused the inputs") as refusal:
+        call(model, "regress_x_to_y", inputs=np.array([b"\xff"], object))
+    assert refusal.value.status == 400
+
+
+def test_a_keras_model(load: Load, tmp_path: Path) -> None:
+    """As `model.export` writes it."""
+    import keras
+
+    network = keras.Sequential([keras.Input((3,), name="features"), keras.layers.Dense(2)])
+    network.export(str(tmp_path / "keras"), verbose=False)
+    model = load(tmp_path / "keras")
+    (name,) = model.signature("serving_default").inputs
+    (output,) = call(model, "serving_default", **{name: np.ones((2, 3), np.float32)}).values()
+    np.testing.assert_allclose(output, network(np.ones((2, 3))), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("provenance", "named", "joins"),
+    [
+        ('{"row_independent": true}', [], True),
+        ('{"row_independent": false}', [], False),
+        ('{"row_independent": 1}', [], False),
+        ("{}", [], False),
+        ("[]", [], False),
+        ("{", [], False),
+        (None, [], False),
+        (None, ["demo"], True),
+        (None, ["other"], False),
+    ],
+)
+def test_requests_are_joined_only_for_rows_known_to_be_independent(
+    load: Load, tmp_path: Path, provenance: str | None, named: list[str], joins: bool
+) -> None:
+    path = models.cartpole(tmp_path / "model")
+    file = path / "assets.extra/provenance.json"
+    file.unlink() if provenance is None else file.write_text(provenance)
+    model = load(path, row_independent_models=named)
+    assert model._batchers["serving_default"]._joinable is joins
+
+
+def test_signatures_without_rows_are_never_joined(load: Load, tmp_path: Path) -> None:
+    model = load(models.contract(tmp_path / "model"))
+    joinable = {name for name, batcher in model._batchers.items() if batcher._joinable}
+    assert {"serving_default", "named", "string"} < joinable
+    assert not joinable & {"scalar", "any_shape", "lengths", "nothing"}
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (tf.errors.InvalidArgumentError, 400),
+        (tf.errors.FailedPreconditionError, 400),
+        (tf.errors.OutOfRangeError, 400),
+        (tf.errors.NotFoundError, 404),
+        (tf.errors.ResourceExhaustedError, 429),
+        (tf.errors.UnimplementedError, 501),
+        (tf.errors.UnavailableError, 503),
+        (tf.errors.DeadlineExceededError, 504),
+        (tf.errors.InternalError, 500),
+        (tf.errors.UnknownError, 500),
+    ],
+)
+def test_status_of_an_error(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Any, status: int
+) -> None:
+    """Source: http_server.cc, ToHTTPStatusCode."""
+    model = load(models.cartpole(tmp_path / "model"))
+
+    def fail(*_: object) -> None:
+        raise error(None, None, "reason")
+
+    monkeypatch.setattr(model, "_run", fail)
+    with pytest.raises(RequestError, match="the model refused the inputs: reason") as refusal:
+        call(model, observations=[[0.0] * 4])
+    assert refusal.value.status == status
+
+
+class TestWarmUp:
+    """Requests in assets.extra/tf_serving_warmup_requests."""
+
+    def write(self, model: Path, *logs: Any) -> None:
+        (model / "assets.extra").mkdir(exist_ok=True)
+        with tf.io.TFRecordWriter(str(model / "assets.extra/tf_serving_warmup_requests")) as writer:
+            for log in logs:
+                writer.write(log if isinstance(log, bytes) else log.SerializeToString())
+
+    def predict_log(self, value: float, name: str = "delta") -> Any:
+        log = PredictionLog()
+        log.predict_log.request.model_spec.name = "counter"
+        log.predict_log.request.inputs[name].CopyFrom(tf.make_tensor_proto(value, tf.float32))
+        return log
+
+    def test_predict(self, load: Load, tmp_path: Path) -> None:
+        """The counter shows that the requests were made, each once."""
+        path = models.counter(tmp_path / "counter")
+        self.write(path, self.predict_log(3), self.predict_log(4))
+        assert call(load(path), delta=np.float32(0)) == {"total": 7.0}
+
+    @pytest.mark.parametrize("kind", ["classify_log", "regress_log"])
+    def test_examples(self, load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+        path = models.half_plus_two(tmp_path / "half")
+        log = PredictionLog()
+        request = getattr(log, kind).request
+        request.model_spec.signature_name = "classify_x_to_y" if kind == "classify_log" else "regress_x_to_y"
+        context = request.input.example_list_with_context
+        context.context.features.feature["x"].float_list.value.append(6)
+        context.examples.add()
+        self.write(path, log)
+        calls = []
+        original = Servable.call
+
+        def recorded(self: Servable, signature: Any, inputs: Any) -> Any:
+            calls.append((signature.name, original(self, signature, inputs)))
+            return calls[-1][1]
+
+        monkeypatch.setattr(Servable, "call", recorded)
+        load(path)
+        ((name, outputs),) = calls
+        assert name == request.model_spec.signature_name
+        assert [value.tolist() for value in outputs.values()] == [[[5.0]]]
+
+    def test_the_bytes_are_tensorflow_servings(self, load: Load, tmp_path: Path) -> None:
+        """A record as its own classes write it: PredictionLog{6: {1: {1: spec, 2: {key, TensorProto}, 3: filter}}}."""
+        tensor = tf.make_tensor_proto(5, tf.float32).SerializeToString()
+
+        def field(number: int, content: bytes) -> bytes:
+            return bytes([number << 3 | 2, len(content)]) + content
+
+        entry = field(1, b"delta") + field(2, tensor)
+        spec = field(1, b"counter") + field(3, b"serving_default") + field(2, b"\x08\x01")
+        record = field(6, field(1, field(1, spec) + field(2, entry) + field(3, b"total")))
+        path = models.counter(tmp_path / "counter")
+        self.write(path, record)
+        assert call(load(path), delta=np.float32(0)) == {"total": 5.0}
+
+    def test_refusals(self, load: Load, tmp_path: Path) -> None:
+        path = models.counter(tmp_path / "counter")
+        file = path / "assets.extra/tf_serving_warmup_requests"
+        self.write(path, b"no record")
+        with pytest.raises(InputError, match="tf_serving_warmup_requests: damaged"):
+            load(path)
+        file.write_bytes(b"no file of records")
+        with pytest.raises(InputError, match="tf_serving_warmup_requests: damaged"):
+            load(path)
+        self.write(path, self.predict_log(1, "other"))
+        with pytest.raises(InputError, match="tf_serving_warmup_requests: expected the inputs delta, found other"):
+            load(path)
+        self.write(path, *[self.predict_log(0)] * 1001)
+        with pytest.raises(InputError, match="expected at most 1000 records"):
+            load(path)
+
+
+def test_metadata_is_json(load: Load, tmp_path: Path) -> None:
+    metadata = load(models.half_plus_two(tmp_path / "half")).metadata
+    signatures = json.loads(json.dumps(metadata))["metadata"]["signature_def"]["signature_def"]
+    assert signatures["regress_x_to_y"]["method_name"] == "tensorflow/serving/regress"
+    assert signatures["serving_default"]["defaults"] == {}
+    assert signatures["regress_x_to_y"]["inputs"]["inputs"]["tensor_shape"] == {"dim": [], "unknown_rank": True}

@@ -1,0 +1,149 @@
+"""Where models come from: TensorFlow Serving's configuration, single models, remote folders."""
+
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from serving.sources import ModelConfigFile, PublishedFolder, Root, SingleModel
+from stages.core.errors import InputError
+from tests.serving import models
+from tests.serving.conftest import Connect
+
+CONFIG = """
+# Comments, and both ways of writing a message, as TensorFlow Serving's own examples have them.
+model_config_list: {
+  config: { name: "first", base_path: "BASE/first", model_platform: "tensorflow" },
+  config {
+    name: "second"
+    base_path: "BASE/second"
+    model_version_policy { POLICY }
+    version_labels { key: "stable" value: 2 }
+    version_labels { key: "canary" value: 3 }
+  }
+}
+"""
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    for name in ("first/1", "first/002", "second/1", "second/2", "second/3", "second/not-a-version"):
+        (tmp_path / "base" / name).mkdir(parents=True)
+    return tmp_path / "base"
+
+
+def write(path: Path, base: Path, policy: str = "") -> Path:
+    path.write_text(CONFIG.replace("BASE", str(base)).replace("POLICY", policy))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("policy", "versions"),
+    [
+        ("", [3]),
+        ("latest { }", [3]),
+        ("latest { num_versions: 2 }", [2, 3]),
+        ("latest { num_versions: 9 }", [1, 2, 3]),
+        ("all { }", [1, 2, 3]),
+        ("specific { versions: 1 versions: 3 }", [1, 3]),
+        ("specific { versions: [2, 7] }", [2]),
+    ],
+)
+def test_version_policies(tmp_path: Path, base: Path, policy: str, versions: list[int]) -> None:
+    offers = ModelConfigFile(write(tmp_path / "models.config", base, policy), tmp_path / "cache")()
+    assert dict(offers["first"].versions) == {2: base / "first/002"}
+    assert dict(offers["second"].versions) == {number: base / f"second/{number}" for number in versions}
+    assert offers["second"].labels == {"stable": 2, "canary": 3}
+
+
+def test_a_changed_file_is_read_again(tmp_path: Path, base: Path) -> None:
+    source = ModelConfigFile(write(tmp_path / "models.config", base), tmp_path / "cache")
+    assert list(source()["second"].versions) == [3]
+    write(tmp_path / "models.config", base, "all { }")
+    assert list(source()["second"].versions) == [1, 2, 3]
+    (tmp_path / "models.config").write_text("half written {")
+    with pytest.raises(InputError):
+        source()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("improperly formatted file", "expected a ModelServerConfig"),
+        ("model_config_list { config { nam: 'x' } }", 'no field named "nam"'),
+        ("model_config_list { config { name: 'x' } }", "'x': expected a name and a base_path"),
+        ("model_config_list { config { base_path: '/x' } }", "expected a name and a base_path"),
+        ("model_config_list { config { name: 'x' base_path: '/x' model_platform: 'caffe' } }", "found caffe"),
+        ("model_config_list { %s %s }" % (("config { name: 'x' base_path: '/x' }",) * 2), "the same name"),
+        ("model_config_list { config { name: 'x' base_path: 'none://x' } }", "none://x: cannot be read"),
+    ],
+)
+def test_a_wrong_file_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "models.config"
+    path.write_text(text)
+    with pytest.raises(InputError, match=words):
+        ModelConfigFile(path, tmp_path)
+
+
+def test_single_model(base: Path, tmp_path: Path) -> None:
+    offers = SingleModel("mine", Root(str(base / "second"), tmp_path))()
+    assert {name: list(offer.versions) for name, offer in offers.items()} == {"mine": [3]}
+
+
+def test_a_foreign_model_by_its_base_path(connect: Connect, tmp_path: Path) -> None:
+    models.half_plus_two(tmp_path / "half_plus_two/00000123")
+    source = SingleModel("half", Root(str(tmp_path / "half_plus_two"), tmp_path))
+    with connect(source) as client:
+        answer = client.post("/v1/models/half:predict", content='{"instances": [1.0, 2.0, 5.0]}')
+        assert answer.json() == {"predictions": [2.5, 3.0, 4.5]}
+
+
+class TestRemote:
+    """Remote folders, here in fsspec's file system in memory."""
+
+    @pytest.fixture
+    def remote(self, tmp_path: Path) -> Any:
+        system = fsspec.filesystem("memory")
+        model = models.half_plus_two(tmp_path / "model")
+        system.put(str(model), "/bucket/half/00000123", recursive=True)
+        yield system
+        system.rm("/bucket", recursive=True)
+
+    def test_versions_come_change_and_go(self, remote: Any, tmp_path: Path) -> None:
+        source = PublishedFolder(Root("memory://bucket", tmp_path / "cache"))
+        (offer,) = source().values()
+        path = offer.versions[123]
+        assert {p.name for p in path.iterdir()} == {"saved_model.pb", "variables"}
+        remote.pipe("/bucket/half/124/saved_model.pb", b"new")
+        remote.pipe("/bucket/half/labels.json", b'{"stable": 123}')
+        (offer,) = source().values()
+        assert list(offer.versions) == [123, 124]
+        assert offer.labels == {"stable": 123}
+        before = (path / "saved_model.pb").stat()
+        remote.pipe("/bucket/half/124/saved_model.pb", b"changed since")
+        (offer,) = source().values()
+        assert (offer.versions[124] / "saved_model.pb").read_bytes() == b"changed since"
+        assert (path / "saved_model.pb").stat() == before  # not copied again
+        remote.rm("/bucket/half/00000123", recursive=True)
+        (offer,) = source().values()
+        assert list(offer.versions) == [124]
+
+    def test_unfinished_publications_are_not_seen(self, remote: Any, tmp_path: Path) -> None:
+        remote.pipe("/bucket/half/.incoming/saved_model.pb", b"half")
+        PublishedFolder(Root("memory://bucket", tmp_path / "cache"))()
+        assert not [path for path in (tmp_path / "cache").rglob("*") if path.name.startswith(".")]
+
+    def test_it_serves(self, remote: Any, connect: Connect, tmp_path: Path) -> None:
+        with connect(PublishedFolder(Root("memory://bucket/", tmp_path / "cache"))) as client:
+            answer = client.post("/v1/models/half:predict", content='{"instances": [1.0]}')
+            assert answer.json() == {"predictions": [2.5]}
+
+    def test_base_paths_may_be_remote(self, remote: Any, tmp_path: Path) -> None:
+        config = tmp_path / "models.config"
+        config.write_text('model_config_list { config { name: "x" base_path: "memory://bucket/half" } }')
+        assert list(ModelConfigFile(config, tmp_path / "cache")()["x"].versions) == [123]
+
+    def test_an_unknown_protocol_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="nowhere://bucket: cannot be read: Protocol not known"):
+            Root("nowhere://bucket", tmp_path)
