@@ -618,7 +618,14 @@ class TestCompression:
         parts = iter([body[:10], body[10:100], body[100:]])
         assert len(client.post(PREDICT, content=parts, headers=self.GZIP).json()["predictions"]) == 5000
 
-    @pytest.mark.parametrize("body", [b'{"instances": [1]}', gzip.compress(b'{"instances": [1]}')[:-12], b"\x1f\x8b"])
+    @pytest.mark.parametrize(
+        "body",
+        [
+            pytest.param(b'{"instances": [1]}', id="plain"),
+            pytest.param(gzip.compress(b'{"instances": [1]}')[:-12], id="cut short"),
+            pytest.param(b"\x1f\x8b", id="two bytes"),
+        ],
+    )
     def test_not_gzip(self, client: TestClient, body: bytes) -> None:
         assert "not gzip data" in error(client.post(PREDICT, content=body, headers=self.GZIP), 400)
 
