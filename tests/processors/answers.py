@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stages.core.files import digest, write_json
 from stages.savedmodel.predictor import Predictor
-from stages.savedmodel.requests import columns, read_instances, rows
+from stages.savedmodel.requests import decode_request, predictions, read_instances
 
 
 def main() -> None:
@@ -16,9 +16,10 @@ def main() -> None:
     workload = sys.argv[1]
     model, request = Path("models", workload), Path(f"data/requests/{workload}.json")
     predictor = Predictor(model)
-    answers = predictor(**columns(read_instances(request), predictor.signature, str(request)))
+    answers = predictor(**decode_request(read_instances(request), predictor.signature, str(request)))
     write_json(
-        Path(f"results/{workload}/predictions.json"), {"model_digest": digest(model), "predictions": rows(answers)}
+        Path(f"results/{workload}/predictions.json"),
+        {"model_digest": digest(model), "predictions": predictions(answers)},
     )
 
 
