@@ -38,6 +38,7 @@ LITTLE: dict[str, object] = {
     "cartpole.evaluate.gif.frames": 2,
 }
 
+SPLITS = ("train", "validation", "test")
 LEFT_OUT = {
     "check",  # computes nothing
     "fetch@mnist",  # needs a network
@@ -73,11 +74,12 @@ def prepare(folder: Path, **more: object) -> Path:
         set_key(params, key, value)
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     random = np.random.default_rng(0)
-    for split in ("train", "validation", "test"):
+    for split in SPLITS:
         digits = folder / "data/mnist" / split
         digits.mkdir(parents=True)
         np.save(digits / "images.npy", random.integers(0, 256, [16, 784], np.uint8))
         np.save(digits / "labels.npy", random.integers(0, 10, [16], np.uint8))
+    write_json(folder / "results/mnist/prepare.json", {f"{split}_images": 16 for split in SPLITS})
     write_json(folder / "data/requests/mnist.json", {"instances": random.random([10, 784]).round(6).tolist()})
     return folder
 
