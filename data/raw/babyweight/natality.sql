@@ -1,14 +1,14 @@
--- Births of 2001 to 2008 from BigQuery's public natality table, as CSV files that `babyweight.source.kind: csv` reads.
--- Put your own bucket in; then `bq query --use_legacy_sql=false < natality.sql`, copy the files and set
--- `babyweight.source.path` to their folder. Without the WHERE clause: all 137,826,763 births since 1969.
+-- Births of 2001 to 2008 from BigQuery's public natality table, as files that `babyweight.prepare.source.kind: csv` reads.
+-- Name your own bucket, run `bq query --use_legacy_sql=false < natality.sql`, and set `babyweight.prepare.source.path`
+-- to gs://YOUR-BUCKET/natality, or copy the files and set it to their folder. Without the WHERE clause: all 137,826,763
+-- births since 1969. For CSV: format = 'CSV', compression = 'GZIP', header = TRUE, and births-*.csv.gz in the uri.
 --
--- The key is a fingerprint of the whole record: equal records go to the same split, and running this again changes
--- nothing.
+-- The key is a fingerprint of the whole record: equal records go to the same split, and another run of this query
+-- changes nothing.
 EXPORT DATA OPTIONS (
-  uri = 'gs://YOUR-BUCKET/natality/births-*.csv.gz',
-  format = 'CSV',
-  compression = 'GZIP',
-  header = TRUE,
+  uri = 'gs://YOUR-BUCKET/natality/births-*.parquet',
+  format = 'PARQUET',
+  compression = 'SNAPPY',
   overwrite = TRUE
 ) AS
 SELECT

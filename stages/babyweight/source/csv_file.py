@@ -274,11 +274,15 @@ def _take_out_damaged(
 def _damage(line: bytes) -> str:
     if b"\0" in line:
         return "nul_bytes"
+    return "" if _is_utf8(line) else "no_utf8"
+
+
+def _is_utf8(text: bytes) -> bool:
     try:
-        line.decode()
+        text.decode()
     except UnicodeDecodeError:
-        return "no_utf8"
-    return ""
+        return False
+    return True
 
 
 def _suspects(buffer: bytes, text: Bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -293,7 +297,7 @@ def _suspects(buffer: bytes, text: Bytes) -> tuple[npt.NDArray[np.int64], npt.ND
     if b"\r" in buffer:
         returns = np.flatnonzero(text == _RETURN)
         positions.append(returns[text[returns + 1] != _NEWLINE])
-    if not buffer.isascii() and _damage(text.tobytes()) == "no_utf8":
+    if not buffer.isascii() and not _is_utf8(text.tobytes()):
         positions.append(np.flatnonzero(text > _LAST_ASCII))
     suspects = np.concatenate([*positions, np.zeros(0, np.int64)])
     if len(suspects) and not len(newlines):

@@ -155,6 +155,12 @@ def test_lines_that_are_no_csv_spoil_themselves_alone(tmp_path: Path) -> None:
     assert rows.keys == ["k0", "k2"] and rows.lines == [2, 12]
 
 
+def test_lines_of_two_kinds_of_damage(tmp_path: Path) -> None:
+    lines = [HEADER, ROWS[0], ROWS[1] + "\0", ROWS[2] + "\xe9", ROWS[3] + "\xe9\0", ROWS[4]]
+    rows = read(write(tmp_path, *lines, encoding="latin-1"))
+    assert rows.bad == [(3, "nul_bytes"), (4, "no_utf8"), (5, "nul_bytes")] and rows.keys == ["k0", "k4"]
+
+
 def test_a_field_more_and_a_field_less_do_not_even_out(tmp_path: Path) -> None:
     rows = read(write(tmp_path, HEADER, ROWS[0], ROWS[1] + ",x", ROWS[2].removesuffix(",k2"), ROWS[3]))
     assert rows.bad == [(3, "number_of_fields"), (4, "number_of_fields")] and rows.keys == ["k0", "k3"]

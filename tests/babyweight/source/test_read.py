@@ -1,0 +1,114 @@
+"""Files that are damaged in any way: their births, or one line that names the file."""
+
+import gzip
+import io
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stages.babyweight.params import PrepareParams
+from stages.babyweight.source.births import COLUMNS, FACTS
+from stages.babyweight.source.counts import Counts
+from stages.babyweight.source.encode import encode
+from stages.babyweight.source.files import find
+from stages.babyweight.source.read import default_columns, read
+from stages.babyweight.source.synthetic import Generator, read_facts
+from stages.core.errors import InputError
+from tests.conftest import ROOT
+
+BIRTHS = next(Generator(read_facts(ROOT / FACTS), 2017).blocks(40))
+LIMITS = PrepareParams.read(ROOT / "params.yaml").prepare
+
+
+def valid_files() -> dict[str, bytes]:
+    text = BIRTHS.to_csv(index=False).encode()
+    quoted = BIRTHS.assign(note='a "word",\r\nand more').to_csv(index=False, quoting=1).encode()
+    parquet = io.BytesIO()
+    pq.write_table(pa.Table.from_pandas(BIRTHS, preserve_index=False), parquet, row_group_size=15)
+    return {
+        "births.csv": text,
+        "quoted.csv": quoted,
+        "no_header.csv": text.partition(b"\n")[2],
+        "old_mac.csv": text.replace(b"\n", b"\r"),
+        "births.csv.gz": gzip.compress(text, mtime=0),
+        "births.csv.zst": pa.compress(text, codec="zstd", asbytes=True),
+        "births.parquet": parquet.getvalue(),
+    }
+
+
+FILES = valid_files()
+TOKENS = st.sampled_from([b'"', b'""', b",", b"\n", b"\r", b"\r\n", b"\0", b"\xff", b"\xef\xbb\xbf", b"nan", b"1e999"])
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> tuple[str, bytes]:
+    """A valid file with a few slices replaced, doubled or taken out."""
+    name = draw(st.sampled_from(sorted(FILES)))
+    data = FILES[name]
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(data)))
+        stop = min(len(data), start + draw(st.sampled_from([0, 0, 1, 2, 8, 100, len(data)])))
+        piece = draw(st.one_of(TOKENS, st.binary(max_size=8), st.just(b""), st.just(data[start:stop] * 2)))
+        data = data[:start] + piece + data[stop:]
+    return name, data
+
+
+def prepare(path: Path) -> Counts:
+    """What the stage does with the source, in this process."""
+    counts = Counts()
+    files = find(str(path))
+    default = default_columns(files)
+    for file in files:
+        for load in read(file, default):
+            counts.add(encode(load(), 0.2, 0.2))
+    counts.check(LIMITS)
+    return counts
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(file=mutated())
+def test_a_damaged_file_is_read_or_named_in_one_line(tmp_path: Path, file: tuple[str, bytes]) -> None:
+    name, data = file
+    path = tmp_path / name
+    path.write_bytes(data)
+    try:
+        prepare(path)
+    except InputError as error:
+        assert "\n" not in str(error)
+    finally:
+        path.unlink()
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_every_format_has_the_same_births(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(FILES[name])
+    counts = prepare(tmp_path / name)
+    assert counts.rows == len(BIRTHS) and not counts.bad.total() and not any(counts.unknown.values())
+
+
+def test_the_content_tells_the_format_whatever_the_name(tmp_path: Path) -> None:
+    for name in FILES:
+        for other in ("births.csv", "births.csv.gz", "births.parquet", "births"):
+            (tmp_path / other).write_bytes(FILES[name])
+            assert prepare(tmp_path / other).rows == len(BIRTHS), (name, other)
+            (tmp_path / other).unlink()
+
+
+def test_shards_without_a_header_have_the_columns_of_the_first(tmp_path: Path) -> None:
+    frame = BIRTHS[list(reversed(COLUMNS))]
+    lines = frame.to_csv(index=False).splitlines(keepends=True)
+    for number in range(3):
+        (tmp_path / f"births-{number}.csv").write_text("".join(lines[number * 14 : (number + 1) * 14]))
+    files = find(str(tmp_path))
+    assert default_columns(files) == list(reversed(COLUMNS))
+    assert prepare(tmp_path).rows == len(BIRTHS)
+
+
+def test_unknown_words_in_most_rows_refuse_the_source(tmp_path: Path) -> None:
+    BIRTHS.assign(is_male=BIRTHS.is_male.map({"True": "boy", "False": "girl"})).to_csv(tmp_path / "b.csv", index=False)
+    with pytest.raises(InputError, match=r"is_male: 40 of 40 births have unknown words.*'(boy|girl)' \(\d+\)"):
+        prepare(tmp_path)
