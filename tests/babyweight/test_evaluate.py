@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 import yaml
 
-from stages.babyweight.evaluate import by_week, calibration, design, errors_of, instances, linear, residuals
+from stages.babyweight.evaluate import (
+    by_week,
+    calibration,
+    design,
+    effects,
+    errors_of,
+    examples,
+    instances,
+    linear,
+    residuals,
+)
 from stages.babyweight.source.births import FEATURES, VOCABULARIES, decode
 from tests.conftest import ROOT, assert_refused, run_stage, set_key
 
@@ -67,9 +77,43 @@ def test_tables_by_hand() -> None:
     ]
     weeks = np.array([38, 39, 38], np.uint8)
     assert by_week(weeks, np.array([6.0, 7.0, 8.0]), np.array([5.0, 7.5, 8.0])) == [
-        {"week": 38, "predicted": 7.0, "actual": 6.5, "births": 2},
-        {"week": 39, "predicted": 7.0, "actual": 7.5, "births": 1},
+        {"week": 38, "predicted": 7.0, "actual": 6.5, "rmse": pytest.approx(np.sqrt(0.5), rel=1e-5), "births": 2},
+        {"week": 39, "predicted": 7.0, "actual": 7.5, "rmse": 0.5, "births": 1},
     ]
+
+
+def test_an_effect_is_the_difference_to_the_commonest_value() -> None:
+    births = codes(400)
+    births[:, FEATURES.index("mother_married")] = [1, 2, 2, 2] * 100
+    index = {name: FEATURES.index(name) for name in ("mother_married", "gestation_weeks", "is_male")}
+
+    def predict(varied: np.ndarray) -> np.ndarray:
+        """Half a pound for each week, and marriage counts twice for boys."""
+        married = varied[:, index["mother_married"]] == 2
+        pounds: np.ndarray = 0.5 * varied[:, index["gestation_weeks"]] + married * (1.0 + (varied[:, index["is_male"]] == 2))
+        return pounds
+
+    rows = effects(predict, births, SCHEMA)
+    married = {row["value"]: row for row in rows if row["input"] == "mother_married"}
+    assert married["True"] == {
+        "input": "mother_married", "value": "True", "births": 300, "effect": 0.0, "low": 0.0, "high": 0.0
+    }  # fmt: skip
+    boys = (births[:, index["is_male"]] == 2).mean()
+    assert married["False"]["effect"] == pytest.approx(-1 - boys, abs=1e-4)
+    assert (married["False"]["low"], married["False"]["high"]) == (-2.0, -1.0)
+    weeks = [row for row in rows if row["input"] == "gestation_weeks"]
+    assert sum(row["births"] for row in weeks) == 400
+    assert np.diff([row["effect"] for row in weeks]) == pytest.approx(0.5)
+    assert {row["effect"] for row in rows if row["input"] == "alcohol_use"} == {0.0}
+
+
+def test_every_birth_is_an_example_with_its_words() -> None:
+    births = codes(3)
+    rows = list(examples(births, SCHEMA, np.array([7.0, 6.5, 8.0]), np.array([7.1234567, 6.0, 8.0])))
+    assert [row["birth"] for row in rows] == [0, 1, 2]
+    assert rows[0]["predicted"] == 7.12346
+    decoded = decode(births)
+    assert all(rows[2][name] == decoded[name][2] for name in FEATURES)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +135,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         ("babyweight.train", "data", "weights", "train.json", "curve.csv"),
         ("export", "babyweight", "weights", "model"),
-        ("babyweight.evaluate", "model", "data", "evaluate.json", "plots"),
+        ("babyweight.evaluate", "model", "data", "evaluate.json", "plots", "examples.csv"),
     ):
         done = run_stage(f"stages.{command[0]}", *command[1:], cwd=folder)
         assert (done.returncode, done.stderr) == (0, ""), done.stderr
@@ -114,11 +158,17 @@ def test_the_tables_cover_every_test_birth(folder: Path) -> None:
     for name in ("residuals.csv", "by_week.csv"):
         rows = csv.DictReader((folder / "plots" / name).open())
         assert sum(int(row["births"]) for row in rows) == births, name
+    assert len(list(csv.DictReader((folder / "examples.csv").open()))) == births
+    effect = {
+        (r["input"], r["value"]): float(r["effect"]) for r in csv.DictReader((folder / "plots/effects.csv").open())
+    }
+    assert effect["is_male", "True"] > effect["is_male", "False"]
+    assert effect["gestation_weeks", "39"] > effect["gestation_weeks", "35"] > effect["gestation_weeks", "30"]
     actual = [float(row["actual"]) for row in csv.DictReader((folder / "plots/calibration.csv").open())]
     assert actual[0] < 5.5 < 7.7 < actual[-1]
 
 
 def test_a_missing_model_is_named(folder: Path) -> None:
-    done = run_stage("stages.babyweight.evaluate", "none", "data", "e.json", "p", cwd=folder)
+    done = run_stage("stages.babyweight.evaluate", "none", "data", "e.json", "p", "x.csv", cwd=folder)
     assert_refused(done, "none: expected a SavedModel")
     assert not (folder / "e.json").exists() and not (folder / "p").exists()

@@ -1,11 +1,96 @@
-"""The report of this project's own results, and of a workload that nobody wrote a story for."""
+"""The report of this project's results, and of a workload that nobody wrote a story for."""
 
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.core.errors import InputError
+from stages.core.files import write_json
 from stages.core.params import load
-from stages.report.build import summary, workloads
+from stages.report.build import against_baseline, main, metrics, model_panel, result_card, story, summary, workloads
+from stages.report.run import Metric, Run
 from tests.conftest import ROOT
+
+RMSE = Metric("rmse", "RMSE", "{:.3f} lb")
 
 
 def test_the_readme_shows_the_results() -> None:
     runs = workloads(ROOT, load(ROOT / "params.yaml"))
     assert [run.name for run in runs] == ["babyweight", "mnist", "cartpole"]
     assert summary(runs) in (ROOT / "README.md").read_text()
+
+
+@pytest.fixture
+def weather(tmp_path: Path) -> Run:
+    """A fourth workload: results, a model's provenance, and no code in the report."""
+    results, model = tmp_path / "results" / "weather", tmp_path / "models" / "weather"
+    write_json(results / "evaluate.json", {"stations": 12, "mae": 1.25, "baselines": {"mean": {"mae": 2.5}}})
+    tensor = {"dtype": "float32", "shape": [-1], "tensor": "x:0"}
+    signature: dict[str, Any] = {"inputs": {"pressure": tensor}, "outputs": {"rain": tensor}}
+    files = {"saved_model.pb": {"bytes": 1234, "sha256": "0"}}
+    described = {"signatures": {"serving_default": signature}, "files": files, "variables": {"parameters": 7}}
+    write_json(results / "signature.json", described)
+    answers = {"checks_passed": True, "predictions": [{"rain": 0.5}], "model_digest": "abc"}
+    write_json(results / "predictions.json", answers)
+    made: dict[str, Any] = {"settings": {"device": "CPU"}, "packages": {"keras": "3"}, "inputs": {}, "code": {}}
+    write_json(model / "assets.extra" / "provenance.json", made)
+    (run,) = workloads(tmp_path, {"weather": {"train": {}}, "seed": 1, "export": {"as_text": False}})
+    return run
+
+
+def test_a_workload_without_a_story_gets_a_card_a_table_and_a_panel(weather: Run) -> None:
+    told = story(weather)
+    assert told.title == "Weather"
+    assert [metric.key for metric in metrics(weather)] == ["mae"]
+    shown = result_card(weather, told, {"weather": {"mae": 1.5}})
+    assert "1.25" in shown and "better than the baseline: 1.5" in shown
+    assert "baselines.mean.mae" in told.body and "stations" in told.body
+    panel = model_panel(weather, told.title)
+    assert "pressure" in panel and "1 answers right" in panel
+    assert summary([weather]).splitlines()[-1] == "| weather | mae | 1.25 |"
+
+
+@pytest.mark.parametrize(
+    ("baseline", "words"),
+    [
+        ({"rmse": 1.2}, "better than the baseline: 1.200 lb"),
+        ({"rmse": 0.9}, "worse than the baseline: 0.900 lb"),
+        ({"rmse": 1.0}, "as the baseline"),
+        ({}, "new"),
+    ],
+)
+def test_the_headline_is_judged_against_the_accepted_results(baseline: dict[str, float], words: str) -> None:
+    assert words in against_baseline(RMSE, 1.0, baseline)
+
+
+def test_a_missing_metric_and_an_empty_table_are_named(weather: Run) -> None:
+    with pytest.raises(InputError, match="expected the metric rmse"):
+        weather.metric("rmse")
+    (weather.folder / "curve.csv").write_text("step,loss\n")
+    with pytest.raises(InputError, match="expected at least one row"):
+        weather.table("curve.csv")
+    assert weather.table("curve.csv", empty=True) == []
+    with pytest.raises(InputError, match="no such file"):
+        weather.table("none.csv")
+
+
+def test_the_baseline_knows_every_headline() -> None:
+    baseline = json.loads((ROOT / "results" / "baseline.json").read_text())
+    for run in workloads(ROOT, load(ROOT / "params.yaml")):
+        assert "new" not in against_baseline(metrics(run)[0], run.metric(metrics(run)[0].key), baseline[run.name])
+
+
+def test_a_page_without_a_graph_is_refused(tmp_path: Path, weather: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "params.yaml").write_text("weather: {train: {}}\n")
+    shutil.copy(ROOT / "results" / "baseline.json", weather.folder.parent)
+    monkeypatch.setattr("sys.argv", ["build", str(tmp_path / "reports"), "--root", str(tmp_path)])
+    with pytest.raises(InputError, match="make graph"):
+        main()
+    (tmp_path / "docs").mkdir()
+    shutil.copy(ROOT / "docs" / "pipeline.md", tmp_path / "docs")
+    main()
+    assert "Weather" in (tmp_path / "reports" / "index.html").read_text()
+    assert "| weather | mae | 1.25 |" in (tmp_path / "reports" / "summary.md").read_text()
