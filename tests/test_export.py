@@ -135,9 +135,17 @@ def test_the_stage_fails_on_a_wrong_answer_and_names_it(model: Path, request_fil
 @pytest.mark.parametrize(
     ("instances", "words"),
     [
-        pytest.param([[0.0] * 783], "instance 0: inputs: expected float32 of shape [784]", id="short"),
-        pytest.param([[0.0] * 784, ["x"] * 784], "instance 1: inputs: expected float32", id="text"),
-        pytest.param([{"pixels": [0.0] * 784}], "instance 0: expected inputs; found pixels", id="name"),
+        pytest.param([[0.0] * 783], "input 'inputs': expected the shape [None, 784], found [1, 783]", id="short"),
+        pytest.param(
+            [[0.0] * 784, ["x"] * 784],
+            "input 'inputs', instance 1, element [0]: JSON Value: \"x\" Type: String",
+            id="text",
+        ),
+        pytest.param(
+            [{"pixels": [0.0] * 784}],
+            "element: 0 of 'instances' list. JSON object keys must be equal to: inputs; found",
+            id="name",
+        ),
         pytest.param([], "with at least one instance", id="empty"),
     ],
 )
