@@ -57,7 +57,7 @@ def test_a_request_has_the_signatures_shapes() -> None:
     assert decode_request(ROWS, SIGNATURE, "request.json")["x"].shape == (2, 2)
     with pytest.raises(InputError, match=r"request.json: input 'x': expected the shape \[None, 2\], found \[1, 3\]"):
         decode_request([{"x": [1, 2, 3], "name": "a"}], SIGNATURE, "request.json")
-    with pytest.raises(InputError, match="request.json: No values"):
+    with pytest.raises(InputError, match=r"request\.json: No values"):
         decode_request([], SIGNATURE, "request.json")
 
 
