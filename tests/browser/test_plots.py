@@ -26,6 +26,7 @@ def test_the_committed_page_is_what_the_tool_writes() -> None:
 @pytest.mark.parametrize("width", [400, 1400])
 def test_every_plot_is_drawn_without_a_network(browser: Browser, plots: Path, width: int) -> None:
     context = browser.new_context(offline=True, viewport={"width": width, "height": 900})
+    context.set_default_timeout(120_000)
     shown = context.new_page()
     problems: list[str] = []
     shown.on("pageerror", lambda error: problems.append(str(error)))
