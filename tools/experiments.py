@@ -19,7 +19,7 @@ from rich.text import Text
 from stages.core.errors import run
 from stages.report.metrics import better
 from stages.report.page import text
-from tools.compare.comparison import HEADLINES
+from tools.compare.changes import HEADLINES
 from tools.compare.snapshot import flatten
 
 STYLES = {True: ("▲ better", "green"), False: ("▼ worse", "red"), None: ("● equal", "dim")}

@@ -28,7 +28,7 @@ from ruamel.yaml import YAML
 from stages.core.errors import InputError, run
 from stages.core.files import write_text
 from stages.report.metrics import direction
-from tools.compare.comparison import HEADLINES
+from tools.compare.changes import HEADLINES
 from tools.compare.snapshot import Snapshot
 from tools.sweep_page import Trial, page_of
 

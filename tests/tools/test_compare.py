@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT, assert_refused, run_stage
+from tools import processor
 from tools.compare.changes import (
     Causes,
     caveats,
@@ -165,8 +166,9 @@ def test_metrics_say_better_worse_equal_or_not_comparable(pair: tuple[Snapshot, 
 
 def test_a_difference_between_seeds_is_noise(project: Path, tmp_path: Path) -> None:
     shutil.copytree(project, tmp_path / "copy")
-    rows = "\n".join(f"mnist,{seed},{accuracy}" for seed, accuracy in enumerate([0.9948, 0.9952, 0.9956, 0.9950]))
-    write(tmp_path / "copy", {"benchmarks/results/seeds.csv": f"workload,seed,accuracy\n{rows}\n"})
+    former = "mnist,0000,0,0.90\nmnist,0000,1,0.95\nmnist,0000,2,0.99\n"
+    rows = "\n".join(f"mnist,1111,{seed},{accuracy}" for seed, accuracy in enumerate([0.9948, 0.9952, 0.9956, 0.9950]))
+    write(tmp_path / "copy", {"benchmarks/results/seeds.csv": f"workload,recipe,seed,value\n{former}{rows}\n"})
     assert seed_noise(tmp_path / "copy")["mnist", "evaluate.accuracy"] == pytest.approx(0.000342, abs=1e-6)
     both = Snapshot(tmp_path / "copy", "HEAD~1"), Snapshot(tmp_path / "copy", "HEAD")
     (change,) = (m for m in metric_changes(*both) if m.key == "evaluate.accuracy")
@@ -203,6 +205,17 @@ def test_an_older_state_without_a_metric_or_a_workload(project: Path, tmp_path: 
     }
     assert found["evaluate.loss"].note == "only in HEAD"
     assert found["evaluate.accuracy"].note == "another test split (10,000 against 9,000 images)"
+
+
+def test_different_processors_are_told(project: Path, tmp_path: Path) -> None:
+    shutil.copytree(project, tmp_path / "copy")
+    copy = tmp_path / "copy"
+    outputs = processor.digest((copy / "dvc.lock").read_text())
+    write(copy, {"processor.json": {"outputs": outputs, "processor": "first"}})
+    commit(copy, "Run on one")
+    write(copy, {"processor.json": {"outputs": outputs, "processor": "second"}})
+    notes = caveats(Snapshot(copy, "HEAD"), Snapshot(copy, WORK_TREE))
+    assert "Made on different processors: first and second." in notes
 
 
 def test_page_and_markdown_tell_the_same(pair: tuple[Snapshot, Snapshot]) -> None:

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import math
+import statistics
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -13,6 +14,12 @@ from stages.report.metrics import better
 from tools.compare.snapshot import Snapshot, git, read_params
 
 SEEDS = Path("benchmarks/results/seeds.csv")
+HEADLINES = {
+    "babyweight": "evaluate.rmse",
+    "mnist": "evaluate.accuracy",
+    "cartpole": "evaluate.mean_return",
+}
+"""The metric that a workload is judged by; of another workload, its first measure of quality."""
 
 
 @dataclass(frozen=True)
@@ -227,6 +234,8 @@ def caveats(a: Snapshot, b: Snapshot) -> list[str]:
                 notes.append(f"{workload}: trained with {key} {value}, before with {before['settings'][key]}.")
     if a.workloads != b.workloads:
         notes.append(f"Not in both: {', '.join(sorted({*a.workloads} ^ {*b.workloads}))}.")
+    if a.processor and b.processor and a.processor != b.processor:
+        notes.append(f"Made on different processors: {a.processor} and {b.processor}.")
     if packages := Causes(a, b).packages():
         notes.append(f"Other packages: {', '.join(packages)}.")
     for snapshot in (a, b):
@@ -259,19 +268,21 @@ class MetricChange:
 
 
 def seed_noise(root: Path) -> dict[tuple[str, str], float]:
-    """Standard deviation over seeds of each metric that was measured so, by workload and key (`evaluate.accuracy`)."""
+    """Standard deviation over seeds of each workload's headline, by workload and key; that of the last recipe measured.
+
+    Empty without `benchmarks/results/seeds.csv`.
+    """
     if not (root / SEEDS).exists():
         return {}
-    values: dict[tuple[str, str], list[float]] = {}
+    values: dict[str, dict[str, list[float]]] = {}
     with (root / SEEDS).open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            for name, field in row.items():
-                if name not in ("workload", "seed", "seconds") and field:
-                    values.setdefault((row.get("workload", "mnist"), f"evaluate.{name}"), []).append(float(field))
+            values.setdefault(row["workload"], {}).setdefault(row["recipe"], []).append(float(row["value"]))
+    last = {workload: list(recipes.values())[-1] for workload, recipes in values.items()}
     return {
-        key: math.sqrt(sum((v - sum(found) / len(found)) ** 2 for v in found) / (len(found) - 1))
-        for key, found in values.items()
-        if len(found) > 2
+        (workload, HEADLINES[workload]): statistics.stdev(found)
+        for workload, found in last.items()
+        if workload in HEADLINES and len(found) > 2
     }
 
 

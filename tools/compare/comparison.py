@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from tools.compare.changes import (
+    HEADLINES,
     Causes,
     MetricChange,
     ParamChange,
@@ -15,13 +16,6 @@ from tools.compare.changes import (
 from tools.compare.curves import Curve, curves, renamed
 from tools.compare.predictions import PredictionChanges, prediction_changes
 from tools.compare.snapshot import Snapshot
-
-HEADLINES = {
-    "babyweight": "evaluate.rmse",
-    "mnist": "evaluate.accuracy",
-    "cartpole": "evaluate.mean_return",
-}
-"""The metric that a workload is judged by; of another workload, its first measure of quality."""
 
 
 @dataclass(frozen=True)

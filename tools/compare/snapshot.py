@@ -17,6 +17,7 @@ from dvc_data.index import DataIndexDirError
 from ruamel.yaml import YAML
 
 from stages.core.errors import InputError
+from tools.processor import RECORD, writer
 
 WORK_TREE = "."
 Row = dict[str, Any]
@@ -176,6 +177,11 @@ class Snapshot:
                     {f"{file}.{key}": value for key, value in flatten(values) if not isinstance(value, list)}
                 )
         return found
+
+    @cached_property
+    def processor(self) -> str | None:
+        """The processor that made the outputs of `dvc.lock`; None if that is not known."""
+        return writer(self.text("dvc.lock") or "", self.text(RECORD.as_posix()))
 
     @cached_property
     def packages(self) -> dict[str, str]:
