@@ -63,7 +63,7 @@ format: $(VENV)/.installed-dev ## Format the code and params.yaml.
 	ruff format
 	python -m tools.format_params
 
-schema: $(VENV)/.installed ## Write params.schema.json anew.
+schema: $(VENV)/.installed ## Write params.schema.json, after a change of a schema.
 	python -m stages.check_params params.schema.json data/params.checked
 
 graph: $(VENV)/.installed ## Write docs/pipeline.md, the graph that the report draws, after a change of dvc.yaml.
@@ -80,8 +80,8 @@ lock: $(VENV)/.installed-dev ## Resolve the dependencies again, with one version
 	$(COMPILE) --group dev -c requirements.lock -c requirements-serving.lock -c requirements-report.lock -o requirements-dev.lock
 COMPILE := uv pip compile --quiet --generate-hashes --universal --no-emit-index-url
 
-clean: ## Remove what the pipeline made; the environment and DVC's cache stay.
-	rm -rf .checkpoints data/babyweight data/mnist data/samples data/requests/mnist.json models published reports weights
+clean: ## Remove the pipeline's outputs; keep the environment and DVC's cache.
+	rm -rf .checkpoints data/babyweight data/fetched data/mnist data/samples data/requests/mnist.json models published reports weights
 
 $(VENV)/bin/python:
 	@test -n "$(filter $(subst $(eval ) ,-,$(PLATFORM)),$(SUPPORTED))" || { \

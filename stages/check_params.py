@@ -1,7 +1,7 @@
 """Check all of `params.yaml` before any other stage runs, and write its JSON Schema.
 
-DVC deletes a stage's outputs before it runs the stage. Every other stage runs after this one, so a wrong parameter
-stops the pipeline while all outputs are still there.
+DVC deletes a stage's outputs before it runs the stage. All other stages depend on this one, so a wrong parameter stops
+the pipeline while all outputs still exist.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def main() -> None:
     """Write the schema, and a file that says that the parameters were checked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("schema", type=Path, help="file to write the JSON Schema to")
-    parser.add_argument("checked", type=Path, help="file to write when all parameters are valid")
+    parser.add_argument("checked", type=Path, help="file to write if all parameters are valid")
     add_params(parser)
     args = parser.parse_args()
 

@@ -1,7 +1,7 @@
-"""Hold `dvc.yaml`, `params.yaml` and the code together.
+"""Check that `dvc.yaml`, `params.yaml` and the code agree.
 
-- a stage's `deps` name its script and every local module that this imports, directly or not, and no other,
-  by itself or by a folder;
+- a stage's `deps` name its script and every local module that the script imports, directly or not, or the module's
+  folder, and nothing else;
 - a stage's `params` name exactly the keys that its reader binds;
 - every key of `params.yaml` has a reader, a type and a comment, and the file has the form that DVC writes.
 """
@@ -36,7 +36,7 @@ def workloads() -> list[str]:
 
 
 def imported(tree: ast.AST, workload: str) -> Iterator[str]:
-    """Names of the modules that a file imports. An f-string's blank is the workload, or each one if there is none."""
+    """Names of the modules that a file imports. `import_module(f"…{name}")` stands for the workload, or for each one."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -50,7 +50,7 @@ def imported(tree: ast.AST, workload: str) -> Iterator[str]:
 
 
 def closure(module: str, workload: str) -> set[str]:
-    """Files of a module and of all local modules that it imports, directly or not, with their packages."""
+    """Files of a module, of all local modules that it imports, directly or not, and of their packages."""
     found: set[Path] = set()
     todo = [module]
     while todo:
@@ -66,7 +66,7 @@ def closure(module: str, workload: str) -> set[str]:
 
 
 def modules(path: str) -> set[str]:
-    """A dependency's files of Python: itself, or those in a folder of code."""
+    """Python files of a dependency: the file itself, or those in the folder."""
     inside = (ROOT / path).rglob("*.py") if (ROOT / path).is_dir() else []
     return {path} if path.endswith(".py") else {file.relative_to(ROOT).as_posix() for file in inside}
 
@@ -79,13 +79,13 @@ def leaves(values: Any, path: str = "") -> set[str]:
 
 
 def select(values: Any, keys: set[str]) -> set[str]:
-    """The leaves that keys or sections stand for."""
+    """Full paths of the keys that `keys` name, each by itself or by its section."""
     everything = leaves(values)
     return {leaf for leaf in everything for key in keys if leaf == key or leaf.startswith(f"{key}.")}
 
 
 def differences(what: str, named: set[str], needed: set[str]) -> Iterator[str]:
-    """Say what is missing and what is too much."""
+    """Messages about names that are missing or not used."""
     yield from (f"{what}: missing {name}" for name in sorted(needed - named))
     yield from (f"{what}: names {name}, which it does not use" for name in sorted(named - needed))
 

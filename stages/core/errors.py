@@ -1,4 +1,4 @@
-"""How a stage ends when its input is wrong: one line on standard error, exit code 1."""
+"""End a stage whose input is wrong with one line on standard error and exit code 1."""
 
 import sys
 from collections.abc import Callable
@@ -7,14 +7,14 @@ from collections.abc import Callable
 class InputError(Exception):
     """Input that a stage cannot use.
 
-    The message is one line that names the file, row or key, what was found and what was expected.
+    The message is one line that names the file, row or key, what is expected and what was found.
     """
 
 
 def run(main: Callable[[], None]) -> None:
     """Run a stage's `main()`; end the process with one line and code 1 if its input is wrong.
 
-    A full disk and a file that cannot be read or written end the same way. Ctrl-C ends with code 130.
+    A full disk, and a file that cannot be read or written, end it in the same way. Ctrl-C ends with code 130.
     """
     try:
         main()

@@ -1,4 +1,4 @@
-"""Outputs that appear whole or not at all: written beside, flushed to disk, renamed."""
+"""Write outputs atomically: under a temporary name in the same folder, flushed to disk, then renamed."""
 
 import csv
 import hashlib
@@ -23,7 +23,7 @@ def fsync(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder with all that it holds, if it is there."""
+    """Remove a file, or a folder with its contents, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -38,7 +38,7 @@ def _temporary(path: Path) -> Path:
 
 
 def _publish(temporary: Path, path: Path) -> None:
-    if path.is_dir():  # rename() replaces a file, but no folder that holds something
+    if path.is_dir():  # rename() replaces a file, but not a folder that is not empty
         remove(path)
     temporary.replace(path)
     fsync(path.parent)
@@ -46,7 +46,7 @@ def _publish(temporary: Path, path: Path) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write a file to; at the end it becomes `path`, on an error it is gone."""
+    """Yield a temporary path to write a file to. It becomes `path` at the end, and is removed after an error."""
     temporary = _temporary(path)
     try:
         yield temporary
@@ -58,7 +58,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Give an empty temporary folder; at the end it becomes `path`, on an error it is gone."""
+    """Yield an empty temporary folder. It becomes `path` at the end, and is removed after an error."""
     temporary = _temporary(path)
     temporary.mkdir()
     try:
@@ -71,13 +71,13 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text whole, with the line ends that it has."""
+    """Write UTF-8 text atomically, with its line ends unchanged."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole: sorted keys, two spaces, NaN refused."""
+    """Write JSON atomically: keys sorted, indented by two spaces; NaN raises `ValueError`."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -85,7 +85,7 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        InputError: if the file is missing or is no JSON.
+        InputError: if the file is missing or is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -96,7 +96,7 @@ def read_json(path: Path) -> Any:
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Write a CSV file whole: a header of `columns`, then a line a row; `\\n` ends each line."""
+    """Write a CSV file atomically: a header with `columns`, then one line per row; lines end with `\\n`."""
     with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
@@ -104,7 +104,7 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, or of the names and digests of all files in a folder, as hex."""
+    """SHA-256 of a file, or of the names and digests of all files in a folder, in hexadecimal."""
     if path.is_dir():
         entries = {str(p.relative_to(path)): digest(p) for p in sorted(path.rglob("*")) if p.is_file()}
         return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
@@ -113,5 +113,5 @@ def digest(path: Path) -> str:
 
 
 def significant(value: float, digits: int = 6) -> float:
-    """Round to significant digits: what a metric needs, and no noise of the last bits; an `int` stays."""
+    """Round to significant digits, without the noise of the last bits; an `int` is returned unchanged."""
     return value if isinstance(value, int) else float(f"{value:.{digits}g}")

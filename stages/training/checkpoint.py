@@ -104,7 +104,8 @@ class Checkpoints:
         """
         for step in reversed([s for s in self._steps() if s <= at_most]):
             try:
-                with np.load(self._path(step), allow_pickle=False) as state:
+                # NumPy leaves a damaged file open that it opened itself.
+                with self._path(step).open("rb") as file, np.load(file, allow_pickle=False) as state:
                     arrays = {name: state[name] for name in state.files}
                 return step, arrays, json.loads(arrays.pop(_NOTES).tobytes())
             except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

@@ -60,7 +60,7 @@ def from_npz(path: Path, md5: Checksums) -> Digits:
     """
     expected = f"expected an .npz with {', '.join(NPZ_NAMES.values())}"
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:  # NumPy would leave it open
             values = {key: np.asarray(arrays[name]) for key, name in NPZ_NAMES.items()}
     except Exception as error:  # NumPy's reader raises errors of many types for a damaged file
         raise InputError(f"{path}: {expected}: {' '.join(str(error).split())}") from None
