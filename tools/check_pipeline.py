@@ -36,7 +36,7 @@ def workloads() -> list[str]:
 
 
 def imported(tree: ast.AST, workload: str) -> Iterator[str]:
-    """Names of the modules that a file imports. `import_module(f"…{name}")` stands for the workload, or for each one."""
+    """Names of the modules that a file imports. `import_module(f"…{name}")` stands for one workload, or for all."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
