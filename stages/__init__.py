@@ -22,7 +22,6 @@ os.environ.update(
     TF_USE_LEGACY_KERAS="1",
     TF_CPP_MIN_LOG_LEVEL="3",
     # Draw without a screen or a sound card.
-    MPLBACKEND="agg",
     SDL_VIDEODRIVER="dummy",
     SDL_AUDIODRIVER="dummy",
     PYGAME_HIDE_SUPPORT_PROMPT="1",

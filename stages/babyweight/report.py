@@ -171,11 +171,17 @@ def data_facts(run: Run) -> Markup:
         "source": prepared["source"],
         **{f"rows {f}": prepared["rows"][f] for f in ("read", "kept", "dropped", "bad")},
     }
+    unknown = [
+        (column.replace("_", " "), count, ", ".join(prepared["commonest_unknown_words"][column]))
+        for column, count in prepared.get("unknown_words", {}).items()
+        if count
+    ]
     return join(
         [
             heading("Data"),
             facts(counts | {f"to {split}": prepared["kept"][split] for split in SPLITS}),
             table(["why", "rows"], reasons.items(), "Rows left out") if reasons else Markup(),
+            table(["column", "rows", "commonest"], unknown, "Words taken as unknown") if unknown else Markup(),
             grid(
                 weights(births),
                 distribution(births, "gestation_weeks", "completed weeks of gestation"),

@@ -90,9 +90,8 @@ def test_an_effect_is_the_difference_to_the_commonest_value() -> None:
     def predict(varied: np.ndarray) -> np.ndarray:
         """Half a pound for each week, and marriage counts twice for boys."""
         married = varied[:, index["mother_married"]] == 2
-        pounds: np.ndarray = 0.5 * varied[:, index["gestation_weeks"]] + married * (
-            1.0 + (varied[:, index["is_male"]] == 2)
-        )
+        boy = varied[:, index["is_male"]] == 2
+        pounds: np.ndarray = 0.5 * varied[:, index["gestation_weeks"]] + married * (1.0 + boy)
         return pounds
 
     rows = effects(predict, births, SCHEMA)
