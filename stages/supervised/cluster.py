@@ -173,7 +173,8 @@ def join(replicas: int, timeout: float) -> Iterator[Cluster]:
         with strategy.scope():
             yield cluster
     except tf.errors.OpError as error:
-        reason = str(error.message).splitlines()[0]
+        lines = str(error.message).splitlines()
+        reason = next((line for line in lines if "aborted by" in line), lines[0])  # after a trace of the graph
         raise InputError(
             f"TF_CONFIG: another process ended; start all again to resume from the last checkpoint ({reason})"
         ) from None
