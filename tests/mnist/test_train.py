@@ -101,11 +101,11 @@ def test_a_killed_run_ends_in_the_same_bytes(small: Path, tmp_path: Path, params
         assert process.wait() == -signal.SIGKILL
         last = max(checkpoint_steps(killed))
     resumed = start(killed, params(last + 25))
-    _, errors = resumed.communicate(timeout=300)
+    _, errors = resumed.communicate(timeout=600)
     assert resumed.returncode == 0, errors
     assert f"resumed at step {last}\n".encode() in errors
     whole = start(tmp_path / "whole", params(last + 25))
-    _, errors = whole.communicate(timeout=300)
+    _, errors = whole.communicate(timeout=600)
     assert whole.returncode == 0, errors
     for name in ("weights", "train.json", "curve.csv"):
         assert digest(killed / name) == digest(tmp_path / "whole" / name)
