@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dvc.repo import Repo
 
 from tests.conftest import clone
 from tests.pipeline.scratch import prepare_small
@@ -43,4 +44,5 @@ def test_another_clone_makes_the_same_bytes(pipeline: Path, tmp_path_factory: py
         check=True,
     )
     assert lock(folder) == lock(pipeline)
-    assert len(lock(folder)) == 34
+    with Repo(str(folder)) as repo:
+        assert len(lock(folder)) == len(list(repo.index.outs)) > 30
