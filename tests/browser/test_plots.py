@@ -34,8 +34,8 @@ def test_every_plot_is_drawn_without_a_network(browser: Browser, plots: Path, wi
     shown.on("request", lambda asked: problems.append(asked.url) if asked.url.startswith("http") else None)
     shown.goto(plots.as_uri())
     declared = [entry for entry in yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"] if isinstance(entry, dict)]
-    shown.wait_for_function("n => document.querySelectorAll('main > div > .chart-wrapper canvas, "
-                            "main > .vega-embed canvas').length >= n", arg=len(declared))  # fmt: skip
+    drawn = "n => document.querySelectorAll('main > .vega-embed svg.marks').length >= n"
+    shown.wait_for_function(drawn, arg=len(declared))
     assert problems == []
     assert shown.evaluate("document.documentElement.scrollWidth") <= width
     for image in shown.locator("main img").all():
