@@ -20,7 +20,7 @@ function nearest(chart, x, y) {
   return best;
 }
 
-document.addEventListener("pointermove", (event) => {
+function show(event) {
   const chart = event.target.closest?.("svg.chart");
   const found = chart && nearest(chart, event.clientX, event.clientY);
   tip.hidden = !found;
@@ -28,5 +28,8 @@ document.addEventListener("pointermove", (event) => {
   tip.textContent = found.mark.dataset.tip.replaceAll("; ", "\n");
   const left = event.clientX + 14 + tip.offsetWidth > innerWidth ? event.clientX - 14 - tip.offsetWidth : event.clientX + 14;
   tip.style.transform = `translate(${Math.max(4, left)}px, ${Math.max(4, event.clientY - 14 - tip.offsetHeight)}px)`;
-});
+}
+
+document.addEventListener("pointermove", show);
+document.addEventListener("pointerdown", show); // a finger's tap
 document.addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });

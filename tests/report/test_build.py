@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from stages.core.errors import InputError
-from stages.core.files import write_json
+from stages.core.files import digest, write_json
 from stages.core.params import load
 from stages.report.build import against_baseline, main, metrics, model_panel, result_card, story, summary, workloads
 from stages.report.run import Metric, Run
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_stage
 
 RMSE = Metric("rmse", "RMSE", "{:.3f} lb")
 
@@ -94,3 +94,24 @@ def test_a_page_without_a_graph_is_refused(tmp_path: Path, weather: Run, monkeyp
     main()
     assert "Weather" in (tmp_path / "reports" / "index.html").read_text()
     assert "| weather | mae | 1.25 |" in (tmp_path / "reports" / "summary.md").read_text()
+
+
+def test_the_same_inputs_give_the_same_bytes(pipeline: Path, tmp_path: Path) -> None:
+    extra = {"PYTHONHASHSEED": "7", "TZ": "Asia/Kolkata", "LC_ALL": "C"}
+    done = run_stage("stages.report.build", tmp_path / "reports", "--root", pipeline, cwd=tmp_path, **extra)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert digest(tmp_path / "reports") == digest(pipeline / "reports")
+
+
+def test_the_agent_is_named_after_its_environment(pipeline: Path, tmp_path: Path) -> None:
+    for name in ("results", "models", "params.yaml"):
+        source = pipeline / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    path = tmp_path / "models" / "cartpole" / "assets.extra" / "provenance.json"
+    provenance = json.loads(path.read_text())
+    provenance["parameters"]["cartpole"]["train"]["env"] = "Acrobot-v1"
+    path.write_text(json.dumps(provenance))
+    agent = workloads(tmp_path, load(tmp_path / "params.yaml"))[-1]
+    told = story(agent)
+    assert told.title == "Agent: Acrobot-v1"
+    assert "CartPole" not in told.body + result_card(agent, told, {})
