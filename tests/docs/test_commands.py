@@ -28,6 +28,7 @@ def environment(pipeline_copy: Path, tmp_path: Path) -> dict[str, str]:
     return {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        **{f"GIT_{who}_{what}": "t@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
         "STORE": str(tmp_path / "store"),
         "PROJECT": str(pipeline_copy),
     }

@@ -104,6 +104,7 @@ def test_a_clone_with_a_remote_reruns_nothing_and_models_are_fetched_by_name(
 
     shutil.rmtree(pipeline_copy / ".dvc" / "cache")  # so that the remote is what serves
     dvc(tmp_path, "get", str(pipeline_copy), "models/mnist", "--out", "by_path")
-    dvc(tmp_path, "artifacts", "get", str(pipeline_copy), "mnist", "--rev", "HEAD", "--out", "by_name")
+    subprocess.run(["git", *identity, "tag", "-a", "mnist@v1.0.0", "-m", "First"], cwd=pipeline_copy, check=True)
+    dvc(tmp_path, "artifacts", "get", str(pipeline_copy), "mnist", "--out", "by_name")
     model = digest(tmp_path / "clone" / "models" / "mnist")
     assert digest(tmp_path / "by_path") == digest(tmp_path / "by_name") == model
