@@ -53,10 +53,10 @@ class Births:
         words = self.words.get(name)
         return {words[v] if words else v: 100 * n / len(self.codes) for v, n in enumerate(counts.tolist()) if n}
 
-    def fraction(self, name: str, word: str) -> float:
-        """Fraction of births with a word, of those where it is known."""
-        percent = self.percent(name)
-        return percent.get(word, 0.0) / sum(p for w, p in percent.items() if w not in {"Unknown", "None"})
+    def fraction(self, name: str, word: str) -> float | None:
+        """Fraction of births with a word, of those where it is known; None if it never is."""
+        percent = {w: p for w, p in self.percent(name).items() if w not in {"Unknown", "None"}}
+        return percent.get(word, 0.0) / sum(percent.values()) if percent else None
 
     def published_percent(self, name: str) -> dict[Any, float]:
         """Published percentage of births with each value of a column."""
@@ -153,7 +153,7 @@ def compared_facts(births: Births) -> Markup:
         ("mean of boys", pounds[boys], every["mean_of_boys"]),
         ("mean of girls", pounds[girls], every["mean_of_girls"]),
     ]
-    rows = [(name, f"{here:.2%}", f"{there:.2%}") for name, here, there in percents]
+    rows = [(name, f"{here:.2%}", f"{there:.2%}") for name, here, there in percents if here is not None]
     rows += [(name, f"{group.mean():.3f} lb", f"{there:.3f} lb") for name, group, there in means if len(group)]
     return table(["births", "here", "published"], rows)
 
@@ -348,18 +348,21 @@ def _plain(value: Any) -> str:
 
 
 def answers(run: Run) -> Markup:
-    """The answers to the request, beside those of the original model."""
+    """The answers to the request, beside the expected ones: those of the original model, unless the user's own."""
     instances = read_json(run.request)["instances"]
-    (expected,) = read_json(run.request.parent / "expected" / run.request.name).values()
+    rules = read_json(run.request.parent / "expected" / run.request.name).values()
+    expected: list[str | None] = [
+        f"{v:g} ± {rule.get('within', 0):g}" for rule in rules if "values" in rule for v in rule["values"]
+    ]
     predictions = [value for row in run.json("predictions.json")["predictions"] for value in row.values()]
-    inputs = list(instances[0])
     if len(predictions) != len(instances):
         return Markup()
-    header = ["birth", *(name.replace("_", " ") for name in inputs), "prediction (lb)", "original model (lb)"]
+    inputs = list(instances[0])
+    header = ["birth", *(name.replace("_", " ") for name in inputs), "prediction (lb)", "expected (lb)"]
     rows = [
-        (number, *(_plain(instance[name]) for name in inputs), round(answer, 3), original)
-        for number, (instance, answer, original) in enumerate(
-            zip(instances, predictions, expected["values"], strict=True), 1
+        (number, *(_plain(instance[name]) for name in inputs), round(answer, 3), wanted)
+        for number, (instance, answer, wanted) in enumerate(
+            zip(instances, predictions, expected or [None] * len(instances), strict=True), 1
         )
     ]
     return join([heading("The original request"), table(header, rows)])
