@@ -1,14 +1,15 @@
-"""Compare preparing births with other engines, and with itself as births grow in number.
+"""Compare preparing births with other engines, on clean, flawed and quoted files, and as births grow in number.
 
-Each engine turns the same CSV file into the same columns, in a process of its own, in turns over some rounds; Polars
-in an environment of its own, which is created below `.benchmarks/`, as it is and with a budget of memory, which it
-keeps by writing to disk. Then this project prepares ever more synthetic births, which are drawn in the same process.
-Writes `scale.csv` (every run) and `scale.md` (medians).
+Each engine turns the same CSV file into the same columns, in a process of its own, in turns over several rounds. Polars
+has an environment of its own below `.benchmarks/`, and runs as it is and with a budget of memory, which it keeps by
+writing to disk. Then this project prepares a clean, a flawed and a quoted file of the same births, and ever more
+synthetic births, which are drawn in the same process. Writes `scale.csv` (every run) and `scale.md` (medians).
 
-    python -m benchmarks.scale --rows 20000000 --growth 1000000 10000000 100000000
+    python -m benchmarks.scale --rows 20000000 --dirty 2000000 --growth 1000000 10000000 100000000
 """
 
 import argparse
+import csv
 import json
 import os
 import platform
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from typing import Any
 import yaml
 
 from benchmarks.environments import FOLDER, python_with
-from stages.core.files import significant, write_table, write_text
+from stages.core.files import significant, whole_file, write_table, write_text
 from tools.param_overrides import override
 
 ROOT = Path(__file__).parents[1]
@@ -36,13 +38,19 @@ ENGINES = {
     "polars_budget": "Polars, streaming, with a budget of 300 MB",
 }
 BUDGET = {"POLARS_OOC_MEMORY_BUDGET_MB": "300"}
+FLAW_EVERY = 400
+KINDS = {
+    "clean": "clean",
+    "flawed": f"one flaw in {FLAW_EVERY} rows",
+    "quoted": "every field quoted",
+}
 COLUMNS = ("engine", "source", "round", "wall_s", "cpu_s", "peak_mb", "births")
 
 Row = dict[str, Any]
 
 
 def command(engine: str, births: Path | int, scratch: Path) -> list[str | Path]:
-    """What an engine runs to turn a file, or so many synthetic births, into columns below `scratch/out`."""
+    """The command that turns a file, or a number of synthetic births, into columns below `scratch/out`."""
     out = scratch / "out"
     if engine != "ours":
         python = Path(sys.executable) if engine == "pandas" else python_with("polars", POLARS)
@@ -60,14 +68,14 @@ def command(engine: str, births: Path | int, scratch: Path) -> list[str | Path]:
 
 
 def count(engine: str, scratch: Path) -> int:
-    """How many births an engine says that it kept."""
+    """How many births an engine says it kept."""
     if engine == "ours":
         return int(json.loads((scratch / "prepare.json").read_text())["rows"]["kept"])
     return int((scratch / "out/count").read_text())
 
 
-def measure(engine: str, births: Path | int, number: int) -> Row:
-    """Run an engine once: wall clock and processor time, and the most memory that was resident."""
+def measure(engine: str, births: Path | int, source: str, number: int) -> Row:
+    """Run an engine once: wall clock and processor time, and the peak of resident memory."""
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
         scratch = Path(folder)
         line = list(map(str, command(engine, births, scratch)))
@@ -79,31 +87,96 @@ def measure(engine: str, births: Path | int, number: int) -> Row:
         if process.returncode:
             raise SystemExit(f"error: {engine}: ended with {process.returncode}")
         peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
-        cpu = usage.ru_utime + usage.ru_stime
-        values = {"wall_s": wall, "cpu_s": cpu, "peak_mb": peak}
+        values = {"wall_s": wall, "cpu_s": usage.ru_utime + usage.ru_stime, "peak_mb": peak}
         rounded = {name: significant(value, 3) for name, value in values.items()}
-        source = "synthetic" if isinstance(births, int) else "csv"
         return {"engine": engine, "source": source, "round": number, **rounded, "births": count(engine, scratch)}
 
 
-def table(rows: list[Row], births: int, size: int) -> str:
-    """The medians as Markdown."""
+def draw(rows: int) -> Path:
+    """A CSV file of synthetic births, drawn if it is not there."""
+    births = FOLDER / f"births-{rows}.csv"
+    if not births.exists():
+        line = [sys.executable, "-m", "stages.babyweight.source.synthetic", str(rows), str(births)]
+        subprocess.run(line, cwd=ROOT, check=True)
+    return births
+
+
+def flawed(lines: Iterable[str]) -> Iterable[str]:
+    """Lines of which one in `FLAW_EVERY` is damaged, in six ways in turn."""
+    for number, line in enumerate(lines):
+        if number % FLAW_EVERY == FLAW_EVERY - 1:
+            pounds, rest = line.split(",", 1)
+            starts = ("heavy,", "", f"0,{pounds},", f'{pounds},"', f"{pounds},\0", f"{pounds},\udcff")
+            line = starts[number // FLAW_EVERY % len(starts)] + rest
+        yield line
+
+
+def dirty(kind: str, rows: int) -> Path:
+    """A flawed or quoted copy of the births, made if it is not there."""
+    path = FOLDER / f"births-{rows}-{kind}.csv"
+    if not path.exists():
+        with (
+            draw(rows).open(encoding="utf-8", newline="") as lines,
+            whole_file(path) as temporary,
+            temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+        ):
+            if kind == "quoted":
+                csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(csv.reader(lines))
+            else:
+                file.writelines(flawed(lines))
+    return path
+
+
+def medians(rows: list[Row]) -> str:
+    """Medians and ranges of some runs, as cells of a Markdown table."""
+    cells = []
+    for name in ("wall_s", "cpu_s", "peak_mb"):
+        values = [row[name] for row in rows]
+        cells.append(f"{statistics.median(values):g} ({min(values):g}-{max(values):g})")
+    return " | ".join(cells)
+
+
+def processor() -> str:
+    """The processor's name, as /proc has it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def table(rows: list[Row], births: int, size: int, note: str) -> str:
+    """The comparison of engines, as Markdown."""
     lines = [
         f"# Preparing {births:,} births from a CSV file of {size / 1e9:.2f} GB",
         "",
-        f"{os.cpu_count()} cores, Python {platform.python_version()}, pandas {metadata.version('pandas')}, "
-        f"Arrow {metadata.version('pyarrow')}, {POLARS.replace('==', ' ')}. Medians (ranges) of "
-        f"{len(rows) // len(ENGINES)} rounds; each run a fresh process.",
+        f"{processor()}, {os.cpu_count()} cores{note}. Python {platform.python_version()}, "
+        f"pandas {metadata.version('pandas')}, Arrow {metadata.version('pyarrow')}, {POLARS.replace('==', ' ')}. "
+        f"Medians (ranges) of {len({row['round'] for row in rows})} rounds in turns; each run a fresh process.",
         "",
         "| engine | seconds | processor seconds | peak memory, MB |",
         "| --- | ---: | ---: | ---: |",
     ]
-    for engine, label in ENGINES.items():
-        cells = []
-        for name in ("wall_s", "cpu_s", "peak_mb"):
-            values = [row[name] for row in rows if row["engine"] == engine]
-            cells.append(f"{statistics.median(values):g} ({min(values):g}-{max(values):g})")
-        lines.append(f"| {label} | {' | '.join(cells)} |")
+    for engine in dict.fromkeys(row["engine"] for row in rows):
+        lines.append(f"| {ENGINES[engine]} | {medians([row for row in rows if row['engine'] == engine])} |")
+    return "\n".join(lines) + "\n"
+
+
+def dirty_table(rows: list[Row], births: int) -> str:
+    """This project on files of the same births, as Markdown."""
+    lines = [
+        "",
+        f"# This project on {births:,} births, clean, flawed and quoted",
+        "",
+        "Flaws, in turn: a word for a number, a field less, a field more, a quote that is never closed, a NUL byte, a "
+        "byte that is not UTF-8. Each spoils its own row alone.",
+        "",
+        "| file | seconds | processor seconds | peak memory, MB | births kept |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for kind, label in KINDS.items():
+        runs = [row for row in rows if row["source"] == kind]
+        lines.append(f"| {label} | {medians(runs)} | {runs[0]['births']:,} |")
     return "\n".join(lines) + "\n"
 
 
@@ -115,7 +188,7 @@ def growth_table(rows: list[Row]) -> str:
         "",
         "Drawn, encoded and written in one process, with no file in between; one run each.",
         "",
-        "| births | seconds | processor seconds | of a million births | peak memory, MB |",
+        "| births | seconds | processor seconds | per million births | peak memory, MB |",
         "| ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in rows:
@@ -129,6 +202,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=20_000_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
+    parser.add_argument("--dirty", type=int, default=2_000_000, help="births of the flawed and quoted files; 0: none")
     parser.add_argument(
         "--growth",
         type=int,
@@ -136,21 +211,24 @@ def main() -> None:
         default=[1_000_000, 10_000_000, 100_000_000],
         help="numbers of synthetic births to prepare; none to skip them",
     )
+    parser.add_argument("--note", default="", help="what the table says of the machine, after its cores")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results")
     args = parser.parse_args()
 
     FOLDER.mkdir(exist_ok=True)
-    births = FOLDER / f"births-{args.rows}.csv"
-    if not births.exists():
-        draw = [sys.executable, "-m", "stages.babyweight.source.synthetic", str(args.rows), str(births)]
-        subprocess.run(draw, cwd=ROOT, check=True)
-    python_with("polars", POLARS)  # so that its making is not timed
-    rows = [measure(engine, births, number) for number in range(args.rounds) for engine in ENGINES]
+    births = draw(args.rows)
+    if any(engine.startswith("polars") for engine in args.engines):
+        python_with("polars", POLARS)  # creating the environment is not timed
+    rounds = range(args.rounds)
+    rows = [measure(engine, births, "csv", number) for number in rounds for engine in args.engines]
     if len({row["births"] for row in rows}) > 1:
         raise SystemExit("error: the engines do not keep the same number of births")
-    growth = [measure("ours", number_of_births, 0) for number_of_births in args.growth]
-    write_table(args.results / "scale.csv", rows + growth, COLUMNS)
-    text = table(rows, args.rows, births.stat().st_size)
+    files = {kind: draw(args.dirty) if kind == "clean" else dirty(kind, args.dirty) for kind in KINDS if args.dirty}
+    dirty_rows = [measure("ours", file, kind, number) for number in rounds for kind, file in files.items()]
+    growth = [measure("ours", number_of_births, "synthetic", 0) for number_of_births in args.growth]
+    write_table(args.results / "scale.csv", rows + dirty_rows + growth, COLUMNS)
+    text = table(rows, args.rows, births.stat().st_size, args.note)
+    text += dirty_table(dirty_rows, args.dirty) if dirty_rows else ""
     write_text(args.results / "scale.md", text + (growth_table(growth) if growth else ""))
 
 

@@ -18,7 +18,8 @@ from stages.babyweight.source.births import COLUMNS, FACTS, FEATURES, SPLITS
 from stages.babyweight.source.encode import SAMPLE_ROWS
 from stages.babyweight.source.synthetic import Generator, read_facts
 from stages.core.files import digest
-from tests.conftest import ROOT, assert_refused, run_stage
+from tests.conftest import ROOT, assert_refused, clone, run_stage
+from tests.pipeline.scratch import change, dvc
 
 Write = Callable[..., Path]
 ROWS = 3000
@@ -175,6 +176,16 @@ def test_one_bad_line_in_a_hundred_is_survived(tmp_path: Path, params_file: Writ
     counts = json.loads((tmp_path / "prepare.json").read_text())
     assert counts["bad"] == {"stray_quote": 30} and counts["rows"]["kept"] == ROWS - 30
     assert counts["first_bad"][1] == "births.csv:102: stray_quote: '7.5,True,\"26,White,1,39'"
+
+
+def test_births_that_dvc_tracks_are_read_by_the_default_glob(tmp_path: Path, births: pd.DataFrame) -> None:
+    folder = clone(tmp_path / "clone")
+    births.to_csv(folder / "data/raw/babyweight/births.csv", index=False)
+    dvc(folder, "add", "data/raw/babyweight/births.csv")
+    assert (folder / "data/raw/babyweight/births.csv.dvc").exists()
+    change(folder, "babyweight.prepare.source.kind", "csv")
+    dvc(folder, "repro", "prepare@babyweight")
+    assert json.loads((folder / "results/babyweight/prepare.json").read_text())["rows"]["kept"] == ROWS
 
 
 def test_no_file(tmp_path: Path, params_file: Write) -> None:

@@ -156,6 +156,7 @@ def _number(text: str) -> tuple[float, int]:
     return number, 0 if number > 0 else NOT_POSITIVE
 
 
+@functools.lru_cache(1 << 14)  # blocks of a file have most values in common
 def weight(text: str) -> tuple[float, int]:
     """A weight in pounds, and its flaw."""
     pounds, flaw = _number(text.strip())

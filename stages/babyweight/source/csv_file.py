@@ -233,7 +233,7 @@ def _fields(file: File, line: bytes) -> list[str]:
 
 def _record(width: int) -> re.Pattern[bytes]:
     """A whole record of so many fields, with its line end."""
-    field = rb'(?:"(?:[^"]|"")*+"|[^",\r\n]*+)'
+    field = rb'(?:"[^"]*+(?:""[^"]*+)*+"|[^",\r\n]*+)'
     return re.compile(field + b"(?:," + field + b"){%d}\r?\n" % (width - 1))
 
 
