@@ -132,7 +132,9 @@ class Environment:
     def make(self, time_limits: int = 1, render_mode: str | None = None) -> gym.Env[Any, Any]:
         """Make a single one, whose episodes last at most so many time limits."""
         try:
-            env = gym.make(self._spec(time_limits), render_mode=render_mode)
+            # Not every environment's constructor takes a render mode.
+            options = {} if render_mode is None else {"render_mode": render_mode}
+            env = gym.make(self._spec(time_limits), **options)
             return _GuardedEnv(env if _is_vector(env.observation_space) else FlattenObservation(env))
         except Exception as error:
             raise _refused(self.name, error) from error

@@ -17,9 +17,7 @@ def named(env: str, **changes: object) -> Train:
 class Scripted(gym.Env):  # type: ignore[misc]
     """An environment of any spaces that never ends by itself, and breaks at will."""
 
-    def __init__(
-        self, space: gym.Space, action: gym.Space | None = None, fails: str = "", render_mode: str | None = None
-    ):
+    def __init__(self, space: gym.Space, action: gym.Space | None = None, fails: str = ""):
         self.observation_space, self.action_space, self.fails = space, action or gym.spaces.Discrete(2), fails
 
     def reset(self, seed: int | None = None, options: object = None) -> tuple[object, dict[str, object]]:
