@@ -42,7 +42,7 @@ def server(pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield process
     finally:
         process.running.terminate()
-        process.running.wait(20)
+        process.running.communicate(timeout=20)
 
 
 @pytest.fixture

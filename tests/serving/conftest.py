@@ -105,6 +105,11 @@ class Process:
         assert match, line + self.running.communicate()[1]
         self.url = match[0]
 
+    def stop(self) -> None:
+        """Kill it and close its pipes."""
+        self.running.kill()
+        self.running.communicate()
+
     def wait_ready(self, verify: ssl.SSLContext | bool = True) -> None:
         for _ in range(600):
             if httpx.get(f"{self.url}/readyz", verify=verify).status_code == 200:

@@ -45,8 +45,7 @@ def server(published_models: Path) -> Iterator[Process]:
     process = Process(published_models)
     process.wait_ready()
     yield process
-    process.running.kill()
-    process.running.wait()
+    process.stop()
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +57,7 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     process = Process(folder)
     process.wait_ready()
     yield process
-    process.running.kill()
-    process.running.wait()
+    process.stop()
 
 
 class Load:
@@ -120,8 +118,7 @@ def test_no_request_is_dropped_while_versions_are_published(tmp_path: Path, fast
         assert len(firsts) == 2
         assert set(firsts) == {round(json_values(body)[0], 4) for body in expected}
     finally:
-        process.running.kill()
-        process.running.wait()
+        process.stop()
 
 
 def json_values(body: bytes) -> list[float]:
@@ -277,8 +274,7 @@ def test_beyond_loopback_with_a_token(published_models: Path, tmp_path: Path) ->
         assert httpx.get(f"{url}/metrics").status_code == 401
         assert httpx.get(f"{url}/metrics", headers={"authorization": "Bearer secret"}).status_code == 200
     finally:
-        process.running.kill()
-        process.running.wait()
+        process.stop()
 
 
 @pytest.fixture(scope="module")
@@ -310,8 +306,7 @@ def test_tls_and_tensorflow_servings_options(tmp_path: Path, certificate: tuple[
             answer = client.post("/v1/models/half:predict", content='{"instances": [1.0]}')
             assert answer.status_code == 504
     finally:
-        process.running.kill()
-        process.running.wait()
+        process.stop()
 
 
 def test_a_certificate_that_is_none(published_models: Path, certificate: tuple[Path, Path]) -> None:

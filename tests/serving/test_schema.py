@@ -27,8 +27,7 @@ def server(published_models: Path) -> Iterator[Process]:
     process = Process(published_models)
     process.wait_ready()
     yield process
-    process.running.kill()
-    process.running.wait()
+    process.stop()
 
 
 @pytest.mark.timeout(60 + 2 * EXAMPLES)
