@@ -113,4 +113,6 @@ def test_emulated_processors_write_the_same_bytes(tmp_path: Path) -> None:
     approximate = {f"approximations/{name}.npy" for name in APPROXIMATE}
     for processor, there in digests.items():
         different = {name for name in here | there if here.get(name) != there.get(name)}
-        assert different == approximate, processor
+        # The others start from the same instructions, but may round to the same numbers.
+        assert {"approximations/Reciprocal.npy", "approximations/Rsqrt.npy"} <= different, processor
+        assert different - approximate == set(), processor
