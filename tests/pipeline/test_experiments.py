@@ -61,7 +61,7 @@ def test_a_sweep_queues_experiments_that_run_offline_and_are_not_repeated(pipeli
 
     listed = run_stage("tools.experiments", cwd=pipeline_copy, COLUMNS="80")
     assert max(map(len, listed.stdout.splitlines())) <= 80
-    for words in ("play-000", "play-001", "mean_return", "● equal"):
+    for words in ("play-000", "play-001", "cartpole"):
         assert words in listed.stdout
     applied = dvc(pipeline_copy, "exp", "apply", "play-001")
     assert applied.returncode == 0
