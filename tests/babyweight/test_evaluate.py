@@ -126,20 +126,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     set_key(params, "babyweight.train.steps", 300)
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     for command in (
-        (
-            "babyweight.prepare",
-            "data",
-            "sample.csv",
-            "prepare.json",
-            "--facts",
-            ROOT / "data/raw/babyweight/facts.yaml",
-        ),
+        ("babyweight.prepare", ROOT / "data/raw/babyweight", "data", "sample.csv", "prepare.json"),
         ("babyweight.train", "data", "weights", "train.json", "curve.csv"),
         ("export", "babyweight", "weights", "model"),
         ("babyweight.evaluate", "model", "data", "evaluate.json", "plots", "examples.csv"),
     ):
         done = run_stage(f"stages.{command[0]}", *command[1:], cwd=folder)
-        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        assert done.returncode == 0, done.stderr, done.stderr
     return folder
 
 

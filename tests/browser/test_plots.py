@@ -39,5 +39,6 @@ def test_every_plot_is_drawn_without_a_network(browser: Browser, plots: Path, wi
     assert problems == []
     assert shown.evaluate("document.documentElement.scrollWidth") <= width
     for image in shown.locator("main img").all():
+        image.evaluate("image => image.decode()")
         assert image.evaluate("image => image.naturalWidth > 0 && image.getBoundingClientRect().right <= innerWidth")
     context.close()

@@ -191,7 +191,7 @@ def test_a_solved_run_says_so_and_cleans_up(tmp_path: Path, params_file: WritePa
     header, *_, last = (tmp_path / "trials.csv").read_text().splitlines()
     assert header == "steps,return,complete,threshold"
     steps, value, complete, threshold = last.split(",")
-    assert (int(steps), complete, float(threshold)) == (metrics["steps"], "1", 195.0)
+    assert (int(steps), complete, float(threshold)) == (metrics["steps"], "1", 1950.0)
     assert float(value) == pytest.approx((metrics["trial_1_return"] + metrics["trial_2_return"]) / 2, rel=1e-4)
 
 

@@ -24,15 +24,16 @@ PROCESSORS = ("Haswell", "EPYC-Milan")
 
 LITTLE: dict[str, object] = {
     "runtime.threads": 1,  # TensorFlow takes one number for all stages of a process
-    "babyweight.prepare.source.rows": 2000,
+    "babyweight.prepare.source.rows": 1000,
     "babyweight.train.steps": 4,
     "babyweight.train.evaluate_every": 2,
     "mnist.train.steps": 2,
     "mnist.train.batch_size": 8,
     "mnist.train.micro_batches": 2,
     "mnist.train.evaluate_every": 1,
-    "cartpole.train.total_timesteps": 2048,
+    "cartpole.train.total_timesteps": 768,
     "cartpole.train.learning_starts": 128,
+    "cartpole.train.max_episode_steps": 30,
     "cartpole.train.stop.eval_freq": 10**6,  # two episodes may be solved by luck
     "cartpole.evaluate.episodes": 2,
     "cartpole.evaluate.gif.frames": 2,

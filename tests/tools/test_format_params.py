@@ -13,7 +13,7 @@ CHANGES = {
     "cartpole.train.gamma=0.95": 1,
     "predict.tolerance=0.000003": 1,
     "babyweight.prepare.dask.scheduler=tcp://host:8786": 1,
-    "cartpole.train.stop.threshold=150.0": 1,
+    "cartpole.train.stop.reward_threshold=150.0": 1,
     "export.as_text=true": 1,
     "cartpole.train.network.observation_scale=[2.4,3.0,0.5,3.0]": 1,
     "babyweight.train.network.hidden_units=[32]": 1,
@@ -42,7 +42,7 @@ def test_a_small_number_that_dvc_writes_is_read_as_a_number(params: Path) -> Non
 def test_another_form_is_named_and_rewritten_without_loss(params: Path) -> None:
     wanted = params.read_text()
     text = wanted.replace("scheduler:  #", "scheduler: null      #")
-    text, count = re.subn(r"target_range:  (#.*)\n *- (.*)\n *- (.*)\n", r"target_range: [\2, \3] \1\n", text)
+    text, count = re.subn(r"target_clip:  (#.*)\n *- (.*)\n *- (.*)\n", r"target_clip: [\2, \3] \1\n", text)
     assert count == 1
     params.write_text(text)
     assert_refused(run_stage("tools.format_params", "--check", params), "params.yaml: line ", "scheduler")
