@@ -132,7 +132,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("babyweight.evaluate", "model", "data", "evaluate.json", "plots", "examples.csv"),
     ):
         done = run_stage(f"stages.{command[0]}", *command[1:], cwd=folder)
-        assert done.returncode == 0, done.stderr, done.stderr
+        assert done.returncode == 0, done.stderr
     return folder
 
 
