@@ -1,7 +1,7 @@
 # Two targets do everything on a fresh machine: `make repro` and `make test`.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help repro compare experiments cluster test lint verify soak publish serve format schema graph baseline lock clean
+.PHONY: help repro compare experiments cluster test test-all lint verify soak publish serve format schema graph baseline lock clean
 
 VENV := .venv
 # The first Python that TensorFlow has wheels for; `make PYTHON=…` names another.
@@ -26,7 +26,10 @@ WORKLOAD ?= babyweight
 cluster: $(VENV)/.installed ## Train in several processes on this machine. WORKERS=2 WORKLOAD=babyweight
 	python -m tools.train_cluster $(WORKLOAD) $(WORKERS)
 
-test: $(VENV)/.installed-dev lint ## Set up, lint and run all tests.
+test: $(VENV)/.installed-dev lint ## Set up, lint and run the tests.
+	pytest -n 2 --dist loadgroup -m 'not slow'
+
+test-all: $(VENV)/.installed-dev lint ## As test, with the tests that take minutes: every command of the documentation, sweeps.
 	pytest -n 2 --dist loadgroup
 
 lint: $(VENV)/.installed-dev ## Check style, types, and that dvc.yaml and params.yaml agree with the code.

@@ -136,6 +136,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def test_a_short_training_beats_both_baselines(folder: Path) -> None:
     found: dict[str, Any] = json.loads((folder / "evaluate.json").read_text())
     assert found["test_births"] == json.loads((folder / "prepare.json").read_text())["kept"]["test"]
@@ -143,22 +148,20 @@ def test_a_short_training_beats_both_baselines(folder: Path) -> None:
     assert found["baselines"]["linear"]["rmse"] < 0.9 * found["baselines"]["mean"]["rmse"]
     assert 0.95 < found["rmse"] < 1.1
     assert found["rmse_term"] < found["rmse"] < found["rmse_preterm"]
-    curve = list(csv.DictReader((folder / "curve.csv").open()))
+    curve = table(folder / "curve.csv")
     assert float(curve[-1]["validation_rmse"]) < float(curve[0]["validation_rmse"])
 
 
 def test_the_tables_cover_every_test_birth(folder: Path) -> None:
     births = json.loads((folder / "evaluate.json").read_text())["test_births"]
     for name in ("residuals.csv", "by_week.csv"):
-        rows = csv.DictReader((folder / "plots" / name).open())
+        rows = table(folder / "plots" / name)
         assert sum(int(row["births"]) for row in rows) == births, name
-    assert len(list(csv.DictReader((folder / "examples.csv").open()))) == births
-    effect = {
-        (r["input"], r["value"]): float(r["effect"]) for r in csv.DictReader((folder / "plots/effects.csv").open())
-    }
+    assert len(table(folder / "examples.csv")) == births
+    effect = {(r["input"], r["value"]): float(r["effect"]) for r in table(folder / "plots/effects.csv")}
     assert effect["is_male", "True"] > effect["is_male", "False"]
     assert effect["gestation_weeks", "39"] > effect["gestation_weeks", "35"] > effect["gestation_weeks", "30"]
-    actual = [float(row["actual"]) for row in csv.DictReader((folder / "plots/calibration.csv").open())]
+    actual = [float(row["actual"]) for row in table(folder / "plots/calibration.csv")]
     assert actual[0] < 5.5 < 7.7 < actual[-1]
 
 

@@ -171,7 +171,8 @@ def test_a_stopped_run_ends_in_the_same_bytes(tmp_path: Path, params_file: Write
     errors = last.communicate(timeout=300)[1]
     assert last.returncode == 0, errors
     assert b"resumed at step" in errors
-    assert whole.wait(timeout=300) == 0, whole.communicate()[1]
+    errors = whole.communicate(timeout=300)[1]
+    assert whole.returncode == 0, errors
     assert digests(folder) == digests(tmp_path / "whole")
     assert json.loads((folder / "train.json").read_text())["stopped_by"] == "total_timesteps"
 

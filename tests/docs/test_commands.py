@@ -34,6 +34,7 @@ def environment(pipeline_copy: Path, tmp_path: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_commands_of_a_page_work(page: Path, pipeline_copy: Path, environment: dict[str, str]) -> None:
     for block in BLOCK.findall(page.read_text()):

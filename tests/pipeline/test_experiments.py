@@ -48,6 +48,7 @@ def test_a_reverted_parameter_restores_every_output_without_running(pipeline_cop
 
 
 @pytest.mark.usefixtures("offline")
+@pytest.mark.slow
 def test_a_sweep_queues_experiments_that_run_offline_and_are_not_repeated(pipeline_copy: Path) -> None:
     sweep = ["tools.sweep", "play", "cartpole", "--set", "cartpole.evaluate.episodes=5,10", "--jobs", "2"]
     done = run_stage(*sweep, "--out", "out", cwd=pipeline_copy, PATH=PATH)
