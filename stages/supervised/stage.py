@@ -1,7 +1,6 @@
 """What the training stages of supervised workloads share: provenance, checkpoints and outputs."""
 
 import argparse
-import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -58,7 +57,7 @@ def train_and_write(
         if not joined.is_chief:
             fit(run, None, workload)
             joined.broadcast(b"")  # end together with the chief, so that all are restarted if it cannot write
-            os._exit(0)  # TensorFlow's threads of a cluster can crash while the interpreter shuts down
+            joined.leave()
         with Checkpoints(workload, name, train.max_to_keep) as checkpoints:
             if checkpoints.latest(train.steps) is None and train.schedule == "one_cycle":
                 explain_start(workload, provenance)
@@ -71,5 +70,4 @@ def train_and_write(
             if train.schedule == "one_cycle":
                 checkpoints.clear()
             note_finished(workload, provenance)
-    if joined.processes > 1:
-        os._exit(0)
+    joined.leave()

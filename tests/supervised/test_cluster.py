@@ -116,16 +116,14 @@ def test_births_end_in_the_same_bytes_in_one_process_and_in_several(
     keys = {"babyweight.train.steps": 60, "babyweight.train.evaluate_every": 25}
     single = LocalCluster("babyweight", births, tmp_path / "single", params_file(keys), 1)
     single.outputs()
-    for replicas in (2, 4):
-        params = params_file(keys | {"babyweight.train.replicas": replicas})
-        one, several = (
-            LocalCluster("babyweight", births, tmp_path / f"{replicas} in {processes}", params, processes)
-            for processes in (1, replicas)
-        )
-        assert one.outputs() == several.outputs()
-        assert several.last_checkpoint() == 0, "a finished run removes its checkpoints"
-        expected, found = single.weights(), several.weights()
-        assert 0 < np.linalg.norm(found - expected) < 1e-5 * np.linalg.norm(expected)
+    params = params_file(keys | {"babyweight.train.replicas": 4})
+    one, several = (
+        LocalCluster("babyweight", births, tmp_path / f"4 in {processes}", params, processes) for processes in (1, 4)
+    )
+    assert one.outputs() == several.outputs()
+    assert several.last_checkpoint() == 0, "a finished run removes its checkpoints"
+    expected, found = single.weights(), several.weights()
+    assert 0 < np.linalg.norm(found - expected) < 1e-5 * np.linalg.norm(expected)
 
 
 def test_digits_end_in_the_same_weights_however_many_replicas_share_the_micro_batches(
@@ -135,7 +133,7 @@ def test_digits_end_in_the_same_weights_however_many_replicas_share_the_micro_ba
     keys = {f"mnist.train.{key}": value for key, value in changes.items()}
     single = LocalCluster("mnist", digits, tmp_path / "single", params_file(keys), 1)
     _, *expected = single.outputs()
-    for replicas, processes in ((4, 4), (2, 1), (2, 2)):
+    for replicas, processes in ((4, 1), (2, 2)):
         params = params_file(keys | {"mnist.train.replicas": replicas})
         run = LocalCluster("mnist", digits, tmp_path / f"{replicas} in {processes}", params, processes)
         assert run.outputs()[1:] == expected
@@ -176,9 +174,9 @@ def test_a_killed_process_ends_the_others_and_the_next_run_ends_in_the_same_byte
         run = LocalCluster("babyweight", births, tmp_path / "cut", params(UNREACHABLE), 2)
         last = kill(run, killed)
     resumed = LocalCluster("babyweight", births, tmp_path / "cut", params(last + 30), 2)
-    outputs = resumed.outputs()
+    whole = LocalCluster("babyweight", births, tmp_path / "whole", params(last + 30), 1)
+    assert resumed.outputs() == whole.outputs()
     assert f"resumed at step {last}" in resumed.errors[0]
-    assert outputs == LocalCluster("babyweight", births, tmp_path / "whole", params(last + 30), 1).outputs()
 
 
 @pytest.mark.parametrize("missing", [0, 1], ids=["chief", "worker"])
