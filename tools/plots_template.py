@@ -28,6 +28,7 @@ PAGE = """<!DOCTYPE html>
              max-width: calc(100vw - 4rem); box-sizing: border-box; }
   main p { margin: 0 0 .5rem; font-weight: 600; overflow-wrap: anywhere; }
   main img { max-width: 100%; height: auto; }
+  main div:has(> div > img) { display: flex !important; flex-flow: row wrap !important; max-width: 100%; }
   summary { cursor: pointer; padding: 1rem 0; }
   @media print { body { background: #fff; padding: 0; } main > * { break-inside: avoid; } }
 </style>
