@@ -28,8 +28,9 @@ class Fetch(Section):
 
 
 class Prepare(Section):
-    """How the images are split."""
+    """How the images are turned and split."""
 
+    transpose: bool
     validation_images: Count
 
 

@@ -57,6 +57,8 @@ def main() -> None:
     params = PrepareParams.read(args.params)
 
     digits = check_counts({key: read_idx(args.raw / name, key) for key, name in FILES.items()}, str(args.raw))
+    if params.prepare.transpose:
+        digits |= {key: values.swapaxes(1, 2) for key, values in digits.items() if values.ndim > 1}
     splits = split(digits, params.prepare.validation_images, params.seed)
     with whole_folder(args.data) as folder:
         for name, (images, labels) in splits.items():

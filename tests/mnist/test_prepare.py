@@ -46,6 +46,19 @@ def test_the_seed_chooses_the_validation_images(digits: Digits) -> None:
         assert (digits["train_labels"][rows] == labels).all()
 
 
+def test_images_are_transposed(digits: Digits, tmp_path: Path, params_file: Callable[..., Path]) -> None:
+    changes = {"mnist.prepare.validation_images": 20}
+    transposed = {key: values.swapaxes(1, 2) if values.ndim == 3 else values for key, values in digits.items()}
+    results = []
+    for name, raw, transpose in (("a", digits, False), ("b", transposed, True)):
+        (tmp_path / name).mkdir()
+        params = params_file(changes | {"mnist.prepare.transpose": transpose})
+        done = prepare(idx_folder(raw, tmp_path / name / "raw"), tmp_path / name, params)
+        assert done.returncode == 0, done.stderr
+        results.append((digest(tmp_path / name / "data"), digest(tmp_path / name / "request.json")))
+    assert results[0] == results[1]
+
+
 def test_digits_that_leave_nothing_to_learn_are_refused(digits: Digits) -> None:
     with pytest.raises(InputError, match=r"validation_images: 60: expected fewer than the 60 to train on"):
         split(digits, 60, 1)

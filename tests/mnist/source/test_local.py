@@ -1,6 +1,7 @@
 import gzip
 import hashlib
 import random
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.core.errors import InputError
-from stages.mnist.source.idx import FILES, Digits
+from stages.mnist.source.idx import FILES, Digits, pack
 from stages.mnist.source.local import NPZ_NAMES, from_folder, from_path
 from tests.mnist.conftest import checksums, idx_folder
 
@@ -57,6 +58,50 @@ def test_of_several_splits_the_checksums_choose(digits: Digits, tmp_path: Path) 
         from_folder(tmp_path / "emnist", checksums(digits) | {"train_labels": "0" * 32})
     assert "emnist-balanced-train-labels-idx1-ubyte.gz: expected MD5 000" in str(refused.value)
     assert "emnist-digits-train-labels-idx1-ubyte.gz: expected MD5 000" in str(refused.value)
+
+
+KMNIST_NAMES = {key: f"kmnist-{key.replace('_', '-').replace('images', 'imgs')}.npz" for key in FILES}
+
+
+def test_kmnists_four_npz_files(digits: Digits, tmp_path: Path) -> None:
+    for key, values in digits.items():
+        np.savez_compressed(tmp_path / KMNIST_NAMES[key], values)
+    assert same(from_path(tmp_path, checksums(digits)), digits)
+    md5 = {key: hashlib.md5((tmp_path / name).read_bytes()).hexdigest() for key, name in KMNIST_NAMES.items()}
+    assert same(from_path(tmp_path, md5), digits)
+    np.savez(tmp_path / KMNIST_NAMES["test_labels"], digits["test_labels"], digits["test_labels"])
+    with pytest.raises(InputError, match=r"kmnist-test-labels\.npz: expected an \.npz with one array: too many values"):
+        from_path(tmp_path, md5)
+    np.savez(tmp_path / KMNIST_NAMES["test_labels"], digits["test_labels"].astype(int))
+    with pytest.raises(InputError, match=r"kmnist-test-labels\.npz: expected an array of uint8, found int64 \[20\]"):
+        from_path(tmp_path, md5)
+
+
+def emnist_archive(digits: Digits, path: Path) -> Path:
+    """An archive like EMNIST's gzip.zip, of two splits; the other one is inverted."""
+    inverted = {key: values if key.endswith("labels") else 255 - values for key, values in digits.items()}
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.mkdir("gzip")
+        for split, values in (("balanced", inverted), ("digits", digits)):
+            archive.writestr(f"gzip/emnist-{split}-mapping.txt", "0 48")
+            for key, name in FILES.items():
+                packed = gzip.compress(pack(values[key]), mtime=0)
+                archive.writestr(f"gzip/emnist-{split}-{name.replace('t10k', 'test')}.gz", packed)
+    return path
+
+
+def test_emnists_archive(digits: Digits, tmp_path: Path) -> None:
+    archive = emnist_archive(digits, tmp_path / "gzip.zip")
+    assert same(from_path(archive, checksums(digits)), digits)
+    md5 = {key: hashlib.md5(gzip.compress(pack(values), mtime=0)).hexdigest() for key, values in digits.items()}
+    assert same(from_path(archive, md5), digits)
+    with pytest.raises(InputError, match=r"gzip/emnist-balanced-train-images-idx3-ubyte\.gz: expected MD5 0"):
+        from_path(archive, md5 | {"train_images": "0" * 32})
+    raw = bytearray(archive.read_bytes())
+    raw[300:310] = bytes(10)
+    archive.write_bytes(raw)
+    with pytest.raises(InputError, match=r"gzip\.zip/gzip/emnist-.*\.gz: damaged zip archive: "):
+        from_path(archive, md5)
 
 
 def damaged_gzip(raw: bytes) -> bytes:
@@ -107,7 +152,7 @@ def test_an_npz_of_something_else_is_refused(digits: Digits, tmp_path: Path) -> 
     np.savez(tmp_path / "objects.npz", allow_pickle=True, **{name: np.array([None]) for name in NPZ_NAMES.values()})
     for path in sorted(tmp_path.iterdir()):
         with pytest.raises(
-            InputError, match=rf"{path.name}: expected an \.npz with x_train, y_train, x_test, y_test: "
+            InputError, match=rf"{path.name}: expected .* an \.npz with x_train, y_train, x_test, y_test: "
         ):
             from_path(path, md5)
     floats = {NPZ_NAMES[key]: values.astype(float) for key, values in digits.items()}
@@ -128,7 +173,15 @@ def forms(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> list[Path
     folder = tmp_path_factory.mktemp("forms")
     few = {key: values[:2] for key, values in digits.items()}
     idx = idx_folder(few, folder / "idx"), idx_folder(few, folder / "gz", ".gz")
-    return [npz(few, folder / "few.npz"), *(path / sorted(p.name for p in path.iterdir())[0] for path in idx)]
+    kmnist = folder / "kmnist"
+    kmnist.mkdir()
+    for key, values in few.items():
+        np.savez_compressed(kmnist / KMNIST_NAMES[key], values)
+    return [
+        npz(few, folder / "few.npz"),
+        emnist_archive(few, folder / "few.zip"),
+        *(path / sorted(p.name for p in path.iterdir())[0] for path in (*idx, kmnist)),
+    ]
 
 
 @given(st.data())
@@ -143,7 +196,7 @@ def test_no_mutation_of_a_file_ends_in_another_error(forms: list[Path], data: st
     try:
         path.write_bytes(raw)
         with pytest.raises(InputError) as refused:
-            from_path(path if path.suffix == ".npz" else path.parent, few)
+            from_path(path if path.parent.name.startswith("forms") else path.parent, few)
         assert "\n" not in str(refused.value)
     finally:
         path.write_bytes(whole)
