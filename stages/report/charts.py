@@ -86,10 +86,7 @@ def svg(chart: Any, description: str) -> Markup:
     """
     drawn = vl_convert.vegalite_to_svg(chart.to_dict(), vl_version="6.4", config=CONFIG, allowed_base_urls=[])
     drawn = _ARIA.sub("", _SYMBOL.sub(r"data-tip=\1", drawn))
-    # Two decimals of a pixel.
-    drawn = _NUMBERS.sub(
-        lambda found: _DECIMALS.sub(lambda n: f"{float(n[0]):.2f}".rstrip("0").rstrip("."), found[0]), drawn
-    )
+    drawn = _NUMBERS.sub(lambda found: _DECIMALS.sub(_hundredths, found[0]), drawn)
     # Several charts stand on a page: make the names in them their own.
     own = "c" + hashlib.sha256(drawn.encode()).hexdigest()[:8]
     drawn = re.sub(r'(id="|url\(#)(\w+)', rf"\1{own}-\2", drawn)

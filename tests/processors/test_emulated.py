@@ -21,6 +21,8 @@ from tests.processors.approximations import APPROXIMATE
 
 EMULATOR = "qemu-x86_64"
 PROCESSORS = ("Haswell", "EPYC-Milan")
+DRAWS = "EPYC-Milan"
+"""The one emulated processor that draws the report: that takes as long as all training."""
 
 LITTLE: dict[str, object] = {
     "runtime.threads": 1,  # TensorFlow takes one number for all stages of a process
@@ -29,7 +31,7 @@ LITTLE: dict[str, object] = {
     "babyweight.train.evaluate_every": 2,
     "mnist.train.steps": 2,
     "mnist.train.batch_size": 8,
-    "mnist.train.micro_batches": 2,
+    "mnist.train.micro_batches": 1,
     "mnist.train.evaluate_every": 1,
     "cartpole.train.total_timesteps": 768,
     "cartpole.train.learning_starts": 128,
@@ -88,8 +90,9 @@ def prepare(folder: Path, **more: object) -> Path:
 def start(folder: Path, processor: str | None) -> subprocess.Popen[str]:
     """Start the stages in a folder, on a named processor or on this one."""
     emulator = [EMULATOR, "-cpu", processor] if processor else []
+    stages = [command for command in commands() if processor in {None, DRAWS} or "stages.report" not in command]
     return subprocess.Popen(
-        [*emulator, sys.executable, "-m", "tests.processors.run_stages", *commands()],
+        [*emulator, sys.executable, "-m", "tests.processors.run_stages", *stages],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -113,7 +116,8 @@ def test_emulated_processors_write_the_same_bytes(tmp_path: Path) -> None:
     assert {Path(name).parts[0] for name in here} >= {"data", "models", "reports", "results", "weights"}
     approximate = {f"approximations/{name}.npy" for name in APPROXIMATE}
     for processor, there in digests.items():
-        different = {name for name in here | there if here.get(name) != there.get(name)}
+        expected = {name for name in here if processor == DRAWS or not name.startswith("reports/")}
+        different = {name for name in expected | there.keys() if here.get(name) != there.get(name)}
         # The others start from the same instructions, but may round to the same numbers.
         assert {"approximations/Reciprocal.npy", "approximations/Rsqrt.npy"} <= different, processor
         assert different - approximate == set(), processor

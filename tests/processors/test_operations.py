@@ -60,7 +60,7 @@ def trace(folder: Path, *stages: str, **little: object) -> set[str]:
 
 @pytest.mark.timeout(300)
 def test_no_stage_runs_an_approximate_operation(tmp_path: Path) -> None:
-    found = trace(tmp_path / "clone")
+    found = trace(tmp_path / "clone", **{"mnist.train.micro_batches": 2})
     known = {f"tests.processors.approximations: {name}: {name}" for name in APPROXIMATE}  # run last, to be found
     assert found == known
 
