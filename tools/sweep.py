@@ -155,16 +155,22 @@ class Sweep:
     def run_rung(self, rung: int, alive: list[int], jobs: int | None) -> dict[int, float]:
         """Run the trials that have no result yet, several at a time; return the results by trial."""
         with Repo(str(self.root)) as repo:
-            queued = {task["name"] for task in repo.experiments.celery_queue.status() if task["status"] == "Queued"}
+            tasks = repo.experiments.celery_queue.status()
+        waiting = {task["name"] for task in tasks if task["status"] in {"Queued", "Running"}}
         missing = [t for t in alive if self.result(t, rung) is None]
-        for trial in (t for t in missing if self.experiment(t, rung) not in queued):
+        for trial in (t for t in missing if self.experiment(t, rung) not in waiting):
             settings = [word for text in self.overrides(trial, rung) for word in ("-S", text)]
             stage = "evaluate-cartpole" if self.workload == "cartpole" else f"evaluate@{self.workload}"
             dvc(self.root, "exp", "run", "--queue", "--force", "--name", self.experiment(trial, rung), *settings, stage)
         if missing:
             count = workers(jobs, self.threads)
             print(f"rung {rung + 1} of {len(self.rungs)}: {len(missing)} runs, {count} at a time", flush=True)
-            subprocess.run(["dvc", "exp", "run", "--run-all", "--jobs", str(count)], cwd=self.root, check=False)
+            try:
+                subprocess.run(["dvc", "exp", "run", "--run-all", "--jobs", str(count)], cwd=self.root, check=False)
+            except KeyboardInterrupt:  # DVC's workers would go on without us
+                subprocess.run(["dvc", "queue", "stop", "--kill"], cwd=self.root, check=False)
+                print(f"{self.name}: stopped; the same command goes on", flush=True)
+                raise
         results = ((trial, self.result(trial, rung)) for trial in alive)
         return {trial: value for trial, value in results if value is not None}
 

@@ -154,7 +154,11 @@ def compared_facts(births: Births) -> Markup:
         ("mean of girls", pounds[girls], every["mean_of_girls"]),
     ]
     rows = [(name, f"{here:.2%}", f"{there:.2%}") for name, here, there in percents if here is not None]
-    rows += [(name, f"{group.mean():.3f} lb", f"{there:.3f} lb") for name, group, there in means if len(group)]
+    rows += [
+        (name, f"{group.mean():.3f}\N{NO-BREAK SPACE}lb", f"{there:.3f}\N{NO-BREAK SPACE}lb")
+        for name, group, there in means
+        if len(group)
+    ]
     return table(["births", "here", "published"], rows)
 
 
@@ -360,7 +364,7 @@ def answers(run: Run) -> Markup:
     inputs = list(instances[0])
     header = ["birth", *(name.replace("_", " ") for name in inputs), "prediction (lb)", "expected (lb)"]
     rows = [
-        (number, *(_plain(instance[name]) for name in inputs), round(answer, 3), wanted)
+        (number, *(_plain(instance[name]) for name in inputs), _three(answer), wanted)
         for number, (instance, answer, wanted) in enumerate(
             zip(instances, predictions, expected or [None] * len(instances), strict=True), 1
         )
@@ -368,8 +372,8 @@ def answers(run: Run) -> Markup:
     return join([heading("The original request"), table(header, rows)])
 
 
-def _three(value: float | None) -> float | None:
-    return None if value is None else round(value, 3)
+def _three(value: float | None) -> str | None:
+    return None if value is None else f"{value:.3f}"
 
 
 def story(run: Run) -> Story:

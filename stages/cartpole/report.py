@@ -41,12 +41,14 @@ def learning_curve(run: Run) -> Markup:
     ]
     names = [kind for kind, group in kinds.items() if group]
     looks = dict(zip(kinds, LOOKS, strict=True))
+    values = [row["return"] for row in rows]
+    log = min(values) > 0 and max(values) > 30 * min(values)  # trials over many time limits, and first attempts
     points = (
         alt.Chart(charts.data(rows), width=charts.WIDTH, height=charts.HEIGHT)
         .mark_point(filled=True, opacity=0.8)
         .encode(
             x=alt.X("steps:Q", title="environment steps"),
-            y=alt.Y("return:Q", title="return"),
+            y=charts.y_axis("return:Q", "return", values, log=log),
             color=alt.Color("played:N", scale=alt.Scale(domain=names, range=[looks[name][0] for name in names])),
             shape=alt.Shape("played:N", scale=alt.Scale(domain=names, range=[looks[name][1] for name in names])),
             size=alt.Size("played:N", scale=alt.Scale(domain=names, range=[looks[name][2] for name in names])),
@@ -54,8 +56,13 @@ def learning_curve(run: Run) -> Markup:
     )
     threshold = trials[0]["threshold"] if trials else run.metric("threshold")
     chart = points + _rule(threshold, "y")
-    passed = f" The last, after {trials[-1]['steps']:,} steps, reaches {trials[-1]['return']:g}." if trials else ""
-    words = f"{len(episodes)} episodes with exploration, {len(trials)} greedy trials.{passed} Dashed: to be reached."
+    passed = f" The last, after {trials[-1]['steps']:,} steps, reaches {trials[-1]['return']:,g}." if trials else ""
+    limits = run.parameters["train"]["stop"]["time_limits"]
+    long = f", each up to {limits} time limits long" if limits > 1 else ""
+    words = (
+        f"{len(episodes):,} episodes with exploration, {len(trials)} greedy trials{long}.{passed} "
+        "Dashed: to be reached."
+    )
     return figure(charts.svg(chart, f"Returns while learning. {words}"), "Returns while learning", words)
 
 

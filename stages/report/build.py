@@ -18,7 +18,20 @@ from stages.core.files import read_json, whole_folder, write_text
 from stages.core.params import load
 from stages.report import graph
 from stages.report.metrics import better, direction, flatten
-from stages.report.page import Section, card, details, facts, grid, heading, join, page, paragraph, table, verdict
+from stages.report.page import (
+    Section,
+    card,
+    check,
+    details,
+    facts,
+    grid,
+    heading,
+    join,
+    page,
+    paragraph,
+    table,
+    verdict,
+)
 from stages.report.run import Metric, Run, Story
 
 
@@ -40,17 +53,17 @@ def workloads(root: Path, parameters: dict[str, Any]) -> list[Run]:
     ]
 
 
-def telling(run: Run) -> ModuleType | None:
+def telling(workload: str) -> ModuleType | None:
     """The module that tells a workload's story, if it has one."""
-    package = f"stages.{run.name}"
+    package = f"stages.{workload}"
     if importlib.util.find_spec(package) and importlib.util.find_spec(f"{package}.report"):
-        return importlib.import_module(f"stages.{run.name}.report")
+        return importlib.import_module(f"{package}.report")
     return None
 
 
 def metrics(run: Run) -> tuple[Metric, ...]:
     """The metrics of a workload worth a line, the headline first: those of quality, unless it names its own."""
-    if module := telling(run):
+    if module := telling(run.name):
         named: tuple[Metric, ...] = module.METRICS
         return named
     keys = [key for key, _ in flatten(run.metrics)]
@@ -59,7 +72,7 @@ def metrics(run: Run) -> tuple[Metric, ...]:
 
 def story(run: Run) -> Story:
     """The story of a workload; a table of all its metrics if it does not tell its own."""
-    if module := telling(run):
+    if module := telling(run.name):
         told: Story = module.story(run)
         return told
     rows = [(key.replace("_", " "), value) for key, value in flatten(run.metrics)]
@@ -125,11 +138,11 @@ def model_panel(run: Run, title: str) -> Markup:
                 {
                     "weights": signature["variables"]["parameters"],
                     "size": f"{sum(file['bytes'] for file in signature['files'].values()) / 1000:,.0f} kB",
-                    "prediction check": verdict(
+                    "three loaders": check(
                         bool(predictions["checks_passed"]),
-                        f"{len(predictions['predictions'])} answers right, the same from three loaders"
+                        f"{len(predictions['predictions'])} answers, equal and right"
                         if predictions["checks_passed"]
-                        else "failed",
+                        else "answers are wrong",
                     ),
                 }
             ),
@@ -191,7 +204,9 @@ def main() -> None:
     baseline = read_json(args.root / "results" / "baseline.json")
     lead = "What the pipeline made of its data and parameters. Point at a mark of a chart to see its values."
     with whole_folder(args.report) as folder:
-        write_text(folder / "index.html", page("Results", lead, list(sections(pipeline, runs, stories, baseline))))
+        write_text(
+            folder / "index.html", page("Pipeline report", lead, list(sections(pipeline, runs, stories, baseline)))
+        )
         write_text(folder / "summary.md", summary(runs))
 
 

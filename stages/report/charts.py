@@ -129,11 +129,9 @@ def lines(
     """
     names = list(values)
     rows = series(values)
-    scale = alt.Scale(type="log") if log else alt.Scale(zero=zero, nice=True)
-    axis = alt.Axis(values=_decades(row["y"] for row in rows), format="~g") if log else alt.Axis(tickCount=5)
     base = alt.Chart(data(rows), width=width, height=height).encode(
         x=alt.X("x:Q", title=x, scale=alt.Scale(nice=False)),
-        y=alt.Y("y:Q", title=y, scale=scale, axis=axis),
+        y=y_axis("y:Q", y, (row["y"] for row in rows), log=log, zero=zero),
         color=alt.Color(
             "series:N",
             sort=names,
@@ -146,6 +144,15 @@ def lines(
         strokeDash=alt.StrokeDash("series:N", scale=alt.Scale(domain=names, range=dashes), legend=None)
     )
     return stroke + base.mark_point(opacity=0, filled=True, size=30)
+
+
+def y_axis(field: str, title: str, values: Iterable[float], *, log: bool = False, zero: bool = True) -> alt.Y:
+    """A y axis, of numbers or of their logarithms."""
+    if not log:
+        return alt.Y(field, title=title, scale=alt.Scale(zero=zero, nice=True), axis=alt.Axis(tickCount=5))
+    return alt.Y(
+        field, title=title, scale=alt.Scale(type="log", nice=False), axis=alt.Axis(values=_decades(values), format="~g")
+    )
 
 
 def _decades(values: Iterable[float]) -> list[float]:

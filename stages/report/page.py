@@ -5,6 +5,7 @@ The page asks for nothing outside itself: style, script and pictures are inside,
 """
 
 import base64
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from markupsafe import Markup, escape
 HERE = Path(__file__).parent
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 NO_VALUE = "\N{EN DASH}"
+NUMBER = re.compile(r"[-+\N{MINUS SIGN}]?[\d,]*\.?\d+(?:e-?\d+)?(?:%|\N{NO-BREAK SPACE}\w+)?")
+NUMBERS = Markup(' class="number"')
 
 
 @dataclass(frozen=True)
@@ -70,13 +73,24 @@ def heading(words: str) -> Markup:
 def _cell(value: Any) -> Markup:
     if isinstance(value, Markup):
         return Markup("<td>{}</td>").format(value)
-    style = Markup(' class="number"') if isinstance(value, int | float) and not isinstance(value, bool) else ""
-    return Markup("<td{}>{}</td>").format(style, text(value))
+    return Markup("<td{}>{}</td>").format(NUMBERS if _is_number(value) else "", text(value))
+
+
+def _is_number(value: Any) -> bool:
+    return not isinstance(value, Markup) and NUMBER.fullmatch(text(value)) is not None
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "") -> Markup:
-    """A table whose first column names the rows. Numbers are aligned to the right; `Markup` cells stay as they are."""
-    head = join(Markup('<th scope="col">{}</th>').format(name) for name in header)
+    """A table whose first column names the rows.
+
+    Numbers, those with a unit too, are aligned to the right. `Markup` cells stay as they are.
+    """
+    rows = [tuple(row) for row in rows]
+    numbers = [column > 0 and all(_is_number(row[column]) for row in rows) for column in range(len(header))]
+    head = join(
+        Markup('<th scope="col"{}>{}</th>').format(NUMBERS if number else "", name)
+        for name, number in zip(header, numbers, strict=True)
+    )
     body = join(
         Markup('<tr><th scope="row">{}</th>{}</tr>').format(
             first if isinstance(first, Markup) else text(first), join(map(_cell, rest))
@@ -116,9 +130,23 @@ def facts(values: Mapping[str, Any]) -> Markup:
     return Markup('<dl class="facts">{}</dl>').format(join(pairs))
 
 
+def answers(values: Mapping[str, Iterable[str]]) -> Markup:
+    """Questions in a word, each with its answer in a few lines."""
+    pairs = (Markup("<dt>{}</dt><dd>{}</dd>").format(name, join(map(paragraph, v))) for name, v in values.items())
+    return Markup('<dl class="answers">{}</dl>').format(join(pairs))
+
+
+def check(passed: bool, words: str) -> Markup:
+    """A label that says whether a check passed, by word, sign and colour."""
+    return _label(*(("better", "✓") if passed else ("worse", "✗")), words)
+
+
 def verdict(better: bool | None, words: str) -> Markup:
     """A label that says better (True), worse (False) or neither (None), by word, sign and colour."""
-    style, sign = {True: ("better", "▲"), False: ("worse", "▼"), None: ("same", "●")}[better]
+    return _label(*{True: ("better", "▲"), False: ("worse", "▼"), None: ("same", "●")}[better], words)
+
+
+def _label(style: str, sign: str, words: str) -> Markup:
     return Markup('<span class="verdict {}"><span aria-hidden="true">{}</span> {}</span>').format(style, sign, words)
 
 

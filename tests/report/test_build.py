@@ -49,7 +49,7 @@ def test_a_workload_without_a_story_gets_a_card_a_table_and_a_panel(weather: Run
     assert "1.25" in shown and "better than the baseline: 1.5" in shown
     assert "baselines.mean.mae" in told.body and "stations" in told.body
     panel = model_panel(weather, told.title)
-    assert "pressure" in panel and "1 answers right" in panel
+    assert "pressure" in panel and "1 answers, equal and right" in panel
     assert summary([weather]).splitlines()[-1] == "| weather | mae | 1.25 |"
 
 

@@ -172,7 +172,9 @@ def test_a_difference_between_seeds_is_noise(project: Path, tmp_path: Path) -> N
     assert seed_noise(tmp_path / "copy")["mnist", "evaluate.accuracy"] == pytest.approx(0.000342, abs=1e-6)
     both = Snapshot(tmp_path / "copy", "HEAD~1"), Snapshot(tmp_path / "copy", "HEAD")
     (change,) = (m for m in metric_changes(*both) if m.key == "evaluate.accuracy")
-    assert (change.verdict, change.note) == ("noise", "within seed noise of ±0.000966")
+    assert (change.verdict, change.note) == ("noise", "±0.000966")
+    assert not any("seeds.csv" in note for note in caveats(*both)), "seed noise is known"
+    assert any("seeds.csv` is missing" in note for note in caveats(*map(Snapshot, [project] * 2, ["HEAD~1", "HEAD"])))
 
 
 def test_curves_are_overlaid_folded_or_explained(pair: tuple[Snapshot, Snapshot]) -> None:
@@ -220,11 +222,28 @@ def test_different_processors_are_told(project: Path, tmp_path: Path) -> None:
 
 def test_page_and_markdown_tell_the_same(pair: tuple[Snapshot, Snapshot]) -> None:
     comparison = compare(*pair)
-    assert comparison.summary == (
-        "2 parameters changed (2 only moved); 3 of 3 stages ran anew; 0 metrics better, 1 worse, 2 equal."
-    )
+    assert comparison.summary == {
+        "Changed": [
+            "2 parameters: cartpole.train.env CartPole-v0 → CartPole-v1, mnist.train.learning_rate 0.003 → 0.006",
+            "parameters: 2 moved to another section",
+            "1 code file: stages/mnist/model.py",
+            "packages: keras 3.15.1 → 3.16.0",
+        ],
+        "Ran": [
+            "3 of 3 stages",
+            "for code, packages, parameters: train@mnist",
+            "for parameters: evaluate@cartpole",
+            "for other stages' outputs: evaluate@mnist",
+        ],
+        "Result": [
+            "cartpole mean return 200.0 → 500.0, not judged: another environment (CartPole-v0 against CartPole-v1)",
+            "mnist accuracy 99.55% → 99.50%, worse",
+            "other measures of quality: 1 equal",
+        ],
+    }
     text, page = markdown(comparison), html(comparison)
-    for words in (comparison.summary, "keras 3.15.1 → 3.16.0", "another environment", "has no models/mnist"):
+    lines = [line for answer in comparison.summary.values() for line in answer if "'" not in line]
+    for words in (*lines, "another environment", "has no models/mnist"):
         assert words in text
         assert words in page
     assert "http" not in page.replace("http://www.w3.org", "").replace("http-equiv", "")

@@ -29,7 +29,8 @@ def main() -> None:
     comparison = compare(Snapshot(args.root, args.a), Snapshot(args.root, args.b))
     write_text(args.out / "index.html", html(comparison))
     write_text(args.out / "comparison.md", markdown(comparison))
-    print(comparison.summary)
+    for name, answer in comparison.summary.items():
+        print(f"{name}:", *answer, sep="\n  ")
     print(f"{args.out / 'index.html'}\n{args.out / 'comparison.md'}")
 
 

@@ -20,6 +20,7 @@ HEADLINES = {
     "cartpole": "evaluate.mean_return",
 }
 """The metric that a workload is judged by; of another workload, its first measure of quality."""
+WORDS = {"better": "better", "worse": "worse", "noise": "within seed noise", "same": "equal", "other": "not judged"}
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,11 @@ def param_changes(a: Snapshot, b: Snapshot) -> list[ParamChange]:
     return changes + [ParamChange(key, None, a.params[key], None) for key in a.params if key in gone]
 
 
+def follows(reason: str) -> bool:
+    """Whether a reason among the data is another stage's output."""
+    return ", from " in reason or reason.endswith("(newly named)")
+
+
 @dataclass(frozen=True)
 class StageChange:
     """A stage that ran anew, came or went: why, by kind of cause, and which of its outputs have other bytes."""
@@ -104,6 +110,13 @@ class StageChange:
     name: str
     reasons: dict[str, list[str]]
     changed_outputs: list[str]
+
+    @property
+    def cause(self) -> str:
+        """The kinds of its causes in a few words."""
+        given = not all(map(follows, self.reasons.get("data", [])))
+        kinds = [kind for kind in sorted(self.reasons) if kind != "data" or given]
+        return ", ".join(kinds) or "other stages' outputs"
 
     @property
     def without_outputs(self) -> str:
@@ -146,6 +159,8 @@ class Causes:
             inside = [file for file in self.files if file == path or file.startswith(f"{path}/")]
             if maker:
                 yield "data", f"{path}, from {maker}" if path in old and path in new else f"{path} (newly named)"
+            elif path == "params.yaml":
+                yield "parameters", path
             elif path.endswith(".lock"):
                 yield from (("packages", text) for text in self.packages() or [f"{path} (no version changed)"])
             else:
@@ -171,7 +186,8 @@ class Causes:
         if params := list(self._params(before, after)):
             reasons["parameters"] = params
         for kind, text in self._dependencies(before, after):
-            reasons.setdefault(kind, []).append(text)
+            if text != "params.yaml" or kind not in reasons:
+                reasons.setdefault(kind, []).append(text)
         if before["cmd"].split() != after["cmd"].split():
             reasons["command"] = [after["cmd"]]
         outs = {out["path"]: out["md5"] for out in before.get("outs", [])}
@@ -223,6 +239,11 @@ def incomparable(a: Snapshot, b: Snapshot, workload: str) -> str | None:
 def caveats(a: Snapshot, b: Snapshot) -> list[str]:
     """What a reader must know before trusting the differences, a sentence each."""
     notes = []
+    if not seed_noise(b.root):
+        notes.append(
+            f"`{SEEDS}` is missing or too short: how far seeds alone move a metric is not known, so any difference "
+            "counts as better or worse."
+        )
     for workload in b.workloads:
         if reason := incomparable(a, b, workload):
             notes.append(f"{workload}: metrics cannot be compared: {reason}.")
@@ -317,7 +338,7 @@ def _metric_change(workload: str, key: str, a: Snapshot, b: Snapshot, deviation:
         return change("other")
     limit = 2 * math.sqrt(2) * deviation if deviation else 0.0
     if abs(after - before) <= limit:
-        return change("noise", f"within seed noise of ±{limit:.3g}")
+        return change("noise", f"±{limit:.3g}")
     return change("better" if improved else "worse")
 
 

@@ -9,13 +9,13 @@ from tools.compare.changes import (
     ParamChange,
     StageChange,
     caveats,
-    counts,
     metric_changes,
     param_changes,
 )
 from tools.compare.curves import Curve, curves, renamed
 from tools.compare.predictions import PredictionChanges, prediction_changes
 from tools.compare.snapshot import Snapshot
+from tools.compare.summary import what_became, what_changed, what_ran
 
 
 @dataclass(frozen=True)
@@ -43,26 +43,13 @@ class Comparison:
         return list(chosen.values())
 
     @property
-    def summary(self) -> str:
-        """What changed, what ran and what got better, in one sentence."""
-        changed = [change for change in self.params if not change.moved_only]
-        moved = len(self.params) - len(changed)
-        ran = [stage for stage in self.stages if not stage.reasons.keys() & {"new", "gone"}]
-        same = sum(not stage.changed_outputs for stage in ran)
-        verdicts = counts(self.metrics)
-        parts = [
-            _plural(len(changed), "parameter") + " changed" + (f" ({moved} only moved)" if moved else ""),
-            f"{len(ran)} of {_plural(len(self.b.lock), 'stage')} ran anew"
-            + (f", {same} of them to the same bytes" if same else ""),
-            f"{_plural(verdicts.get('better', 0), 'metric')} better, {verdicts.get('worse', 0)} worse"
-            + (f", {verdicts['noise']} within seed noise" if "noise" in verdicts else "")
-            + f", {verdicts.get('same', 0)} equal",
-        ]
-        return "; ".join(parts) + "."
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    def summary(self) -> dict[str, list[str]]:
+        """What changed, which stages ran and why, and what became of the results, in a few lines each."""
+        return {
+            "Changed": what_changed(self.params, self.stages),
+            "Ran": what_ran(self.stages, len(self.b.lock)),
+            "Result": what_became(self.headlines, self.metrics),
+        }
 
 
 def compare(a: Snapshot, b: Snapshot) -> Comparison:

@@ -56,11 +56,11 @@ def _curve(title: str, plot: dict[str, Any], a: Snapshot, b: Snapshot) -> Curve:
             return Curve(title, *labels, {}, note=f"{snapshot.name} has no {path}")
         if missing := [name for name in (x, *columns) if name not in rows[0]]:
             return Curve(title, *labels, {}, note=f"{path} of {snapshot.name} has no column {', '.join(missing)}")
-    lines = {
-        f"{side}: {name}" if len(columns) > 1 else side: [(row[x], row[name]) for row in rows or []]
-        for name in columns
-        for side, rows in zip("AB", tables, strict=True)
-    }
+    lines: dict[str, list[tuple[Any, Any]]] = {}
+    for name in columns:
+        before, after = ([(row[x], row[name]) for row in rows or []] for rows in tables)
+        sides = {"both": after} if before == after else {"A": before, "B": after}
+        lines |= {f"{side}: {name}" if len(columns) > 1 else side: points for side, points in sides.items()}
     return Curve(title, *labels, lines, scatter=plot.get("template") == "scatter")
 
 

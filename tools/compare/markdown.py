@@ -45,7 +45,8 @@ def metric_row(change: MetricChange) -> tuple[Any, ...]:
 def _blocks(c: Comparison) -> Iterator[str]:
     yield f"## {c.a.name} → {c.b.name}"
     yield f"A is {c.a.title}, B is {c.b.title}."
-    yield f"**{c.summary}**"
+    for name, answer in c.summary.items():
+        yield f"**{name}**\n\n" + "\n".join(f"- {line}" for line in answer)
     yield table(METRICS_HEADER, map(metric_row, c.headlines))
     if c.caveats:
         yield "**Mind**\n\n" + "\n".join(f"- {note}" for note in c.caveats)

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from stages.report import charts
 from stages.report.page import (
     Section,
+    answers,
     card,
     details,
     figure,
@@ -21,13 +22,13 @@ from stages.report.page import (
     text,
     verdict,
 )
-from tools.compare.changes import MetricChange, incomparable
+from tools.compare.changes import WORDS, MetricChange, incomparable
 from tools.compare.comparison import Comparison
 from tools.compare.curves import Curve
 from tools.compare.markdown import reasons
 from tools.compare.predictions import PredictionChanges
+from tools.compare.summary import metric_of, value_text
 
-WORDS = {"better": "better", "worse": "worse", "noise": "within seed noise", "same": "equal", "other": "not judged"}
 MEASURES = {"better": True, "worse": False}
 
 
@@ -39,6 +40,12 @@ def _code(value: Any) -> Markup:
     return Markup("<code>{}</code>").format(text(value))
 
 
+def _marked(words: str) -> Markup:
+    """Words with what stands in backticks as code."""
+    parts = words.split("`")
+    return Markup("").join(_code(part) if place % 2 else part for place, part in enumerate(parts))
+
+
 def _signed(value: float | None) -> str:
     return "" if value is None else f"{value:+.6g}"
 
@@ -47,21 +54,17 @@ def _summary(c: Comparison) -> Markup:
     cards = join(
         card(
             m.workload,
-            text(m.after),
-            m.key,
-            [
-                _verdict(m),
-                f"A: {text(m.before)}{f', {_signed(m.difference)}' if m.difference else ''}",
-                *filter(None, [m.note]),
-            ],
+            value_text(m, m.after),
+            metric_of(m).label,
+            [_verdict(m), *([] if m.verdict == "same" else [f"A: {value_text(m, m.before)}"]), *filter(None, [m.note])],
             href="#metrics",
         )
         for m in c.headlines
     )
-    notes = Markup("<ul>{}</ul>").format(join(Markup("<li>{}</li>").format(note) for note in c.caveats))
+    notes = Markup("<ul>{}</ul>").format(join(Markup("<li>{}</li>").format(_marked(note)) for note in c.caveats))
     return join(
         [
-            paragraph(Markup("<strong>{}</strong>").format(c.summary)),
+            answers(c.summary),
             Markup('<div class="cards">{}</div>').format(cards),
             join([heading("What to mind"), notes]) if c.caveats else "",
         ]
@@ -117,7 +120,7 @@ def _chart(curve: Curve) -> Markup:
     if curve.scatter:
         dots = (
             alt.Chart(charts.data(charts.series(curve.lines)))
-            .mark_point(size=16)
+            .mark_point(size=14, filled=True, opacity=0.5)
             .encode(
                 x=alt.X("x:Q", title=curve.x),
                 y=alt.Y("y:Q", title=curve.y),

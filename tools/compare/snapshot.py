@@ -91,11 +91,21 @@ class Snapshot:
             return self.name
         return git(self.root, "log", "-1", f"--format={self.name} (%h, %cs: %s)", self.commit).strip()
 
+    def _tracked(self, path: str) -> str | None:
+        """Text of a file that is in the work tree or in Git; None if there is none."""
+        if self.commit is None:
+            file = self.root / path
+            return file.read_text(encoding="utf-8") if file.is_file() else None
+        command = ["git", "cat-file", "blob", f"{self.commit}:{path}"]
+        done = subprocess.run(command, cwd=self.root, capture_output=True, check=False)
+        return None if done.returncode else done.stdout.decode()
+
     def text(self, path: str) -> str | None:
         """A file's text; None if there is none, or neither the cache nor a remote has it."""
+        text = self._tracked(path)
+        if text is not None or not any(path == out or path.startswith(f"{out}/") for out in self.outputs):
+            return text
         try:
-            if self.commit is None and (self.root / path).is_file():
-                return (self.root / path).read_text(encoding="utf-8")
             return str(self._files.read_text(path, encoding="utf-8"))
         except (OSError, DvcException, DataIndexDirError):
             return None
@@ -132,7 +142,7 @@ class Snapshot:
     @cached_property
     def pipeline(self) -> dict[str, Any]:
         """What `dvc.yaml` declares."""
-        return dict(yaml.safe_load(self.text("dvc.yaml") or "{}"))
+        return dict(yaml.safe_load(self._tracked("dvc.yaml") or "{}"))
 
     @cached_property
     def lock(self) -> dict[str, Any]:
@@ -140,7 +150,7 @@ class Snapshot:
 
         `train-cartpole` goes by the name of `train@cartpole`.
         """
-        locked = yaml.load(self.text("dvc.lock") or "{}", yaml.CSafeLoader).get("stages", {})
+        locked = yaml.load(self._tracked("dvc.lock") or "{}", yaml.CSafeLoader).get("stages", {})
         declared = self.pipeline.get("stages", {})
         return {
             name.replace("-", "@"): stage

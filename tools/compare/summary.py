@@ -1,0 +1,113 @@
+"""A comparison in a minute: what changed, which stages ran and why, and what became of the results."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from stages.report.build import telling
+from stages.report.metrics import direction
+from stages.report.page import text
+from stages.report.run import Metric
+from tools.compare.changes import WORDS, MetricChange, ParamChange, StageChange, counts, follows
+
+SHOWN = 3  # names of a list before "and 5 more"
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def listed(names: Sequence[str], noun: str) -> str:
+    """How many there are, and the first few by name."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{plural(len(names), noun)}: {', '.join(names[:SHOWN])}{more}"
+
+
+def grouped(names: Iterable[str]) -> str:
+    """Names of stages, those of one verb together: `export@{babyweight, mnist}`."""
+    verbs: dict[str, list[str]] = {}
+    for name in names:
+        verb, _, workload = name.partition("@")
+        verbs.setdefault(verb, []).append(workload)
+    return ", ".join(
+        verb if found == [""] else f"{verb}@{found[0]}" if len(found) == 1 else f"{verb}@{{{', '.join(found)}}}"
+        for verb, found in verbs.items()
+    )
+
+
+def what_changed(params: Sequence[ParamChange], stages: Sequence[StageChange]) -> list[str]:
+    """Parameters, code, packages and raw data that differ."""
+    values = [
+        f"{p.key} {text(p.before)} → {text(p.after)}"
+        for p in params
+        if not p.moved_only and p.before_key is not None and p.after_key is not None
+    ]
+    reasons: dict[str, dict[str, None]] = {}
+    for stage in stages:
+        for kind, names in stage.reasons.items():
+            reasons.setdefault(kind, {}).update(dict.fromkeys(n for n in names if kind != "data" or not follows(n)))
+    found = {"parameter": values, "code file": reasons.get("code", ())}
+    found |= {"data file": reasons.get("data", ())}
+    lines = [listed(list(names), noun) for noun, names in found.items() if names]
+    if packages := list(reasons.get("packages", ())):
+        more = f" and {len(packages) - SHOWN} more" if len(packages) > SHOWN else ""
+        lines.append(f"packages: {', '.join(packages[:SHOWN])}{more}")
+    kinds = {
+        "new": sum(p.before_key is None for p in params),
+        "gone": sum(p.after_key is None for p in params),
+        "moved to another section": sum(p.moved_only for p in params),
+    }
+    if counted := [f"{count} {kind}" for kind, count in kinds.items() if count]:
+        lines.insert(1 if values else 0, f"parameters: {', '.join(counted)}")
+    return lines or ["nothing that a stage depends on"]
+
+
+def what_ran(stages: Sequence[StageChange], total: int) -> list[str]:
+    """The stages that ran anew, grouped by what made them run."""
+    ran = [s for s in stages if not s.reasons.keys() & {"new", "gone"}]
+    causes: dict[str, list[str]] = {}
+    for stage in ran:
+        causes.setdefault(stage.cause, []).append(stage.name)
+    groups = {f"for {cause}": names for cause, names in causes.items()}
+    groups["to the same bytes"] = [s.name for s in ran if not s.changed_outputs]
+    groups |= {kind: [s.name for s in stages if kind in s.reasons] for kind in ("new", "gone")}
+    return [
+        f"{len(ran)} of {plural(total, 'stage')}",
+        *(
+            f"{group}: {'all' if names == [s.name for s in ran] else grouped(names)}"
+            for group, names in groups.items()
+            if names
+        ),
+    ]
+
+
+def metric_of(change: MetricChange) -> Metric:
+    """How the report names and writes a metric of `evaluate.json`."""
+    key = change.key.removeprefix("evaluate.")
+    module = telling(change.workload)
+    named: dict[str, Metric] = {metric.key: metric for metric in module.METRICS} if module else {}
+    return named.get(key, Metric(key, key.replace("_", " ")))
+
+
+def value_text(change: MetricChange, value: Any) -> str:
+    """A value of a metric as the report writes it; with more digits if the difference hides behind them."""
+    metric = metric_of(change)
+    if metric.form == "{}" or not isinstance(value, int | float):
+        return text(value)
+    hidden = change.before != change.after and metric.text(change.before) == metric.text(change.after)
+    return text(value) if hidden else metric.text(value)
+
+
+def headline(change: MetricChange) -> str:
+    """A workload's headline: from what to what, and whether it is better."""
+    before, after = (value_text(change, value) for value in (change.before, change.after))
+    values = after if change.verdict == "same" else f"{before} → {after}"
+    note = f"{' of' if change.verdict == 'noise' else ':'} {change.note}" if change.note else ""
+    return f"{change.workload} {metric_of(change).label} {values}, {WORDS[change.verdict]}{note}"
+
+
+def what_became(headlines: Sequence[MetricChange], metrics: Sequence[MetricChange]) -> list[str]:
+    """Each workload's headline, and how many other measures of quality have which verdict."""
+    found = counts(m for m in metrics if direction(m.key) and m not in headlines)
+    others = ", ".join(f"{found[verdict]} {words}" for verdict, words in WORDS.items() if verdict in found)
+    return [*map(headline, headlines), *([f"other measures of quality: {others}"] if others else [])]
