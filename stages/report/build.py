@@ -57,7 +57,7 @@ def telling(workload: str) -> ModuleType | None:
     """The module that tells a workload's story, if it has one."""
     package = f"stages.{workload}"
     if importlib.util.find_spec(package) and importlib.util.find_spec(f"{package}.report"):
-        return importlib.import_module(f"{package}.report")
+        return importlib.import_module(f"stages.{workload}.report")
     return None
 
 
