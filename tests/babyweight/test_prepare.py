@@ -147,7 +147,7 @@ POISONS: list[tuple[str, Callable[[bytes], bytes], tuple[str, ...]]] = [
         lambda text: text.replace(b"is_male", b"plurality", 1),
         ("births.csv:1: column 'plurality' 2 times",),
     ),
-    ("header only", lambda text: text.splitlines(keepends=True)[0], ("no birth for train among 0 rows",)),
+    ("header only", lambda text: text.splitlines(keepends=True)[0], ("births.csv: no birth for train among 0 rows",)),
 ]
 
 

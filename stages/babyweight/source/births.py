@@ -96,7 +96,7 @@ _RACE_CODES = {
 _OTHER_RACE_CODES = ("8", "9", "58", "68", "78")
 """The table's numbers for other races."""
 
-_MISSING = {"", "<na>", "n/a", "na", "nan", "none", "null", "unknown", r"\n"}
+_MISSING = {"", "#n/a", "-nan", "<na>", "n/a", "na", "nan", "none", "null", "unknown", r"\n"}
 _FALSE = ("false", "f", "no", "n", "0")
 _TRUE = ("true", "t", "yes", "y", "1")
 _MULTIPLES = {"single": 1, "twins": 2, "triplets": 3, "quadruplets": 4, "quintuplets": 5, "multiple": 2}

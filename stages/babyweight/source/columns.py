@@ -53,9 +53,12 @@ def check_birth(where: str, values: Sequence[str], columns: Sequence[str]) -> No
     Raises:
         InputError: if the number of fields differs, or words stand in place of numbers.
     """
-    expected = f"expected a header that names {', '.join(REQUIRED)}, or the {len(columns)} columns {','.join(columns)}"
+    expected = (
+        f"expected fields separated by commas: a header that names {', '.join(REQUIRED)}, "
+        f"or the {len(columns)} columns {','.join(columns)}"
+    )
     if len(values) != len(columns):
-        raise InputError(f"{where}: {len(values)} columns and no header; {expected}; found {_quoted(values)}")
+        raise InputError(f"{where}: no header, and {len(values)} columns; {expected}; found {_quoted(values)}")
     for column, value in zip(columns, values, strict=True):
         if column in REQUIRED:
             _, flaw = weight(value) if column == WEIGHT else number_code(column, value)
@@ -64,5 +67,5 @@ def check_birth(where: str, values: Sequence[str], columns: Sequence[str]) -> No
 
 
 def _quoted(names: Sequence[str]) -> str:
-    text = ", ".join(names)
+    text = ", ".join(name if name.isprintable() else repr(name) for name in names)
     return text if len(text) <= 300 else f"{text[:300]}…"

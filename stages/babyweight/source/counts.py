@@ -57,25 +57,27 @@ class Counts:
         Raises:
             InputError: if a limit is exceeded, or a split is empty.
         """
+        source = limits.source.path if limits.source.kind == "csv" else "synthetic births"
         bad, kept = self.bad.total(), sum(self.kept.values())
         if bad > limits.max_bad_share * self.rows:
             raise InputError(
-                f"{bad} of {self.rows} rows cannot be read, more than babyweight.prepare.max_bad_share "
+                f"{source}: {bad} of {self.rows} rows cannot be read, more than babyweight.prepare.max_bad_share "
                 f"({limits.max_bad_share}) allows; the first: {'; '.join(self.first_bad)}"
             )
         for column, unknown in self.unknown.items():
             if unknown > limits.max_unknown_share * kept:
                 raise InputError(
-                    f"{column}: {unknown} of {kept} births have unknown words, more than babyweight.prepare."
+                    f"{source}: {column}: {unknown} of {kept} births have unknown words, more than babyweight.prepare."
                     f"max_unknown_share ({limits.max_unknown_share}) allows; "
                     f"the commonest: {', '.join(self._commonest(column))}; "
                     f"expected {', '.join(VOCABULARIES[column])}, or a spelling in data/raw/babyweight/README.md"
                 )
         for split, count in self.kept.items():
             if not count:
+                dropped = "".join(f"; {reason}: {n}" for reason, n in self.dropped.items() if n)
                 raise InputError(
-                    f"no birth for {split} among {self.rows} rows, {self.dropped.total()} of them dropped; "
-                    "expected at least one: see babyweight.prepare"
+                    f"{source}: no birth for {split} among {self.rows} rows{dropped}; "
+                    f"expected at least one: see babyweight.prepare"
                 )
 
     def metrics(self, kind: str) -> dict[str, Any]:

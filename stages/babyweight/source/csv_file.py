@@ -34,14 +34,17 @@ Bytes = npt.NDArray[np.uint8]
 
 _WORD = pa.dictionary(pa.int32(), pa.binary())
 _TYPES = {KEY: pa.binary()}
-_NUMBERS_AND_TRUTH = dict.fromkeys(NUMBERS, pa.float64()) | dict.fromkeys(TRUTH, pa.bool_())
-"""Faster to convert than text, where a column holds nothing else."""
+_TRUTH_TYPES = dict.fromkeys(TRUTH, pa.bool_())
+_WHOLE = dict.fromkeys(NUMBERS, pa.uint8()) | _TRUTH_TYPES
+_FLOAT = dict.fromkeys(NUMBERS, pa.float64()) | _TRUTH_TYPES
+"""Types that are faster to convert than text, where the columns hold nothing else."""
 _NULLS = ["", "NA", "NaN", "None", "null", "Unknown", r"\N"]
 
 _MARK = b"\xef\xbb\xbf"
 _NEWLINE, _RETURN, _QUOTE, _SPACE = b'\n\r" '
 _LAST_ASCII = 0x7F
 _BEFORE_FIELD, _AFTER_FIELD = (np.isin(np.arange(256), list(marks)) for marks in (b',\n"', b',\r\n"'))
+_HEXADECIMAL = re.compile(b"0[xX]")
 _ZSTD, _GZIP = b"\x28\xb5\x2f\xfd", b"\x1f\x8b"
 _TOO_LONG = f"a line of more than {LINE_BYTES} bytes; expected one birth a line"
 
@@ -56,6 +59,8 @@ class Text:
         first: the first line's number in the file, from 1.
         count: how many lines there are.
         text: the records, each ended by `\n`; lines that are no CSV are blank.
+        has_quotes: whether a record may have a quote.
+        has_hexadecimal: whether a field may look like 0x1A, which Arrow takes for a whole number.
         bad_rows: those lines.
     """
 
@@ -64,16 +69,19 @@ class Text:
     first: int
     count: int
     text: Bytes
+    has_quotes: bool
+    has_hexadecimal: bool
     bad_rows: list[BadRow]
 
     def parse(self) -> Block:
         """Let Arrow make columns of the records."""
-        try:
-            table, invalid = self._convert(_NUMBERS_AND_TRUTH)
-            if not all(_are_finite(table[name]) for name in NUMBERS):
-                table, invalid = self._convert({})
-        except pa.ArrowInvalid:  # text that Arrow does not convert is kept as text
-            table, invalid = self._convert({})
+        for types in (_FLOAT, {}) if self.has_hexadecimal else (_WHOLE, _FLOAT, {}):
+            try:
+                table, invalid = self._convert(types)
+            except pa.ArrowInvalid:
+                continue
+            if types is not _FLOAT or all(_are_finite(table[name]) for name in NUMBERS):
+                break
         lines = self._lines(table.num_rows + len(invalid))
         skipped = np.array([row.number - 1 for row in invalid], np.int64)  # numbers leave out empty lines
         bad_rows = [
@@ -110,7 +118,11 @@ class Text:
                 block_size=len(text) + 1,
                 column_names=[name or f"field {i}" for i, name in enumerate(self.columns)],
             ),
-            pa.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip),
+            pa.csv.ParseOptions(
+                quote_char='"' if self.has_quotes else False,
+                newlines_in_values=self.has_quotes,
+                invalid_row_handler=skip,
+            ),
             pa.csv.ConvertOptions(
                 check_utf8=False,  # `_take_out_damaged` has checked it
                 column_types={name: types.get(name, _TYPES.get(name, _WORD)) for name in known},
@@ -186,7 +198,17 @@ def read(file: File, default: Sequence[str], block_bytes: int = BLOCK_BYTES) -> 
             rest = buffer[len(text) :]
             count = _count_lines(file, text, rest, line)
             if count:
-                yield Text(file, fields, line, count, text, [BadRow(line + i, *why) for i, *why in damaged])
+                has_hexadecimal = (b"x" in buffer or b"X" in buffer) and bool(_HEXADECIMAL.search(buffer))
+                yield Text(
+                    file,
+                    fields,
+                    line,
+                    count,
+                    text,
+                    b'"' in buffer,
+                    has_hexadecimal,
+                    [BadRow(line + i, *why) for i, *why in damaged],
+                )
             line += count
 
 

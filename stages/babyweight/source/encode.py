@@ -1,6 +1,8 @@
 """A block of births: from raw values to one byte a feature, split by a hash of the keys."""
 
+import functools
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,11 +103,8 @@ class _Column:
     @classmethod
     def of(cls, array: pa.Array) -> "_Column":
         if not array.null_count and (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
-            numbers = array.to_numpy()
-            if numbers.min(initial=0) >= 0 and numbers.max(initial=0) <= MAX_CODE:
-                codes = numbers.astype(np.uint8)
-                if (codes == numbers).all():  # as nearly always: no need to find the distinct ones
-                    return cls(_SMALL_NUMBERS, codes)
+            with suppress(pa.ArrowInvalid):  # nearly all are small whole numbers: no need to find the distinct ones
+                return cls(_SMALL_NUMBERS, array.cast(pa.uint8()).to_numpy())
         if pa.types.is_boolean(array.type):
             return cls(_TRUTH, array.cast(pa.uint8()).fill_null(2).to_numpy())
         encoded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
@@ -139,11 +138,18 @@ class _Column:
 
     def numbers(self, name: str) -> tuple[Features, Features]:
         """The distinct values as codes of a number, and their flaws."""
+        if self.values is _SMALL_NUMBERS:
+            return _small_numbers(name)
         return self._converted(lambda text: number_code(name, text), np.uint8)
 
     def _converted(self, convert: Callable[[str], tuple[float, int]], dtype: type) -> tuple[npt.NDArray[Any], Features]:
         pairs = np.array([convert(text) for text in self.texts()], float).reshape(-1, 2)
         return pairs[:, 0].astype(dtype), pairs[:, 1].astype(np.uint8)
+
+
+@functools.cache
+def _small_numbers(name: str) -> tuple[Features, Features]:
+    return _Column(_SMALL_NUMBERS.cast(pa.string()), np.zeros(0, np.uint8)).numbers(name)
 
 
 def encode(block: Block, validation_share: float, test_share: float) -> Encoded:
@@ -163,7 +169,7 @@ def encode(block: Block, validation_share: float, test_share: float) -> Encoded:
     unknown: dict[str, npt.NDArray[np.bool_]] = {}
 
     pounds, weight_flaws = columns[WEIGHT].pounds()
-    weights = pounds[columns[WEIGHT].indices]
+    weights = pounds.take(columns[WEIGHT].indices)
     if weight_flaws.any():
         flaws[0] = weight_flaws[columns[WEIGHT].indices]
     for position, name in enumerate(FEATURES):
@@ -179,7 +185,7 @@ def encode(block: Block, validation_share: float, test_share: float) -> Encoded:
             if None in word_codes:
                 unknown[name] = np.array([code is None for code in word_codes])
             codes = np.array([code or 0 for code in word_codes], np.uint8)
-        features[:, position] = codes[column.indices]
+        features[:, position] = codes.take(column.indices)
 
     keys = _keys(block)
     hashes = fingerprints(keys)

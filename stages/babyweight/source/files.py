@@ -121,7 +121,9 @@ def find(pattern: str) -> list[File]:
     """
     files = _find_remote(pattern) if "://" in pattern else _find_local(pattern)
     if not files:
-        raise InputError(f"{_PARAMETER}: {pattern}: no such file; expected a CSV or Parquet file, a folder or a glob")
+        raise InputError(
+            f"{_PARAMETER}: {pattern}: no such file; expected a CSV or Parquet file, a folder of them, or a glob"
+        )
     files = sorted(files, key=lambda file: file.address)
     _refuse_copies([PurePosixPath(file.path) for file in files])
     return files

@@ -44,7 +44,7 @@ def _as_text(file: File, name: str, values: pa.Array) -> pa.Array:
     try:
         if name == KEY:
             return values.cast(pa.large_string())
-        if pa.types.is_binary(values.type):
+        if pa.types.is_binary(values.type) or pa.types.is_null(values.type):
             values = values.cast(pa.string())
         encoded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
         encoded.dictionary.cast(pa.string())

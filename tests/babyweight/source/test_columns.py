@@ -48,11 +48,24 @@ def test_a_birth_is_no_header() -> None:
     check_birth("f:1", ["", *BIRTH[1:4], "Twins(2)", *BIRTH[5:]], COLUMNS)
 
 
+def test_another_delimiter_is_refused() -> None:
+    for delimiter in ";\t|":
+        with pytest.raises(InputError, match="f:1: no header, and 1 columns; expected fields separated by commas"):
+            check_birth("f:1", [delimiter.join(COLUMNS)], COLUMNS)
+
+
+def test_names_are_quoted_in_one_line() -> None:
+    with pytest.raises(InputError) as refused:
+        match("f", ["weight_pounds", "a\nb", "c\u2028", "d\x1c"])
+    assert len(str(refused.value).splitlines()) == 1
+    assert r"found weight_pounds, 'a\nb', 'c\u2028', 'd\x1c'" in str(refused.value)
+
+
 @pytest.mark.parametrize("position", [0, 2, 4, 5])
 def test_a_word_in_place_of_a_number_is_never_data(position: int) -> None:
     birth = [*BIRTH[:position], "Gewicht", *BIRTH[position + 1 :]]
     message = (
-        f"f:1: no header and no birth: {COLUMNS[position]} is 'Gewicht'; expected a header that names weight_pounds"
+        f"f:1: no header and no birth: {COLUMNS[position]} is 'Gewicht'; expected fields separated by commas: a header"
     )
     with pytest.raises(InputError, match=re.escape(message)):
         check_birth("f:1", birth, COLUMNS)

@@ -51,7 +51,7 @@ def test_unknown_words_up_to_the_limit_are_accepted() -> None:
 
 
 def test_a_split_without_a_birth_is_refused() -> None:
-    with pytest.raises(InputError, match="no birth for test among 9 rows, 0 of them dropped; expected at least one"):
+    with pytest.raises(InputError, match="synthetic births: no birth for test among 9 rows; expected at least one"):
         counts(block((8, 1, 0))).check(LIMITS)
 
 

@@ -108,6 +108,7 @@ def test_numbers_are_read_however_they_are_written(tmp_path: Path, weight: str) 
         (("26", " 31 ", "+5"), [26, 31, 5], []),
         (("26", "", "NaN", "None", "0", "-1"), [26], []),
         (("26", "0x27", "31"), [26, 31], ["mother_age_no_number"]),
+        (("26", "0X1A", "31.0", "NA"), [26, 31], ["mother_age_no_number"]),
         (("26", "inf", "-Infinity"), [26], ["mother_age_no_number"] * 2),
         (("26", "9" * 400), [26], ["mother_age_no_number"]),
     ],
@@ -180,7 +181,7 @@ def test_a_file_of_bad_lines_and_one_of_a_header_alone_have_no_rows(tmp_path: Pa
         ([], "births.csv: empty; expected births as CSV or Parquet"),
         ([HEADER.replace("plurality,", "")], "births.csv:1: no column 'plurality'; expected weight_pounds"),
         ([HEADER + ",mother_age"], "births.csv:1: column 'mother_age' 2 times; expected it once"),
-        (["1,2,3"], "births.csv:1: 3 columns and no header; expected a header that names weight_pounds, mother_age"),
+        (["1,2,3"], "births.csv:1: no header, and 3 columns; expected fields separated by commas: a header that names"),
     ],
 )
 def test_files_that_are_refused(tmp_path: Path, lines: list[str], message: str) -> None:

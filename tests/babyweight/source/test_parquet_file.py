@@ -91,6 +91,17 @@ def test_numeric_keys_split_as_their_text(tmp_path: Path, births: pd.DataFrame) 
     assert [len(weights) for _, weights in actual.splits] == [len(weights) for _, weights in expected.splits]
 
 
+def test_a_column_of_nulls_alone_is_unknown(tmp_path: Path, births: pd.DataFrame) -> None:
+    table = pa.Table.from_pandas(births.dropna().astype(str), preserve_index=False)
+    for name in ("mother_race", "mother_age"):
+        nulls = table.set_column(table.column_names.index(name), name, pa.nulls(len(table)))
+        pq.write_table(nulls, tmp_path / f"{name}.parquet")
+    (races,) = encoded(list(parquet_file.read(file(tmp_path / "mother_race.parquet"))))
+    assert races.rows == len(table) and not any(features[:, 2].any() for features, _ in races.splits)
+    (ages,) = encoded(list(parquet_file.read(file(tmp_path / "mother_age.parquet"))))
+    assert ages.dropped["mother_age_missing"] == len(table) and not ages.bad_rows
+
+
 def refused(table: pa.Table, path: Path, message: str) -> None:
     pq.write_table(table, path)
     with pytest.raises(InputError, match=message):
