@@ -75,7 +75,7 @@ def measure(workload: str, seed: int, params: Params) -> Row:
         "seed": seed,
         "validation": trained.get(f"validation_{metric}"),
         "test": test[metric],
-        "steps": trained["steps"],
+        "steps": trained["steps"] if "steps" in trained else params[workload]["train"]["steps"],
         "seconds": significant(took["train"][0], 3),
         "cpu_seconds": significant(took["train"][1], 3),
         "processor": processor(),
