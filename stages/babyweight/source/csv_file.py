@@ -314,13 +314,12 @@ def _suspects(buffer: bytes, text: Bytes) -> tuple[npt.NDArray[np.int64], npt.ND
     if b'"' in buffer:
         newlines = np.flatnonzero(text == _NEWLINE)
         positions.append(_stray_quotes(text, newlines))
-    if b"\0" in buffer:
-        positions.append(np.flatnonzero(text == 0))
     if b"\r" in buffer:
         returns = np.flatnonzero(text == _RETURN)
         positions.append(returns[text[returns + 1] != _NEWLINE])
-    if not buffer.isascii() and not _is_utf8(text.tobytes()):
-        positions.append(np.flatnonzero(text > _LAST_ASCII))
+    # U+FFFD replaces bytes that are not UTF-8. It may also be there; then the lines are looked at in vain.
+    if b"\0" in buffer or (not buffer.isascii() and "\ufffd" in text.tobytes().decode(errors="replace")):
+        positions.append(np.flatnonzero((text == 0) | (text > _LAST_ASCII)))
     suspects = np.concatenate([*positions, np.zeros(0, np.int64)])
     if len(suspects) and not len(newlines):
         newlines = np.flatnonzero(text == _NEWLINE)
@@ -331,12 +330,14 @@ def _stray_quotes(text: Bytes, newlines: npt.NDArray[np.int64]) -> npt.NDArray[n
     """Positions in the lines whose quotes do not open and close fields of that line."""
     quotes = np.flatnonzero(text == _QUOTE)
     starts = np.concatenate([[0], newlines[:-1] + 1])
-    first = np.searchsorted(quotes, starts)  # of each line
-    counts = np.diff(first, append=len(quotes))
-    opens = (np.arange(len(quotes)) - np.repeat(first, counts)) % 2 == 0
+    counts = np.diff(np.searchsorted(quotes, starts), append=len(quotes))  # of each line
+    is_odd = counts % 2 == 1
+    if is_odd.any():
+        quotes = quotes[np.repeat(~is_odd, counts)]
+    opening, closing = quotes[::2], quotes[1::2]
     # A doubled quote closes its field and opens it again. The text ends with a newline, which the first byte follows.
-    is_fine = np.where(opens, _BEFORE_FIELD[text[quotes - 1]], _AFTER_FIELD[text[quotes + 1]])
-    return np.concatenate([quotes[~is_fine], starts[counts % 2 == 1]])
+    stray = opening[~_BEFORE_FIELD[text[opening - 1]]], closing[~_AFTER_FIELD[text[closing + 1]]]
+    return np.concatenate([*stray, starts[is_odd]])
 
 
 def _count_lines(file: File, text: Bytes, rest: bytes, line: int) -> int:

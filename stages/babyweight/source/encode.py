@@ -143,8 +143,8 @@ class _Column:
         return self._converted(lambda text: number_code(name, text), np.uint8)
 
     def _converted(self, convert: Callable[[str], tuple[float, int]], dtype: type) -> tuple[npt.NDArray[Any], Features]:
-        pairs = np.array([convert(text) for text in self.texts()], float).reshape(-1, 2)
-        return pairs[:, 0].astype(dtype), pairs[:, 1].astype(np.uint8)
+        numbers, flaws = np.fromiter(map(convert, self.texts()), np.dtype((float, 2)), len(self.values)).T
+        return numbers.astype(dtype), flaws.astype(np.uint8)
 
 
 @functools.cache
