@@ -25,6 +25,7 @@ NAMES = {
         ("test_labels", "(t10k|test)", "labels"),
     )
 }
+_EXPECTED = f"expected a zip archive of four files, or an .npz with {', '.join(NPZ_NAMES.values())}"
 Checksums = Mapping[str, str]
 
 
@@ -93,12 +94,11 @@ def from_npz(path: Path, md5: Checksums) -> Digits:
     Raises:
         InputError: if the file is no such `.npz`, or an array has another checksum.
     """
-    expected = f"expected a zip archive of four files, or an .npz with {', '.join(NPZ_NAMES.values())}"
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:  # NumPy would leave it open
             values = {key: np.asarray(arrays[name]) for key, name in NPZ_NAMES.items()}
     except Exception as error:  # as above
-        raise InputError(f"{path}: {expected}: {' '.join(str(error).split())}") from None
+        raise InputError(f"{path}: {_EXPECTED}: {' '.join(str(error).split())}") from None
     digits = {}
     for key, array in values.items():
         name = f"{path}: {NPZ_NAMES[key]}"
@@ -155,6 +155,6 @@ def from_path(path: Path, md5: Checksums) -> Digits:
             members = [zipfile.Path(archive, name) for name in archive.namelist()]
             if any(name.fullmatch(member.name) for name in NAMES.values() for member in members):
                 return _from_files(members, str(path), md5)
-    except (zipfile.BadZipFile, NotImplementedError, ValueError):
-        pass  # no archive, or a damaged one
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        raise InputError(f"{path}: {_EXPECTED}: {' '.join(str(error).split())}") from None
     return from_npz(path, md5)

@@ -69,7 +69,7 @@ def prepare(path: Path) -> Counts:
     return counts
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(file=mutated())
 def test_a_damaged_file_is_read_or_named_in_one_line(tmp_path: Path, file: tuple[str, bytes]) -> None:
     name, data = file
