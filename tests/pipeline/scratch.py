@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 SMALL = {
     "babyweight.prepare.source.rows": 20000,
     "babyweight.train.steps": 600,
-    "mnist.train.steps": 700,
+    "mnist.train.steps": 300,
     "cartpole.evaluate.gif.frames": 5,
 }
 

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -97,15 +98,21 @@ def stale(folder: Path) -> set[str]:
         return {name.rpartition(":")[2] for name in repo.status()}
 
 
-def stale_after(folder: Path, path: str, touch: Callable[[Path], object]) -> set[str]:
-    """Stale stages after `touch` changed or made a file, which is then put back."""
+def append(file: Path) -> None:
+    with file.open("a") as text:
+        text.write("\n# a change\n")
+
+
+@contextmanager
+def touched(folder: Path, path: str, touch: Callable[[Path], object] = append) -> Iterator[None]:
+    """A clone in which `touch` changed or made a file, which is then put back."""
     file = folder / path
     before = file.read_bytes() if file.exists() else None
     made = next((parent for parent in reversed(file.parents) if not parent.exists()), file)
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
         touch(file)
-        return stale(folder)
+        yield
     finally:
         if before is not None:
             file.write_bytes(before)
@@ -115,19 +122,30 @@ def stale_after(folder: Path, path: str, touch: Callable[[Path], object]) -> set
             shutil.rmtree(made)
 
 
+def stale_after(folder: Path, path: str, touch: Callable[[Path], object] = append) -> set[str]:
+    """Stale stages after `touch` changed or made a file."""
+    with touched(folder, path, touch):
+        return stale(folder)
+
+
 @pytest.mark.parametrize("key", PARAMETERS)
 def test_a_parameter_reruns_the_stages_that_read_it(project: Path, key: str) -> None:
     value, expected = PARAMETERS[key]
     assert stale_after(project, "params.yaml", lambda _: change(project, key, value)) == expected | {"check", "report"}
 
 
-@pytest.mark.parametrize("path", FILES)
+@pytest.mark.parametrize("path", [path for path, stages in FILES.items() if stages])
 def test_a_file_reruns_the_stages_that_depend_on_it(project: Path, path: str) -> None:
-    def append(file: Path) -> None:
-        with file.open("a") as text:
-            text.write("\n# a change\n")
+    assert stale_after(project, path) == FILES[path]
 
-    assert stale_after(project, path, append) == FILES[path]
+
+def test_files_that_no_stage_depends_on_rerun_nothing(project: Path) -> None:
+    paths = [path for path, stages in FILES.items() if not stages]
+    assert len(paths) > 5
+    with ExitStack() as all_of_them:
+        for path in paths:
+            all_of_them.enter_context(touched(project, path))
+        assert stale(project) == set()
 
 
 def test_a_comment_in_the_parameters_reruns_the_report_that_prints_it(project: Path) -> None:
