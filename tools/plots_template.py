@@ -24,8 +24,8 @@ PAGE = """<!DOCTYPE html>
   :root { color-scheme: light; }
   body { margin: 0; padding: 1rem; background: #f6f7f9; color: #1b1f24; font: 15px/1.45 system-ui, sans-serif; }
   main { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-start; }
-  main > * { background: #fff; border: 1px solid #d8dde3 !important; border-radius: 8px; padding: 1rem; overflow-x: auto;
-             max-width: calc(100vw - 4rem); box-sizing: border-box; }
+  main > * { background: #fff; border: 1px solid #d8dde3 !important; border-radius: 8px; padding: 1rem;
+             max-width: calc(100vw - 4rem); box-sizing: border-box; overflow-x: auto; }
   main p { margin: 0 0 .5rem; font-weight: 600; overflow-wrap: anywhere; }
   main img { max-width: 100%; height: auto; }
   main div:has(> div > img) { display: flex !important; flex-flow: row wrap !important; max-width: 100%; }

@@ -8,7 +8,7 @@ from tools.compare.changes import MetricChange
 from tools.compare.comparison import Comparison
 
 SIGNS = {"better": "🟢 better", "worse": "🔴 worse", "noise": "⚪ seed noise", "same": "equal", "other": "–"}  # noqa: RUF001
-METRICS_HEADER = ("model", "metric", "A", "B", "B - A", "", "")
+METRICS_HEADER = ("model", "metric", "A", "B", "B - A", "verdict", "note")
 SHOWN_REASONS = 6
 
 
@@ -52,7 +52,7 @@ def _blocks(c: Comparison) -> Iterator[str]:
         yield "**Mind**\n\n" + "\n".join(f"- {note}" for note in c.caveats)
     if values := [p for p in c.params if not p.moved_only]:
         yield "### Parameters\n\n" + table(
-            ("parameter", "A", "B", ""),
+            ("parameter", "A", "B", "note"),
             [(p.key, *p.values, p.note) for p in values],
         )  # fmt: skip
     if moved := [(p.before_key, p.after_key) for p in c.params if p.moved_only]:

@@ -75,7 +75,7 @@ def _params(c: Comparison) -> Markup:
     changed = [p for p in c.params if not p.moved_only]
     moved = [(_code(p.before_key), _code(p.after_key)) for p in c.params if p.moved_only]
     rows = [(_code(p.key), *map(text, p.values), p.note) for p in changed]
-    blocks = [table(("parameter", "A", "B", ""), rows)] if rows else [paragraph("No value changed.", "soft")]
+    blocks = [table(("parameter", "A", "B", "note"), rows)] if rows else [paragraph("No value changed.", "soft")]
     if moved:
         blocks.append(details(f"{len(moved)} parameters moved, with the same value", table(("A", "B"), moved)))
     return join(blocks)
@@ -95,7 +95,7 @@ def _stages(c: Comparison) -> Markup:
 
 
 def _metrics(c: Comparison) -> Markup:
-    header = ("metric", "A", "B", "B − A", "", "")  # noqa: RUF001 - a minus sign
+    header = ("metric", "A", "B", "B − A", "verdict", "note")  # noqa: RUF001 - a minus sign
     blocks: list[Any] = []
     for workload in dict.fromkeys(m.workload for m in c.metrics):
         mine = [m for m in c.metrics if m.workload == workload]
