@@ -4,6 +4,7 @@
 .PHONY: help repro compare experiments cluster test test-all lint verify soak publish serve format schema graph baseline lock clean
 
 VENV := .venv
+MOTO := .benchmarks/moto
 # The first Python that TensorFlow has wheels for; `make PYTHON=…` names another.
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -26,10 +27,10 @@ WORKLOAD ?= babyweight
 cluster: $(VENV)/.installed ## Train in several processes on this machine. WORKERS=2 WORKLOAD=babyweight
 	python -m tools.train_cluster $(WORKLOAD) $(WORKERS)
 
-test: $(VENV)/.installed-dev lint ## Set up, lint and run the tests.
+test: $(VENV)/.installed-dev $(MOTO)/.installed lint ## Set up, lint and run the tests.
 	pytest -n 2 --dist loadgroup -m 'not slow'
 
-test-all: $(VENV)/.installed-dev lint ## As test, with the tests that take minutes: every command of the documentation, sweeps.
+test-all: $(VENV)/.installed-dev $(MOTO)/.installed lint ## As test, with the tests that take minutes: every command of the documentation, sweeps.
 	pytest -n 2 --dist loadgroup
 
 lint: $(VENV)/.installed-dev ## Check style, types, and that dvc.yaml and params.yaml agree with the code.
@@ -81,7 +82,13 @@ lock: $(VENV)/.installed-dev ## Resolve the dependencies again, with one version
 	$(COMPILE) --group serving -c requirements.lock -o requirements-serving.lock
 	$(COMPILE) --group report -c requirements.lock -o requirements-report.lock
 	$(COMPILE) --group dev -c requirements.lock -c requirements-serving.lock -c requirements-report.lock -o requirements-dev.lock
+	$(COMPILE) --group moto -o requirements-moto.lock
 COMPILE := uv pip compile --quiet --generate-hashes --universal --no-emit-index-url
+
+$(MOTO)/.installed: requirements-moto.lock | $(VENV)/bin/python
+	$(VENV)/bin/python -m venv $(MOTO)
+	$(MOTO)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
 
 clean: ## Remove the pipeline's outputs; keep the environment and DVC's cache.
 	rm -rf .checkpoints data/babyweight data/fetched data/mnist data/samples data/requests/mnist.json models published reports weights

@@ -1,11 +1,17 @@
 """Serve SavedModels by TensorFlow Serving's REST API, with a page to try the project's own."""
 
 import argparse
+import functools
 import ipaddress
+import logging
 import os
+import signal
 import socket
 import ssl
+import sys
 import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from serving import published
@@ -16,6 +22,10 @@ from stages.core.errors import InputError, run
 from stages.core.params import validate
 
 TOKEN = "SERVING_TOKEN"
+_STOP_SECONDS = 10  # requests in progress at SIGTERM may take this long
+_IDLE_SECONDS = 75  # longer than clients and proxies keep a connection, so that it is not closed as they send
+_SWITCH_SECONDS = 0.0005  # a model's thread waits no longer than this for the interpreter
+_CALLS = 4  # calls of models at once
 
 
 def arguments() -> argparse.Namespace:
@@ -139,6 +149,71 @@ def open_source(args: argparse.Namespace, keep: int, cache: Path) -> Source:
     return PublishedFolder(Root(args.published, cache))
 
 
+def serve(
+    settings: Settings,
+    source: Source,
+    bound: socket.socket,
+    *,
+    keep_name: bool,
+    token: str | None,
+    certificate: tuple[Path, Path] | None,
+) -> None:
+    """Answer requests until SIGTERM or Ctrl-C, finish those in progress, and end the process with code 0.
+
+    Args:
+        settings: the server's settings.
+        source: the models.
+        bound: the socket to listen on.
+        keep_name: name a prediction's output even if it is the only one.
+        token: what clients must send; without one, only loopback names are answered.
+        certificate: files of the certificate chain and its key, for TLS.
+    """
+    # These import TensorFlow, which takes seconds; what is wrong with the command line is said before.
+    import tensorflow as tf
+    import uvicorn
+
+    from serving import app
+    from serving.registry import Registry
+    from serving.servable import Servable
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    # Not the stages' settings: their determinism would refuse models with random operations.
+    tf.get_logger().setLevel("ERROR")
+    tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
+    pool = ThreadPoolExecutor(_CALLS, thread_name_prefix="model")
+    load = functools.partial(Servable, batching=settings.batching, pool=pool)
+    registry = Registry(source, load, settings.loading)
+    application = app.create(registry, settings.limits, keep_name=keep_name, token=token, loopback_only=token is None)
+    config = uvicorn.Config(
+        application,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_STOP_SECONDS,
+        timeout_keep_alive=_IDLE_SECONDS,
+        ws="none",
+        ssl_certfile=certificate and certificate[0],
+        ssl_keyfile=certificate and certificate[1],
+    )
+    server = uvicorn.Server(config)
+
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):  # until uvicorn has its own; it raises them again at its end
+        signal.signal(number, stop)
+    host, port = bound.getsockname()[:2]
+    scheme = "https" if certificate else "http"
+    print(f"serving on {scheme}://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+    stopped = threading.Event()
+    threading.Thread(target=registry.watch, args=(stopped,), daemon=True).start()
+    try:
+        server.run(sockets=[bound])
+    finally:
+        stopped.set()
+
+
 def main() -> None:
     """Check the command line, then serve until told to stop."""
     args = arguments()
@@ -150,8 +225,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="serving-") as cache:
         source = open_source(args, settings.keep, Path(cache))
         bound = listen(args.host, args.port)
-        from serving.process import serve  # imports TensorFlow, which takes seconds: errors above come at once
-
         serve(settings, source, bound, keep_name=args.name_single_output, token=token, certificate=certificate)
 
 

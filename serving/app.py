@@ -5,7 +5,6 @@ Specification: TensorFlow Serving, RESTful API; where its implementation differs
 """
 
 import asyncio
-import json
 import logging
 import re
 import zlib
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -26,14 +25,13 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from serving import codec, servable
-from serving.errors import RequestError
-from serving.guard import LABELS, Guard, extra_headers
-from serving.metrics import Metrics
+from serving.guard import LABELS, Guard, json_response
 from serving.registry import Registry
 from serving.settings import Limits
 from stages.core.errors import InputError
 from stages.savedmodel.graph import SIGNATURE, Signature
 from stages.savedmodel.requests import Arrays, decode_inputs, decode_instances
+from stages.savedmodel.tensors import UnsupportedTypeError
 
 log = logging.getLogger("serving")
 
@@ -59,16 +57,16 @@ def parse_path(method: str, path: str) -> Target:
     """Read a path whose characters are still percent-encoded.
 
     Raises:
-        RequestError: 400 if no API has this path and method, or the version is beyond 63 bits.
+        HTTPException: 400 if no API has this path and method, or the version is beyond 63 bits.
     """
     match = {"POST": _POST, "GET": _GET}[method].fullmatch(path) if method in ("POST", "GET") else None
     if match is None or (method == "POST" and match["action"] not in ("classify", "regress", "predict")):
-        raise RequestError(400, f"Malformed request: {method} {path[:200]}")
+        raise HTTPException(400, f"Malformed request: {method} {path[:200]}")
     if match["model"] is None:
-        raise RequestError(400, "Missing model name in request.")
+        raise HTTPException(400, "Missing model name in request.")
     version = None if match["version"] is None else int(match["version"].lstrip("0")[:20] or "0")
     if version is not None and version >= 2**63:
-        raise RequestError(400, f"Failed to convert version: {match['version'][:64]} to numeric.")
+        raise HTTPException(400, f"Failed to convert version: {match['version'][:64]} to numeric.")
     label = None if match["label"] is None else unquote(match["label"])
     action = "status" if method == "GET" and match["action"] != "metadata" else match["action"]
     return Target(unquote(match["model"]), version, label, action)
@@ -79,14 +77,12 @@ class Server:
 
     Args:
         registry: the models.
-        metrics: what `/metrics` shows.
         limits: what is refused.
         keep_name: name a prediction's output even if it is the only one.
     """
 
-    def __init__(self, registry: Registry, metrics: Metrics, limits: Limits, keep_name: bool) -> None:
+    def __init__(self, registry: Registry, limits: Limits, keep_name: bool) -> None:
         self._registry = registry
-        self._metrics = metrics
         self._limits = limits
         self._keep_name = keep_name
         self.stopping = False
@@ -94,25 +90,26 @@ class Server:
     async def api(self, request: Request) -> Response:
         """Everything below `/v1/`."""
         path = (request.scope.get("raw_path") or request.url.path.encode()).decode("latin-1").partition("?")[0]
+        path += f"?{request.url.query}" if request.url.query else ""  # part of a name, as in `evhttp_request.cc`
         if not path.lower().startswith("/v1/"):
             raise HTTPException(404)
         if request.method == "OPTIONS":  # never with CORS headers
             if not re.search("https?://", request.headers.get("origin", "")):
-                raise RequestError(400, "Origin header is missing in CORS preflight")
+                raise HTTPException(400, "Origin header is missing in CORS preflight")
             return Response(media_type="application/json")
         target = parse_path(request.method, path)
         known = target.model if target.model in self._registry.names else ""
         request.scope[LABELS] = (target.action, known)
         if target.action == "status":
             versions = self._registry.statuses(target.model, target.version)
-            return _json({"model_version_status": [version.status() for version in versions]})
+            return json_response({"model_version_status": [version.status() for version in versions]})
         if target.action == "metadata":
-            return _json(self._registry.servable(target.model, target.version, target.label).metadata)
+            return json_response(self._registry.servable(target.model, target.version, target.label).metadata)
         try:
             async with asyncio.timeout(self._limits.seconds):
                 return await self._infer(request, target)
         except TimeoutError:
-            raise RequestError(504, f"no answer within {self._limits.seconds:g} seconds") from None
+            raise HTTPException(504, f"no answer within {self._limits.seconds:g} seconds") from None
 
     async def _infer(self, request: Request, target: Target) -> Response:
         """Predict, classify or regress."""
@@ -139,18 +136,18 @@ class Server:
                 signature = model.signature(SIGNATURE)
                 self._check_instances(len(next(iter(rows.values()))))
                 return model, signature, True, rows
-        except RequestError:
+        except HTTPException:
             codec.signature_name(codec.parse(body))  # a body that is wrong is reported first
             raise
         document = codec.parse(body)
         signature = model.signature(codec.signature_name(document))
         by_row = "instances" in document
         if by_row and "inputs" in document:
-            raise RequestError(
+            raise HTTPException(
                 400, "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist"
             )
         if not by_row and "inputs" not in document:
-            raise RequestError(400, "Missing 'inputs' or 'instances' key")
+            raise HTTPException(400, "Missing 'inputs' or 'instances' key")
         self._check_instances(codec.count_instances(document))
         if by_row:
             return model, signature, True, decode_instances(document["instances"], signature.inputs)
@@ -171,7 +168,7 @@ class Server:
 
     def _check_instances(self, count: int) -> None:
         if count > self._limits.instances:
-            raise RequestError(413, f"expected at most {self._limits.instances} instances, found {count}")
+            raise HTTPException(413, f"expected at most {self._limits.instances} instances, found {count}")
 
     async def _body(self, request: Request) -> bytearray:
         """The body, decompressed."""
@@ -189,34 +186,33 @@ class Server:
                         break
                 else:
                     if inflate and not inflate.eof and declared != "0":
-                        raise RequestError(400, "the body is not gzip data, as its Content-Encoding says")
+                        raise HTTPException(400, "the body is not gzip data, as its Content-Encoding says")
                     return body
             except ClientDisconnect:
-                raise RequestError(499, "the client went away") from None
+                raise HTTPException(499, "the client went away") from None
             except zlib.error:
-                raise RequestError(400, "the body is not gzip data, as its Content-Encoding says") from None
-        raise RequestError(413, f"expected a body of at most {limit} bytes")
+                raise HTTPException(400, "the body is not gzip data, as its Content-Encoding says") from None
+        raise HTTPException(413, f"expected a body of at most {limit} bytes")
 
     async def healthz(self, request: Request) -> Response:
         """Whether the process answers at all."""
-        return _json({"status": "ok"})
+        return json_response({"status": "ok"})
 
     async def readyz(self, request: Request) -> Response:
         """Whether every model can be asked; 503 while loading and while stopping."""
         if self.stopping or not self._registry.ready:
-            raise RequestError(
+            raise HTTPException(
                 503, "stopping" if self.stopping else "models are being loaded, or one has no working version"
             )
-        return _json({"status": "ready", "models": self._registry.names})
+        return json_response({"status": "ready", "models": self._registry.names})
 
     async def metrics(self, request: Request) -> Response:
         """Counters in Prometheus' text format."""
-        return Response(self._metrics.text(), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
 def create(
     registry: Registry,
-    metrics: Metrics,
     limits: Limits,
     *,
     keep_name: bool = False,
@@ -227,13 +223,12 @@ def create(
 
     Args:
         registry: the models.
-        metrics: what `/metrics` shows.
         limits: what is refused.
         keep_name: name a prediction's output even if it is the only one.
         token: see `Guard`.
         loopback_only: see `Guard`.
     """
-    server = Server(registry, metrics, limits, keep_name)
+    server = Server(registry, limits, keep_name)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -256,32 +251,18 @@ def create(
         Mount("/static", StaticFiles(directory=STATIC)),
         Route("/{path:path}", server.api, methods=_METHODS),
     ]
-    guard = Middleware(
-        Guard,
-        metrics=metrics,
-        concurrency=limits.concurrency,
-        token=token,
-        loopback_only=loopback_only,
-    )
-    errors: dict[Any, Any] = {error: _refused for error in (RequestError, InputError, HTTPException, Exception)}
+    guard = Middleware(Guard, concurrency=limits.concurrency, token=token, loopback_only=loopback_only)
+    errors: dict[Any, Any] = {error: _refused for error in (InputError, HTTPException, Exception)}
     return Starlette(routes=routes, middleware=[guard], exception_handlers=errors, lifespan=lifespan)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     """Any refusal, as the API's error object."""
     if isinstance(error, InputError):
-        error = RequestError.of(error)
-    if isinstance(error, RequestError):
-        return _json({"error": error.message}, error.status)
+        return json_response({"error": str(error)}, 501 if isinstance(error, UnsupportedTypeError) else 400)
     if isinstance(error, HTTPException):
-        response = _json({"error": str(error.detail)}, error.status_code)
+        response = json_response({"error": error.detail}, error.status_code)
         response.headers.update(error.headers or {})
         return response
     log.error("%s failed", request.url.path, exc_info=error)
-    return _json({"error": "internal error"}, 500)
-
-
-def _json(value: Any, status: int = 200) -> Response:
-    """A JSON body, with the headers that its status calls for."""
-    body = json.dumps(value, ensure_ascii=False)
-    return Response(body.encode(errors="replace"), status, extra_headers(status), "application/json")
+    return json_response({"error": "internal error"}, 500)

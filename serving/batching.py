@@ -17,6 +17,9 @@ from prometheus_client import Histogram
 from serving.settings import Batching
 from stages.savedmodel.requests import Arrays
 
+_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384)
+_INSTANCES = Histogram("serving_call_instances", "Instances of a call of a model", ["model"], buckets=_BUCKETS)
+
 
 @dataclass(frozen=True)
 class _Job:
@@ -38,7 +41,7 @@ class Batcher:
         joinable: whether instances of several requests may go through it in one call.
         settings: instances per call, and how long a request may wait for a running one.
         pool: threads that run it.
-        sizes: counts each call's instances.
+        name: the model's name, for the metrics.
     """
 
     def __init__(
@@ -47,13 +50,13 @@ class Batcher:
         joinable: bool,
         settings: Batching,
         pool: ThreadPoolExecutor,
-        sizes: Histogram,
+        name: str,
     ) -> None:
         self._function = function
         self._joinable = joinable
         self._settings = settings
         self._pool = pool
-        self._sizes = sizes
+        self._sizes = _INSTANCES.labels(name)
         self._waiting: deque[_Job] = deque()
         self._running = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -62,7 +65,7 @@ class Batcher:
         """Outputs for one request's inputs, in order.
 
         Raises:
-            RequestError: as the function, for this request's inputs alone.
+            HTTPException: as the function, for this request's inputs alone.
         """
         loop = asyncio.get_running_loop()
         counts = {value.shape[0] if value.shape else 0 for value in inputs.values()}

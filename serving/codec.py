@@ -270,7 +270,7 @@ def _values(name: str, found: npt.NDArray[Any], finite: bool) -> Any:
     if found.dtype == object:
         text = _base64 if name.endswith("_bytes") else _text
         return np.asarray(np.frompyfunc(text, 1, 1)(found), object).tolist()
-    if finite:
+    if finite and found.size:  # what is empty may be of a type that has no JSON form
         return np.ascontiguousarray(found) if found.shape else found[()]
     # By way of text a float32 becomes the shortest decimal that stands for it.
     return (found.astype("U").astype(float) if found.dtype == np.float32 else found).tolist()

@@ -1,4 +1,4 @@
-"""Checks before every request, and headers on every answer.
+"""Checks before every request, headers on every answer, and the metrics of both.
 
 Written to the ASGI interface (https://asgi.readthedocs.io/en/latest/specs/www.html), since Starlette's
 `BaseHTTPMiddleware` costs more than a prediction.
@@ -7,14 +7,12 @@ Written to the ASGI interface (https://asgi.readthedocs.io/en/latest/specs/www.h
 import hmac
 import json
 import re
-from collections.abc import MutableMapping
 from time import perf_counter
-from typing import Any
 
+from prometheus_client import Counter, Gauge, Histogram
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from serving.errors import RequestError
-from serving.metrics import Metrics
 
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -29,29 +27,27 @@ _PROTECTED = ("/v1/", "/metrics", "/monitoring/")
 LABELS = "serving.labels"
 """Key of an ASGI scope: the route and model under which a request is counted, if a handler knows them."""
 
+_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_REQUESTS = Counter("serving_requests", "Requests answered", ["route", "model", "status"])
+_SECONDS = Histogram(
+    "serving_request_seconds", "Time from a request's head to its answer", ["route", "model"], buckets=_BUCKETS
+)
+_IN_PROGRESS = Gauge("serving_requests_in_progress", "Requests in progress")
+
 
 class Guard:
     """ASGI middleware.
 
     Args:
         app: the application behind it.
-        metrics: where requests are counted.
         concurrency: most requests in progress at once.
         token: demanded as `Authorization: Bearer` from requests to models and metrics; None demands nothing.
         loopback_only: refuse a request whose Host is not a loopback name. A page of another site, whose name resolves
             to this machine, would send one.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        metrics: Metrics,
-        concurrency: int,
-        token: str | None,
-        loopback_only: bool,
-    ) -> None:
+    def __init__(self, app: ASGIApp, concurrency: int, token: str | None, loopback_only: bool) -> None:
         self._app = app
-        self._metrics = metrics
         self._concurrency = concurrency
         self._token = token and b"Bearer " + token.encode()
         self._loopback_only = loopback_only
@@ -72,45 +68,31 @@ class Guard:
             await send(message)
 
         self._in_progress += 1
-        self._metrics.in_progress.set(self._in_progress)
+        _IN_PROGRESS.inc()
         try:
             refusal = self._refusal(scope)
-            if refusal:
-                await refuse(refusal, dressed)
-            else:
-                await self._app(scope, receive, dressed)
+            app = json_response({"error": refusal.detail}, refusal.status_code) if refusal else self._app
+            await app(scope, receive, dressed)
         finally:
             self._in_progress -= 1
-            self._metrics.in_progress.set(self._in_progress)
-            self._count(scope, status, perf_counter() - start)
+            _IN_PROGRESS.dec()
+            route, model = scope.get(LABELS, ("other", ""))
+            _REQUESTS.labels(route, model, status).inc()
+            _SECONDS.labels(route, model).observe(perf_counter() - start)
 
-    def _refusal(self, scope: Scope) -> RequestError | None:
+    def _refusal(self, scope: Scope) -> HTTPException | None:
         headers = dict(scope["headers"])
         if self._loopback_only and not _LOOPBACK.fullmatch(headers.get(b"host", b"").decode("latin-1")):
-            return RequestError(421, "expected a loopback name as Host; a server with a token takes any")
+            return HTTPException(421, "expected a loopback name as Host; a server with a token takes any")
         protected = scope["path"].lower().startswith(_PROTECTED)
         if self._token and protected and not hmac.compare_digest(headers.get(b"authorization", b""), self._token):
-            return RequestError(401, "expected the server's token as 'Authorization: Bearer ...'")
+            return HTTPException(401, "expected the server's token as 'Authorization: Bearer ...'")
         if protected and self._in_progress > self._concurrency:
-            return RequestError(503, f"more than {self._concurrency} requests are in progress; try again")
+            return HTTPException(503, f"more than {self._concurrency} requests are in progress; try again")
         return None
 
-    def _count(self, scope: Scope, status: int, seconds: float) -> None:
-        route, model = scope.get(LABELS, ("other", ""))
-        self._metrics.requests.labels(route, model, status).inc()
-        self._metrics.seconds.labels(route, model).observe(seconds)
 
-
-async def refuse(refusal: RequestError, send: Send) -> None:
-    """Send a refusal as the API's error object."""
-    body = json.dumps({"error": refusal.message}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    headers += [(name.encode(), value.encode()) for name, value in extra_headers(refusal.status).items()]
-    start: MutableMapping[str, Any] = {"type": "http.response.start", "status": refusal.status, "headers": headers}
-    await send(start)
-    await send({"type": "http.response.body", "body": body})
-
-
-def extra_headers(status: int) -> dict[str, str]:
-    """Headers that a refusal of this status carries."""
-    return _EXTRA.get(status, {})
+def json_response(value: object, status: int = 200) -> Response:
+    """A JSON body, with the headers that its status calls for."""
+    body = json.dumps(value, ensure_ascii=False)
+    return Response(body.encode(errors="replace"), status, _EXTRA.get(status), "application/json")

@@ -1,4 +1,7 @@
-"""Publish exported models: copy each under its next version, if its prediction check passed on these bytes."""
+"""Publish exported models: copy each under its next version, if its prediction check passed on these bytes.
+
+A label stands for a version in a path, as in `/v1/models/babyweight/labels/stable:predict`.
+"""
 
 import argparse
 import shutil
@@ -74,15 +77,60 @@ def publish_all(names: list[str], models: Path, results: Path, folder: Path, kee
         print(f"{name}: version {number}" + ("" if new else ", unchanged"))
 
 
+def set_label(folder: Path, name: str, number: int | None) -> None:
+    """Set or move a label; `None` removes it.
+
+    Args:
+        folder: where the model's versions lie.
+        name: the label.
+        number: the version that it stands for.
+
+    Raises:
+        InputError: if there is no such model, version or label.
+    """
+    published.check_name(name, "label")
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such published model")
+    with published.locked(folder):
+        numbers, existing = published.labels(folder), published.versions(folder)
+        if number is None:
+            if numbers.pop(name, None) is None:
+                raise InputError(f"{folder}: no label {name}")
+        elif number not in existing:
+            raise InputError(f"{folder}: no version {number}; published: {', '.join(map(str, existing)) or 'none'}")
+        else:
+            numbers[name] = number
+        published.write_labels(folder, numbers)
+
+
+def change_label(names: list[str], folder: Path, text: str) -> None:
+    """Set, move or remove the label of one model, as the command line says it, and say so.
+
+    Raises:
+        InputError: as `set_label`, or if the text or the number of models is wrong.
+    """
+    label, equals, version = text.partition("=")
+    if len(names) != 1 or not equals or not (version.isdecimal() or not version):
+        raise InputError(f"--label {text}: expected one model and LABEL=VERSION, or LABEL= to remove it")
+    set_label(folder / published.check_name(names[0]), label, int(version) if version else None)
+    print(f"{names[0]}: {label} " + (f"is version {int(version)}" if version else "removed"))
+
+
 def main() -> None:
-    """Publish the models named, or all."""
+    """Publish the models named, or all, or change a label."""
     parser = argparse.ArgumentParser(prog="python -m serving.publish", description=__doc__)
     parser.add_argument("workload", nargs="*", help="models to publish; all if none is named")
+    parser.add_argument(
+        "--label", metavar="LABEL=VERSION", help="publish nothing; let a label stand for a version (LABEL= removes it)"
+    )
     parser.add_argument("--models", type=Path, default=Path("models"), help="exported models")
     parser.add_argument("--results", type=Path, default=Path("results"), help="their prediction checks")
-    parser.add_argument("--published", type=Path, default=published.PUBLISHED)
+    parser.add_argument("--published", type=published.local_folder, default=published.PUBLISHED)
     add_settings(parser)
     args = parser.parse_args()
+    if args.label is not None:
+        change_label(args.workload, args.published, args.label)
+        return
     keep = read_settings(args.settings).keep
     publish_all(args.workload, args.models, args.results, args.published, keep)
 

@@ -33,6 +33,17 @@ def check_name(name: str, what: str = "model") -> str:
     return name
 
 
+def local_folder(text: str) -> Path:
+    """The folder that a command line names.
+
+    Raises:
+        InputError: if it is an address, since nothing there can be locked or renamed.
+    """
+    if "://" in text:
+        raise InputError(f"{text}: expected a local folder; change that one, then copy it (`aws s3 sync --delete`)")
+    return Path(text)
+
+
 def models(published: Path) -> list[str]:
     """Names of the published models."""
     if not published.is_dir():

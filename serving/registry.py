@@ -9,16 +9,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from serving.errors import RequestError, shown
-from serving.metrics import Metrics
+from prometheus_client import Gauge
+from starlette.exceptions import HTTPException
+
 from serving.servable import Servable
 from serving.settings import Loading
 from serving.sources import Offer, Source
+from stages.savedmodel.tensors import shown
 
 log = logging.getLogger("serving")
 
 LOADING, AVAILABLE, END = "LOADING", "AVAILABLE", "END"
-"""States of a version (`ModelVersionStatus.State`). END with an error is a version that cannot be loaded."""
+"""States of a version (`ModelVersionStatus.State`). END is one that was withdrawn or, with an error, never loaded."""
+
+_NEWEST = Gauge("serving_newest_version", "Number of the newest version that is available", ["model"])
+_FAILED = Gauge("serving_failed_versions", "Published versions that could not be loaded", ["model"])
 
 _Stamp = tuple[tuple[str, int, int], ...]
 
@@ -57,10 +62,11 @@ class Version:
 
 @dataclass(frozen=True)
 class Model:
-    """A model's versions by number, and its labels."""
+    """A model's versions by number, those that were withdrawn included, and its labels."""
 
     versions: Mapping[int, Version] = field(default_factory=dict)
     labels: Mapping[str, int] = field(default_factory=dict)
+    on_offer: bool = True
 
     def newest(self) -> Version | None:
         """The newest version that is available."""
@@ -77,16 +83,12 @@ class Registry:
         source: says which versions are on offer.
         load: loads a version, given its folder, its model's name and its number.
         loading: how often to look, and to try again.
-        metrics: where versions are counted.
     """
 
-    def __init__(
-        self, source: Source, load: Callable[[Path, str, int], Servable], loading: Loading, metrics: Metrics
-    ) -> None:
+    def __init__(self, source: Source, load: Callable[[Path, str, int], Servable], loading: Loading) -> None:
         self._source = source
         self._load = load
         self._loading = loading
-        self._metrics = metrics
         self._models: dict[str, Model] = {}
         self._scanned = False
 
@@ -115,7 +117,7 @@ class Registry:
             version = self._loaded(offers[name].versions[number], name, self._models[name].versions[number], stamp)
             self._put(name, replace(self._models[name], versions={**self._models[name].versions, number: version}))
         for name in list(self._models):
-            self._drop_others(name, offers.get(name))
+            self._withdraw_others(name, offers.get(name))
         if due:  # models are large and stay: take them out of the garbage collector's searches
             gc.unfreeze()
             gc.collect()
@@ -143,61 +145,58 @@ class Registry:
         log.info("%s: version %d is available", name, version.number)
         return Version(version.number, stamp, AVAILABLE, servable=servable)
 
-    def _drop_others(self, name: str, offer: Offer | None) -> None:
-        """Drop versions that are no longer on offer, but not the last one of an offered model that works."""
-        if offer is None:
-            self._models = {n: m for n, m in self._models.items() if n != name}
-            self._metrics.forget(name)
-            return
+    def _withdraw_others(self, name: str, offer: Offer | None) -> None:
+        """Unload versions that are no longer on offer, but not the last one of an offered model that works."""
         model = self._models[name]
-        kept = {number: version for number, version in model.versions.items() if number in offer.versions}
+        kept = {number: model.versions[number] for number in (offer.versions if offer else ())}
         newest = model.newest()
         if newest and kept and not any(version.servable for version in kept.values()):
             kept[newest.number] = newest
-        self._put(name, replace(model, versions=kept))
+        versions = {number: kept.get(number, Version(number, state=END)) for number in model.versions}
+        self._put(name, replace(model, versions=versions, on_offer=offer is not None))
 
     def _put(self, name: str, model: Model) -> None:
         self._models = {**self._models, name: model}
         newest = model.newest()
-        self._metrics.newest.labels(name).set(newest.number if newest else 0)
-        self._metrics.failed.labels(name).set(sum(v.state == END for v in model.versions.values()))
+        _NEWEST.labels(name).set(newest.number if newest else 0)
+        _FAILED.labels(name).set(sum(bool(v.error) and not v.servable for v in model.versions.values()))
 
     @property
     def names(self) -> list[str]:
         """Names of the models on offer."""
-        return sorted(self._models)
+        return sorted(name for name, model in self._models.items() if model.on_offer)
 
     @property
     def ready(self) -> bool:
         """Whether every model on offer can be asked."""
-        return self._scanned and all(model.newest() for model in self._models.values())
+        return self._scanned and all(model.newest() for model in self._models.values() if model.on_offer)
 
     def statuses(self, name: str, number: int | None = None) -> list[Version]:
         """A model's versions, newest first, or the one with a number.
 
         Raises:
-            RequestError: 404 if there is none.
+            HTTPException: 404 if there is none.
         """
         versions = self._models.get(name, Model()).versions
         if number is not None:
             if number not in versions:
-                raise RequestError(404, f"Could not find version {number} of model {shown(name)}")
+                raise HTTPException(404, f"Could not find version {number} of model {shown(name)}")
             return [versions[number]]
         if not versions:
-            raise RequestError(404, f"Could not find any versions of model {shown(name)}")
+            raise HTTPException(404, f"Could not find any versions of model {shown(name)}")
         return [versions[number] for number in sorted(versions, reverse=True)]
 
     def servable(self, name: str, number: int | None = None, label: str | None = None) -> Servable:
         """The version to ask: the newest available if neither number nor label is given.
 
         Raises:
-            RequestError: 400 if there is no such label; 404 if there is no such model or version, or it cannot be
+            HTTPException: 400 if there is no such label; 404 if there is no such model or version, or it cannot be
                 loaded; 503 if it is still being loaded.
         """
         model = self._models.get(name, Model())
         if label is not None:
             if label not in model.labels:
-                raise RequestError(400, f"Unrecognized servable version label: {shown(label)}")
+                raise HTTPException(400, f"Unrecognized servable version label: {shown(label)}")
             number = model.labels[label]
         version = model.newest() if number is None else model.versions.get(number)
         if version and version.servable:
@@ -205,9 +204,9 @@ class Registry:
         wanted = f"Latest({name[:64]})" if number is None else f"Specific({name[:64]}, {number})"
         unready = [version] if version else model.versions.values() if number is None else []
         if any(v.state == LOADING for v in unready):
-            raise RequestError(503, f"Servable is still being loaded: {wanted}")
+            raise HTTPException(503, f"Servable is still being loaded: {wanted}")
         reason = version.error if version else "; ".join(v.error for v in unready)
-        raise RequestError(404, f"Servable not found for request: {wanted}" + (f": {reason}" if reason else ""))
+        raise HTTPException(404, f"Servable not found for request: {wanted}" + (f": {reason}" if reason else ""))
 
 
 def _stamp(folder: Path) -> _Stamp:

@@ -37,7 +37,7 @@ def main() -> None:
     """Roll a model back by one version."""
     parser = argparse.ArgumentParser(prog="python -m serving.rollback", description=__doc__)
     parser.add_argument("workload")
-    parser.add_argument("--published", type=Path, default=published.PUBLISHED)
+    parser.add_argument("--published", type=published.local_folder, default=published.PUBLISHED)
     args = parser.parse_args()
     withdrawn, newest = rollback(args.published / published.check_name(args.workload))
     print(f"{args.workload}: version {withdrawn} withdrawn, version {newest} is the newest")

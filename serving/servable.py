@@ -12,12 +12,11 @@ import numpy.typing as npt
 import tensorflow as tf
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
+from starlette.exceptions import HTTPException
 from tensorflow.core.protobuf import config_pb2
 
 from serving.batching import Batcher
 from serving.codec import RowReader
-from serving.errors import RequestError, shown
-from serving.metrics import Metrics
 from serving.protos import PredictionLog
 from serving.settings import Batching
 from stages.core.errors import InputError
@@ -31,6 +30,7 @@ from stages.savedmodel.graph import (
     read_signatures,
 )
 from stages.savedmodel.requests import Arrays
+from stages.savedmodel.tensors import shown
 
 _WARM_UP = Path("assets.extra/tf_serving_warmup_requests")
 _MAX_WARM_UP = 1000  # records, as TensorFlow Serving
@@ -106,7 +106,6 @@ class Servable:
         version: its number.
         batching: how concurrent requests are joined.
         pool: threads that run it.
-        metrics: where calls are counted.
 
     Raises:
         InputError: if the SavedModel is damaged, or one of its warm-up requests fails.
@@ -120,7 +119,6 @@ class Servable:
         version: int,
         batching: Batching,
         pool: ThreadPoolExecutor,
-        metrics: Metrics,
     ) -> None:
         self.metadata = _metadata(path, name, version)
         self.signatures = read_signatures(path)
@@ -139,10 +137,10 @@ class Servable:
             try:
                 expected = self.signature(signature).inputs
                 if inputs.keys() != expected.keys():
-                    raise RequestError(400, f"expected the inputs {', '.join(expected)}, found {', '.join(inputs)}")
+                    raise HTTPException(400, f"expected the inputs {', '.join(expected)}, found {', '.join(inputs)}")
                 self.call(self.signatures[signature], inputs)
-            except RequestError as error:
-                raise InputError(f"{path / _WARM_UP}: {error.message}") from None
+            except HTTPException as error:
+                raise InputError(f"{path / _WARM_UP}: {error.detail}") from None
         default = self.signatures.get(SIGNATURE)
         self.read_rows = RowReader(default.inputs if default else {})
         joins = independent or name in batching.row_independent_models
@@ -152,7 +150,7 @@ class Servable:
                 joins and _has_rows(signature),
                 batching,
                 pool,
-                metrics.calls(name),
+                name,
             )
             for key, signature in self.signatures.items()
         }
@@ -161,28 +159,28 @@ class Servable:
         """A signature by name.
 
         Raises:
-            RequestError: 400 if there is none with this name, or it has no inputs.
+            HTTPException: 400 if there is none with this name, or it has no inputs.
         """
         if name not in self.signatures:
             known = ", ".join(self.signatures) or "none"
-            raise RequestError(400, f"Serving signature name: {shown(name)} not found in signature def; found {known}")
+            raise HTTPException(400, f"Serving signature name: {shown(name)} not found in signature def; found {known}")
         if not self.signatures[name].inputs:
-            raise RequestError(400, f"Failed to get input map for signature: {name}: it has no inputs")
+            raise HTTPException(400, f"Failed to get input map for signature: {name}: it has no inputs")
         return self.signatures[name]
 
     def call(self, signature: Signature, inputs: Arrays) -> Arrays:
         """Outputs by name, for inputs by name.
 
         Raises:
-            RequestError: 400 if the graph does not take the values, else the status of TensorFlow's error.
+            HTTPException: 400 if the graph does not take the values, else the status of TensorFlow's error.
         """
         try:
             return self._run(signature, inputs)
         except tf.errors.OpError as error:
             status = _STATUSES.get(error.error_code, 500)
-            raise RequestError(status, f"the model refused the inputs: {_reason(error.message)}") from None
+            raise HTTPException(status, f"the model refused the inputs: {_reason(error.message)}") from None
         except (TypeError, ValueError) as error:
-            raise RequestError(400, f"the model refused the inputs: {_reason(str(error))}") from None
+            raise HTTPException(400, f"the model refused the inputs: {_reason(str(error))}") from None
 
     async def run(self, signature: Signature, inputs: Arrays) -> Arrays:
         """Outputs of a signature, possibly computed in one call with other requests'."""
@@ -195,7 +193,7 @@ class Servable:
             for name, tensor in signature.inputs.items():
                 zero = b"" if tensor.dtype == tf.string else 0
                 inputs[name] = np.full([size or 1 for size in tensor.shape], zero, tensor.dtype.as_numpy_dtype)
-            with suppress(RequestError):  # zeros need not be a valid input
+            with suppress(HTTPException):  # zeros need not be a valid input
                 self.call(signature, inputs)
 
 
@@ -203,10 +201,10 @@ def examples_input(signature: Signature) -> str:
     """The input of a classification or regression signature.
 
     Raises:
-        RequestError: 400 if it does not have exactly one, named `inputs`.
+        HTTPException: 400 if it does not have exactly one, named `inputs`.
     """
     if list(signature.inputs) != ["inputs"]:
-        raise RequestError(400, f"signature {signature.name}: Expected one input Tensor named inputs")
+        raise HTTPException(400, f"signature {signature.name}: Expected one input Tensor named inputs")
     return "inputs"
 
 
@@ -214,20 +212,20 @@ def classes_and_scores(outputs: Arrays, examples: int) -> tuple[npt.NDArray[Any]
     """The labels and scores [n, k] of a classification, either of which may be missing.
 
     Raises:
-        RequestError: 400 if the outputs are not those of a classification.
+        HTTPException: 400 if the outputs are not those of a classification.
     """
     classes, scores = outputs.get("classes"), outputs.get("scores")
     if not 1 <= len(outputs) <= 2 or (classes is None and scores is None):
-        raise RequestError(400, "Expected classification signature outputs to contain at least one of classes, scores")
+        raise HTTPException(400, "Expected classification signature outputs to contain at least one of classes, scores")
     for name, found, dtype in (("classes", classes, object), ("scores", scores, np.float32)):
         if found is not None and (found.dtype != dtype or found.ndim != 2 or len(found) != examples):
-            raise RequestError(
+            raise HTTPException(
                 400,
                 f"Expected {name} Tensor of {'DT_STRING' if dtype is object else 'DT_FLOAT'} and shape [{examples}, "
                 f"num_classes], got {found.dtype} of shape {list(found.shape)}",
             )
     if classes is not None and scores is not None and classes.shape != scores.shape:
-        raise RequestError(400, "Tensors class and score should match in dim_size(1)")
+        raise HTTPException(400, "Tensors class and score should match in dim_size(1)")
     return classes, scores
 
 
@@ -235,13 +233,13 @@ def regressions(outputs: Arrays, examples: int) -> npt.NDArray[Any]:
     """The numbers [n] of a regression.
 
     Raises:
-        RequestError: 400 if the outputs are not those of a regression.
+        HTTPException: 400 if the outputs are not those of a regression.
     """
     if list(outputs) != ["outputs"]:
-        raise RequestError(400, "Expected one output Tensor named outputs")
+        raise HTTPException(400, "Expected one output Tensor named outputs")
     found = outputs["outputs"]
     if found.dtype != np.float32 or found.shape not in ((examples,), (examples, 1)):
-        raise RequestError(
+        raise HTTPException(
             400,
             f"Expected output Tensor of DT_FLOAT and shape [{examples}] or [{examples}, 1], got {found.dtype} of shape "
             f"{list(found.shape)}",

@@ -1,9 +1,10 @@
 """Where models lie: a folder of published models, or TensorFlow Serving's configuration.
 
-Both may be at an address that fsspec reads (`s3://`, `gs://`, `https://`). They are mirrored to a local folder then.
+Both may be at an address (`s3://`, `gs://`, or what else fsspec reads), which is mirrored to a local folder.
 """
 
 import logging
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -163,7 +164,7 @@ class Root:
         if "://" not in address:
             return
         try:
-            system, path = fsspec.core.url_to_fs(address)
+            system, path = _file_system(address)
         except (ImportError, ValueError) as error:
             raise InputError(f"{address}: cannot be read: {' '.join(str(error).split())}") from None
         self._folder = cache / re.sub(r"\W+", "-", address)
@@ -174,6 +175,21 @@ class Root:
         if self._mirror:
             self._mirror.update()
         return self._folder
+
+
+def _file_system(address: str) -> tuple[Any, str]:
+    """The file system of an address, and the path there. Arrow's own reads the two clouds, with their credentials."""
+    scheme, _, path = address.partition("://")
+    if scheme not in ("s3", "gs"):
+        found: tuple[Any, str] = fsspec.core.url_to_fs(address)
+        return found
+    from fsspec.implementations.arrow import ArrowFSWrapper  # imports pyarrow
+    from pyarrow import fs
+
+    if scheme == "gs":
+        return ArrowFSWrapper(fs.GcsFileSystem()), path
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return ArrowFSWrapper(fs.S3FileSystem(endpoint_override=endpoint)), path
 
 
 class _Mirror:

@@ -84,7 +84,7 @@ def _column(values: list[Any], name: str, tensor: Tensor) -> npt.NDArray[Any]:
                     f"tensor size: {wanted} but got: {size}" if size != wanted else f"shape {first} but got: {shape}"
                 )
                 raise InputError(f"{place((index,))}: Expecting {message}") from None
-        raise error
+        raise InputError(str(error)) from None  # in row format, also where the type has no JSON form
 
 
 def decode_inputs(value: Any, inputs: Mapping[str, Tensor]) -> Arrays:

@@ -92,8 +92,6 @@ def to_array(value: Any, dtype: tf.DType, place: Place) -> npt.NDArray[Any]:
             an integer, out of range.
         UnsupportedTypeError: if the type has no JSON form.
     """
-    if dtype not in SUPPORTED:
-        raise UnsupportedTypeError(f"{place(())}: Conversion of JSON Value to type: {dtype.name} is not supported")
     shape = dense_shape(value)
     if len(shape) > MAX_RANK:
         raise InputError(f"{place(())}: expected lists nested at most {MAX_RANK} deep, found {len(shape)}")
@@ -121,6 +119,8 @@ def _unravel(index: int, shape: Sequence[int]) -> list[int]:
 
 def _elements(values: list[Any], dtype: tf.DType, place: Callable[[int], str]) -> npt.NDArray[Any]:
     """A flat array of the elements."""
+    if values and dtype not in SUPPORTED:
+        raise UnsupportedTypeError(f"{place(0)}: Conversion of JSON Value to type: {dtype.name} is not supported")
     if dtype == tf.string:
         return _strings(values, place)
     kinds = {bool} if dtype == tf.bool else {int} if dtype in INTEGERS else {int, float}

@@ -19,7 +19,6 @@ import pytest
 from starlette.testclient import TestClient
 
 from serving import app
-from serving.metrics import Metrics
 from serving.publish import publish
 from serving.registry import Registry
 from serving.servable import Servable
@@ -65,14 +64,13 @@ def connect(settings: Settings) -> Iterator[Connect]:
 
         @contextmanager
         def serve(source: Path | Source, limits: dict[str, Any] | None = None, **options: Any) -> Iterator[TestClient]:
-            metrics = Metrics()
-            load = partial(Servable, batching=settings.batching, pool=pool, metrics=metrics)
+            load = partial(Servable, batching=settings.batching, pool=pool)
             if isinstance(source, Path):
                 source = PublishedFolder(Root(str(source), source))
-            registry = Registry(source, load, settings.loading.model_copy(update={"retry_seconds": 0.0}), metrics)
+            registry = Registry(source, load, settings.loading.model_copy(update={"retry_seconds": 0.0}))
             registry.scan()
             changed = settings.limits.model_copy(update=limits or {})
-            application = app.create(registry, metrics, changed, **options)
+            application = app.create(registry, changed, **options)
             application.state.registry = registry
             with TestClient(application, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
                 yield client
@@ -89,7 +87,7 @@ def client(connect: Connect, published_models: Path) -> Iterator[TestClient]:
 class Process:
     """A server in a process of its own."""
 
-    def __init__(self, published: Path | None, *options: str, **environment: str) -> None:
+    def __init__(self, published: Path | str | None, *options: str, **environment: str) -> None:
         where = ["--published", str(published)] if published else []
         self.running = subprocess.Popen(
             [sys.executable, "-m", "serving", "--port", "0", *where, *options],
@@ -116,6 +114,15 @@ class Process:
                 return
             time.sleep(0.1)
         raise AssertionError("the server did not become ready within a minute")
+
+
+@pytest.fixture(scope="session")
+def server(published_models: Path) -> Iterator[Process]:
+    """A server in a process of its own, which no test may stop."""
+    process = Process(published_models)
+    process.wait_ready()
+    yield process
+    process.stop()
 
 
 def error(response: httpx.Response, status: int) -> str:

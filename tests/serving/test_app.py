@@ -28,20 +28,25 @@ def test_health(client: TestClient) -> None:
     assert ready == {"status": "ready", "models": ["babyweight", "cartpole", "contract", "half_plus_two", "mnist"]}
 
 
-def test_metrics(connect: Connect, published_models: Path) -> None:
-    with connect(published_models) as client:
-        client.post(PREDICT, content='{"instances": [1, 2, 3]}')
-        client.post(PREDICT, content="{}")
-        client.get("/v1/models/no-such-model")
-        text = client.get("/metrics").text
-    lines = set(text.splitlines())
-    assert 'serving_requests_total{model="contract",route="predict",status="200"} 1.0' in lines
-    assert 'serving_requests_total{model="contract",route="predict",status="400"} 1.0' in lines
-    assert 'serving_requests_total{model="",route="status",status="404"} 1.0' in lines
-    assert 'serving_newest_version{model="mnist"} 1.0' in lines
-    assert 'serving_call_instances_bucket{le="4.0",model="contract"} 1.0' in lines
-    assert 'serving_request_seconds_count{model="contract",route="predict"} 2.0' in lines
-    assert "no-such-model" not in text  # a request must not add series
+def test_metrics(client: TestClient) -> None:
+    def counts() -> dict[str, float]:
+        lines = client.get("/metrics").text.splitlines()
+        return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if line[0] != "#"}
+
+    before = counts()
+    client.post(PREDICT, content='{"instances": [1, 2, 3]}')
+    client.post(PREDICT, content="{}")
+    client.get("/v1/models/no-such-model")
+    after = counts()
+    added = {name: value - before.get(name, 0) for name, value in after.items()}
+    assert added['serving_requests_total{model="contract",route="predict",status="200"}'] == 1
+    assert added['serving_requests_total{model="contract",route="predict",status="400"}'] == 1
+    assert added['serving_requests_total{model="",route="status",status="404"}'] == 1
+    assert added['serving_call_instances_bucket{le="4.0",model="contract"}'] == 1
+    assert added['serving_call_instances_bucket{le="2.0",model="contract"}'] == 0
+    assert added['serving_request_seconds_count{model="contract",route="predict"}'] == 2
+    assert after['serving_newest_version{model="mnist"}'] == 1
+    assert not [name for name in after if "no-such-model" in name]  # a request must not add series
 
 
 def test_openapi_names_every_route(client: TestClient) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from serving.batching import Batcher
-from serving.metrics import Metrics
 from serving.settings import Batching
 from stages.savedmodel.requests import Arrays
 
@@ -46,7 +45,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 def batcher(model: Model, pool: ThreadPoolExecutor, rows: int = 8, wait_ms: float = 60_000) -> Batcher:
     settings = Batching(row_independent_models=[], rows=rows, wait_ms=wait_ms)
-    return Batcher(model, True, settings, pool, Metrics().calls("demo"))
+    return Batcher(model, True, settings, pool, "demo")
 
 
 def values(*numbers: float) -> Arrays:
@@ -172,7 +171,7 @@ def test_outputs_that_are_not_a_row_an_instance_are_not_shared(pool: ThreadPoolE
 
     async def scenario() -> None:
         settings = Batching(row_independent_models=[], rows=8, wait_ms=60_000)
-        target = Batcher(distinct, True, settings, pool, Metrics().calls("demo"))
+        target = Batcher(distinct, True, settings, pool, "demo")
         tasks = [asyncio.create_task(target.run(values(1, 1, 2))) for _ in range(3)]
         await asyncio.sleep(0)
         gate.set()

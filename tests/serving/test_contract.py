@@ -45,16 +45,16 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("method", "path", "status", "words"),
         [
-            ("GET", "/v1/models/unknown", 404, "Could not find any versions of model 'unknown'"),
+            ("GET", "/v1/models/unknown", 404, 'Could not find any versions of model "unknown"'),
             ("GET", "/v1/models/unknown/metadata", 404, "Servable not found for request: Latest(unknown)"),
             ("POST", "/v1/models/unknown:predict", 404, "Servable not found for request: Latest(unknown)"),
             ("POST", "/v1/models/unknown/versions/50:predict", 404, "request: Specific(unknown, 50)"),
             ("POST", "/v1/models/contract99:predict", 404, "Servable not found for request: Latest(contract99)"),
-            ("GET", "/v1/models/contract/versions/7", 404, "Could not find version 7 of model 'contract'"),
+            ("GET", "/v1/models/contract/versions/7", 404, 'Could not find version 7 of model "contract"'),
             ("POST", "/v1/models/contract/versions/7:predict", 404, "request: Specific(contract, 7)"),
             ("GET", "/v1/models/contract/versions/7/metadata", 404, "request: Specific(contract, 7)"),
-            ("POST", "/v1/models/contract/labels/canary:predict", 400, "Unrecognized servable version label: 'canary'"),
-            ("GET", "/v1/models/contract/labels/canary/metadata", 400, "Unrecognized servable version label: 'canary'"),
+            ("POST", "/v1/models/contract/labels/canary:predict", 400, 'servable version label: "canary"'),
+            ("GET", "/v1/models/contract/labels/canary/metadata", 400, 'servable version label: "canary"'),
             ("GET", "/v1/models/contract/versions/9223372036854775807", 404, "Could not find version"),
             ("GET", "/v1/models/contract/versions/9223372036854775808", 400, "Failed to convert version"),
             ("POST", f"/v1/models/contract/versions/{2**64 - 1}:regress", 400, "Failed to convert version"),
@@ -95,10 +95,17 @@ class TestErrors:
         assert client.get("/v2/models").status_code == 404
         assert client.post("/statuspage").status_code == 404
 
-    @pytest.mark.parametrize("path", ["/V1/MODELS/contract", "/v1/models/contract?verbose=1", "/v1/models/c%6fntract"])
-    def test_case_query_and_encoding(self, client: TestClient, path: str) -> None:
-        """Source: the path's words may have any case, a query is ignored, names are percent-decoded."""
+    @pytest.mark.parametrize("path", ["/V1/MODELS/contract", "/v1/models/c%6fntract"])
+    def test_case_and_encoding(self, client: TestClient, path: str) -> None:
+        """Source: the path's words may have any case, names are percent-decoded."""
         assert client.get(path).json() == client.get("/v1/models/contract").json()
+
+    def test_a_query_is_part_of_the_path(self, client: TestClient) -> None:
+        """Source: evhttp_request.cc. The path that is matched ends with the query."""
+        message = error(client.get("/v1/models/contract?verbose=1"), 404)
+        assert message == 'Could not find any versions of model "contract?verbose=1"'
+        message = error(client.post(f"{PREDICT}?verbose=1", content='{"instances": [1]}'), 400)
+        assert message == f"Malformed request: POST {PREDICT}?verbose=1"
 
     @pytest.mark.parametrize("body", ["", "[", '{"signature_name": 1}'])
     def test_a_wrong_body_comes_before_an_unknown_model(self, client: TestClient, body: str) -> None:
@@ -164,7 +171,7 @@ class TestRequest:
         assert ask(client, signature_name="", instances=[1]) == {"predictions": [3.5]}  # Source: empty is default
 
     def test_unknown_signature(self, client: TestClient) -> None:
-        assert "Serving signature name: 'other' not found in signature def" in refused(client, "other", instances=[1])
+        assert 'Serving signature name: "other" not found in signature def' in refused(client, "other", instances=[1])
 
     def test_signature_name_must_be_a_string(self, client: TestClient) -> None:
         assert "'signature_name' key must be a string value." in refused(client, signature_name=3, instances=[1])
@@ -439,10 +446,16 @@ class TestTypes:
         body = '{"signature_name": "string", "instances": ["\\ud800"]}'
         assert "JSON Parse error" in error(client.post(PREDICT, content=body), 400)
 
-    def test_unlisted_types_are_unsupported(self, client: TestClient) -> None:
-        for dtype in ("float16", "bfloat16", "complex64"):
-            assert dtype in refused(client, dtype, status=501, instances=[1])
-            assert dtype in refused(client, f"to_{dtype}", instances=[1])
+    @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "complex64"])
+    def test_types_without_a_json_form(self, client: TestClient, dtype: str) -> None:
+        """Source: a value of such a type is unimplemented; row format reports any wrong value as an invalid argument.
+
+        An empty column has no value.
+        """
+        assert dtype in refused(client, dtype, status=501, inputs=[1])
+        assert dtype in refused(client, dtype, status=400, instances=[1])
+        assert dtype in refused(client, f"to_{dtype}", instances=[1])
+        assert ask(client, dtype, inputs=[]) == {"outputs": []}
 
     def test_exponents(self, client: TestClient) -> None:
         """Exponent notation is accepted, too."""

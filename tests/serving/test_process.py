@@ -1,6 +1,7 @@
 """The server as people start it: a process that publishes, listens, swaps models under load and stops gracefully."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -17,6 +18,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose  # NumPy's lazy import of it fails in several threads at once
 
 from serving.publish import publish
 from serving.rollback import rollback
@@ -24,7 +26,7 @@ from tests.conftest import ROOT, assert_refused, run_stage
 from tests.serving import models
 from tests.serving.conftest import ORIGINAL, Process
 
-CYCLES = int(os.environ.get("SERVING_CYCLES", "20"))
+CYCLES = int(os.environ.get("SERVING_CYCLES", "10"))
 """Publications of the test under load; `SERVING_CYCLES=1000 pytest …` is the long run."""
 
 PATIENCE = 30
@@ -38,14 +40,6 @@ def fast_params(tmp_path: Path) -> Path:
     path = tmp_path / "settings.yaml"
     path.write_text(text)
     return path
-
-
-@pytest.fixture
-def server(published_models: Path) -> Iterator[Process]:
-    process = Process(published_models)
-    process.wait_ready()
-    yield process
-    process.stop()
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +83,7 @@ class Load:
                     self.problems.append(repr(error))
 
 
-@pytest.mark.timeout(60 + 2 * CYCLES)
+@pytest.mark.timeout(100 + 4 * CYCLES)
 def test_no_request_is_dropped_while_versions_are_published(tmp_path: Path, fast_params: Path) -> None:
     """Every answer is one version's or another's, whole; every version gets its turn as the newest."""
     exported = [models.babyweight(tmp_path / f"model{seed}", seed) for seed in range(2)]
@@ -130,30 +124,40 @@ def _until_newest(url: str, number: int) -> None:
     for _ in range(1000):
         response = httpx.get(f"{url}/v1/models/babyweight", timeout=PATIENCE)
         statuses = response.json()["model_version_status"]
-        if statuses[0]["version"] == str(number) and statuses[0]["state"] == "AVAILABLE":
+        available = [int(status["version"]) for status in statuses if status["state"] == "AVAILABLE"]
+        if available and max(available) == number:
             return
         time.sleep(0.01)
     raise AssertionError(f"version {number} is not the newest: {statuses}")
 
 
-def test_a_graceful_stop_answers_what_is_under_way(server: Process) -> None:
-    """A request half sent at SIGTERM is answered; then the process ends with code 0."""
-    host, port = server.url.removeprefix("http://").split(":")
-    body = b'{"instances": [1.0, 2.0, 5.0]}'
-    head = b"POST /v1/models/contract:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
-        connection.sendall(head + body[:10])
-        time.sleep(0.3)
-        server.running.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
-        connection.sendall(body[10:])
-        received = b""
-        while part := connection.recv(4096):
-            received += part
-    assert received.startswith(b"HTTP/1.1 200") and received.endswith(b'{"predictions":[3.5,4.0,5.5]}')
-    assert server.running.wait(15) == 0
-    with pytest.raises(httpx.ConnectError):
-        httpx.get(server.url)
+def test_a_stop_answers_what_is_under_way_and_clients_that_leave_do_no_harm(published_models: Path) -> None:
+    """A request half sent at SIGTERM is answered; then the process ends with code 0 and without a traceback."""
+    server = Process(published_models)
+    try:
+        server.wait_ready()
+        host, port = server.url.removeprefix("http://").split(":")
+        body = b'{"instances": [1.0, 2.0, 5.0]}'
+        head = b"POST /v1/models/contract:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
+        for _ in range(20):
+            with socket.create_connection((host, int(port))) as connection:
+                connection.sendall(head + b"{")
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(head + body[:10])
+            time.sleep(0.3)
+            server.running.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            connection.sendall(body[10:])
+            received = b""
+            while part := connection.recv(4096):
+                received += part
+        assert received.startswith(b"HTTP/1.1 200") and received.endswith(b'{"predictions":[3.5,4.0,5.5]}')
+        assert "Traceback" not in server.running.communicate(timeout=20)[1]
+        assert server.running.returncode == 0
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(server.url)
+    finally:
+        server.stop()
 
 
 def test_a_kept_connection_outlives_a_stall(server: Process) -> None:
@@ -170,15 +174,21 @@ def test_a_kept_connection_outlives_a_stall(server: Process) -> None:
         assert asked.result().status_code == 200
 
 
+def call_sizes(url: str) -> dict[str, float]:
+    """The count and the sum of the sizes of the calls of the model `contract`."""
+    text = httpx.get(f"{url}/metrics").text
+    pattern = r'^serving_call_instances_(count|sum)\{model="contract"\} (\S+)$'
+    return {"count": 0, "sum": 0} | {kind: float(value) for kind, value in re.findall(pattern, text, re.MULTILINE)}
+
+
 def test_concurrent_requests_share_calls(server: Process) -> None:
+    before = call_sizes(server.url)
     with Load(server.url, "/v1/models/contract:predict", b'{"instances": [1.0]}', clients=16) as load:
         time.sleep(1.5)
     assert load.problems == []
     assert set(load.answers) == {(200, b'{"predictions":[3.5]}')}
-    text = httpx.get(f"{server.url}/metrics").text
-    counts = {line.split()[0]: float(line.split()[1]) for line in text.splitlines() if line[0] != "#"}
-    calls = counts['serving_call_instances_count{model="contract"}']
-    assert counts['serving_call_instances_sum{model="contract"}'] == len(load.answers) > calls
+    after = call_sizes(server.url)
+    assert after["sum"] - before["sum"] == len(load.answers) > after["count"] - before["count"]
 
 
 SIGNATURES: dict[str, Callable[..., Any]] = {
@@ -200,7 +210,7 @@ def test_batch_dependent_models_answer_each_request_alone(foreign: Process, sign
                 values = rng.uniform(1, 2, rng.integers(2, 6)).astype(np.float32)
                 body = {"signature_name": signature, "instances": values.tolist()}
                 found = connection.post(f"{foreign.url}/v1/models/batch_dependent:predict", json=body).json()
-                np.testing.assert_allclose(found["predictions"], SIGNATURES[signature](values), rtol=1e-4, atol=1e-4)
+                assert_allclose(found["predictions"], SIGNATURES[signature](values), rtol=1e-4, atol=1e-4)
 
     with ThreadPoolExecutor(16) as clients:
         for asked in [clients.submit(ask, number) for number in range(16)]:
@@ -211,18 +221,6 @@ def test_models_with_random_operations_answer(foreign: Process) -> None:
     """The stages' determinism, under which TensorFlow refuses unseeded random numbers, does not reach the server."""
     response = httpx.post(f"{foreign.url}/v1/models/random:predict", json={"instances": [1.0, 2.0]})
     assert response.status_code == 200, response.text
-
-
-def test_a_client_that_leaves_does_no_harm(server: Process) -> None:
-    host, port = server.url.removeprefix("http://").split(":")
-    for _ in range(20):
-        with socket.create_connection((host, int(port))) as connection:
-            connection.sendall(
-                b"POST /v1/models/contract:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{"
-            )
-    assert httpx.post(f"{server.url}/v1/models/contract:predict", content='{"instances": [1]}').status_code == 200
-    server.running.terminate()
-    assert "Traceback" not in server.running.communicate(timeout=20)[1]
 
 
 def test_an_empty_folder_is_published_first(tmp_path: Path) -> None:

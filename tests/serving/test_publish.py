@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from serving import label, published
-from serving.publish import publish
+from serving import published
+from serving.publish import publish, set_label
 from serving.rollback import rollback
 from stages.core.errors import InputError
 from stages.core.files import digest
@@ -59,7 +59,7 @@ def test_only_the_newest_are_kept(model: Path) -> None:
 
 def test_a_labelled_version_is_kept(model: Path) -> None:
     release(model, b"1")
-    label.label(target(model), "stable", 1)
+    set_label(target(model), "stable", 1)
     for content in (b"2", b"3", b"4"):
         release(model, content, keep=2)
     assert list(published.versions(target(model))) == [1, 3, 4]
@@ -113,23 +113,23 @@ def test_rollback_needs_an_older_version(model: Path, tmp_path: Path) -> None:
 def test_rollback_leaves_a_labelled_version(model: Path) -> None:
     release(model, b"one")
     release(model, b"two")
-    label.label(target(model), "stable", 2)
+    set_label(target(model), "stable", 2)
     with pytest.raises(InputError, match="the label stable stands for version 2"):
         rollback(target(model))
-    label.label(target(model), "stable", 1)
+    set_label(target(model), "stable", 1)
     assert rollback(target(model)) == (2, 1)
 
 
 def test_labels(model: Path) -> None:
     release(model, b"one")
     with pytest.raises(InputError, match="no version 7; published: 1"):
-        label.label(target(model), "stable", 7)
-    label.label(target(model), "stable", 1)
+        set_label(target(model), "stable", 7)
+    set_label(target(model), "stable", 1)
     assert published.labels(target(model)) == {"stable": 1}
-    label.label(target(model), "stable", None)
+    set_label(target(model), "stable", None)
     assert published.labels(target(model)) == {}
     with pytest.raises(InputError, match="no label stable"):
-        label.label(target(model), "stable", None)
+        set_label(target(model), "stable", None)
 
 
 def test_a_crash_leaves_no_version(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,8 +173,18 @@ def test_command_line(model: Path, tmp_path: Path) -> None:
     assert_refused(run_stage("serving.publish", *options), "expected the bytes")
     models.checked(model, tmp_path / "results/demo/predictions.json")
     run_stage("serving.publish", *options)
-    assert run_stage("serving.label", "demo", "stable", "1", *there).stdout == "demo: stable is version 1\n"
+    label = ("serving.publish", "demo", *there, "--label")
+    assert run_stage(*label, "stable=1").stdout == "demo: stable is version 1\n"
+    assert run_stage(*label, "stable=").stdout == "demo: stable removed\n"
+    assert_refused(run_stage(*label, "stable"), "--label stable: expected one model and LABEL=VERSION")
+    assert_refused(run_stage(*label, "stable=3"), "no version 3; published: 1, 2")
     assert (
         run_stage("serving.rollback", "demo", *there).stdout == "demo: version 2 withdrawn, version 1 is the newest\n"
     )
     assert_refused(run_stage("serving.rollback", "demo", *there), "older version")
+
+
+@pytest.mark.parametrize("command", [("serving.publish",), ("serving.rollback", "demo")])
+def test_an_address_is_no_place_to_publish(command: tuple[str, ...], tmp_path: Path) -> None:
+    assert_refused(run_stage(*command, "--published", "s3://bucket/models"), "s3://bucket/models: expected a local fo")
+    assert not Path("s3:").exists()

@@ -8,9 +8,7 @@ from urllib.parse import quote
 import pytest
 from starlette.testclient import TestClient
 
-from serving.label import label
-from serving.metrics import Metrics
-from serving.publish import publish
+from serving.publish import publish, set_label
 from serving.registry import Registry
 from serving.rollback import rollback
 from serving.servable import Servable
@@ -65,9 +63,12 @@ def test_a_new_version_takes_over_and_a_rollback_undoes_it(
         assert answer(client, "/v1/models/babyweight/versions/1:predict") == first
         rollback(folder / "babyweight")
         scan(client)
-        assert states(client) == {"1": "AVAILABLE"}
+        assert states(client) == {"2": "END", "1": "AVAILABLE"}
         assert answer(client) == first
-        assert "Could not find version 2" in error(client.get("/v1/models/babyweight/versions/2"), 404)
+        withdrawn = {"version": "2", "state": "END", "status": {"error_code": "OK", "error_message": ""}}
+        assert client.get("/v1/models/babyweight/versions/2").json() == {"model_version_status": [withdrawn]}
+        message = error(client.post("/v1/models/babyweight/versions/2:predict", content=ORIGINAL), 404)
+        assert message == "Servable not found for request: Specific(babyweight, 2)"
 
 
 def test_versions_that_are_not_kept_go(connect: Connect, folder: Path, releases: list[tuple[Path, Path]]) -> None:
@@ -75,7 +76,7 @@ def test_versions_that_are_not_kept_go(connect: Connect, folder: Path, releases:
         for release in releases[1:]:
             publish(*release, folder / "babyweight", keep=2)
         scan(client)
-        assert states(client) == {"3": "AVAILABLE", "2": "AVAILABLE"}
+        assert states(client) == {"3": "AVAILABLE", "2": "AVAILABLE", "1": "END"}
 
 
 @pytest.mark.parametrize("damage", ["saved_model.pb", "variables"])
@@ -132,14 +133,19 @@ def test_a_model_comes_and_goes(connect: Connect, tmp_path: Path, releases: list
         shutil.rmtree(published / "babyweight")
         scan(client)
         assert error(client.post(PREDICT, content=ORIGINAL), 404).endswith("Latest(babyweight)")
-        assert "babyweight" not in client.get("/readyz").text
+        assert states(client) == {"1": "END"}
+        assert client.get("/readyz").json() == {"status": "ready", "models": []}
+        publish(*releases[0], published / "babyweight", keep=2)
+        scan(client)
+        assert states(client) == {"1": "AVAILABLE"}
+        answer(client)
 
 
 def test_labels(connect: Connect, folder: Path, releases: list[tuple[Path, Path]]) -> None:
     """URL: /labels/L in place of /versions/N, for status, metadata and predictions."""
     publish(*releases[1], folder / "babyweight", keep=2)
     with connect(folder) as client:
-        label(folder / "babyweight", "stable", 1)
+        set_label(folder / "babyweight", "stable", 1)
         scan(client)
         assert answer(client, "/v1/models/babyweight/labels/stable:predict") == answer(
             client, "/v1/models/babyweight/versions/1:predict"
@@ -147,12 +153,12 @@ def test_labels(connect: Connect, folder: Path, releases: list[tuple[Path, Path]
         assert client.get("/v1/models/babyweight/labels/stable/metadata").json()["model_spec"]["version"] == "1"
         # TensorFlow Serving's status ignores the label.
         assert client.get("/v1/models/babyweight/labels/stable").json() == client.get("/v1/models/babyweight").json()
-        label(folder / "babyweight", "stable", 2)
+        set_label(folder / "babyweight", "stable", 2)
         scan(client)
         assert client.get("/v1/models/babyweight/labels/stable/metadata").json()["model_spec"]["version"] == "2"
         (folder / "babyweight/labels.json").write_text("{")
         scan(client)
-        assert "label: 'stable'" in error(client.get("/v1/models/babyweight/labels/stable/metadata"), 400)
+        assert 'label: "stable"' in error(client.get("/v1/models/babyweight/labels/stable/metadata"), 400)
         answer(client)
 
 
@@ -213,7 +219,7 @@ def test_retries(tmp_path: Path, settings: Settings) -> None:
         return cast(Servable, object())
 
     loading = settings.loading.model_copy(update={"max_retries": 2, "retry_seconds": 0.0})
-    registry = Registry(lambda: {"demo": Offer({1: tmp_path / "1"})}, load, loading, Metrics())
+    registry = Registry(lambda: {"demo": Offer({1: tmp_path / "1"})}, load, loading)
     registry.scan()
     assert (registry.statuses("demo")[0].state, registry.statuses("demo")[0].error) == ("END", "no memory")
     registry.scan()
@@ -239,7 +245,7 @@ def test_a_failed_retry_waits(tmp_path: Path, settings: Settings) -> None:
         attempts.append(1)
         raise OSError("no memory")
 
-    registry = Registry(lambda: {"demo": Offer({1: tmp_path})}, load, settings.loading, Metrics())
+    registry = Registry(lambda: {"demo": Offer({1: tmp_path})}, load, settings.loading)
     registry.scan()
     registry.scan()
     assert len(attempts) == 1

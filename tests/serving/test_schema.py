@@ -1,8 +1,6 @@
 """The OpenAPI document and the server agree, request by request."""
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,14 +18,6 @@ from tests.serving.conftest import Process
 
 CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
 EXAMPLES = max(int(os.environ.get("SERVING_EXAMPLES", "300")) // 10, 1)
-
-
-@pytest.fixture(scope="module")
-def server(published_models: Path) -> Iterator[Process]:
-    process = Process(published_models)
-    process.wait_ready()
-    yield process
-    process.stop()
 
 
 @pytest.mark.timeout(60 + 2 * EXAMPLES)

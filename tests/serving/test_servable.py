@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from starlette.exceptions import HTTPException
 
-from serving.errors import RequestError
-from serving.metrics import Metrics
 from serving.protos import PredictionLog
 from serving.servable import Servable
 from serving.settings import Settings
@@ -27,7 +26,7 @@ def load(settings: Settings) -> Iterator[Load]:
 
         def loaded(path: Path, name: str = "demo", **batching: Any) -> Servable:
             changed = settings.batching.model_copy(update=batching)
-            return Servable(path, name, 1, changed, pool, Metrics())
+            return Servable(path, name, 1, changed, pool)
 
         yield loaded
 
@@ -58,9 +57,9 @@ def test_tensorflow_1_in_both_loaders(load: Load, tmp_path: Path, monkeypatch: p
     serialised = np.array([example.SerializeToString()], object)
     assert call(model, "regress_x_to_y", inputs=serialised) == {"outputs": [[42.0]]}
     assert call(model, "classify_labels", inputs=serialised) == {"classes": [[b"half"]], "scores": [[42.0]]}
-    with pytest.raises(RequestError, match="the model refused the inputs") as refusal:
+    with pytest.raises(HTTPException, match="the model refused the inputs") as refusal:
         call(model, "regress_x_to_y", inputs=np.array([b"\xff"], object))
-    assert refusal.value.status == 400
+    assert refusal.value.status_code == 400
 
 
 def test_a_keras_model(load: Load, tmp_path: Path) -> None:
@@ -131,9 +130,9 @@ def test_status_of_an_error(
         raise error(None, None, "reason")
 
     monkeypatch.setattr(model, "_run", fail)
-    with pytest.raises(RequestError, match="the model refused the inputs: reason") as refusal:
+    with pytest.raises(HTTPException, match="the model refused the inputs: reason") as refusal:
         call(model, observations=[[0.0] * 4])
-    assert refusal.value.status == status
+    assert refusal.value.status_code == status
 
 
 class TestWarmUp:

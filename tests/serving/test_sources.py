@@ -1,15 +1,21 @@
 """Where models come from: TensorFlow Serving's configuration, single models, remote folders."""
 
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import fsspec
+import httpx
 import pytest
 
+from serving.settings import SETTINGS
 from serving.sources import ModelConfigFile, PublishedFolder, Root, SingleModel
 from stages.core.errors import InputError
+from tests.s3 import Storage
+from tests.s3 import running as s3_server
 from tests.serving import models
-from tests.serving.conftest import Connect
+from tests.serving.conftest import Connect, Process
 
 CONFIG = """
 # Comments, and both ways of writing a message, as TensorFlow Serving's own examples have them.
@@ -99,6 +105,23 @@ def test_a_foreign_model_by_its_base_path(connect: Connect, tmp_path: Path) -> N
         assert answer.json() == {"predictions": [2.5, 3.0, 4.5]}
 
 
+@pytest.fixture(scope="module")
+def s3() -> Iterator[Storage]:
+    with s3_server() as storage:
+        yield storage
+
+
+def until_states(url: str, expected: dict[str, str]) -> None:
+    """Wait until a model's versions have these states."""
+    for _ in range(300):
+        statuses = httpx.get(url).json()["model_version_status"]
+        found = {status["version"]: status["state"] for status in statuses}
+        if found == expected:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"expected {expected}, found {found}")
+
+
 class TestRemote:
     """Remote folders, here in fsspec's file system in memory."""
 
@@ -143,6 +166,28 @@ class TestRemote:
         config = tmp_path / "models.config"
         config.write_text('model_config_list { config { name: "x" base_path: "memory://bucket/half" } }')
         assert list(ModelConfigFile(config, tmp_path / "cache")()["x"].versions) == [123]
+
+    def test_s3(self, s3: Storage, tmp_path: Path) -> None:
+        """A server follows a bucket: a version comes, one that is incomplete waits, one goes."""
+        model = models.half_plus_two(tmp_path / "model")
+        s3.put_folder(model, "bucket/published/half/00000123")
+        settings = tmp_path / "settings.yaml"
+        settings.write_text(SETTINGS.read_text().replace("poll_seconds: 1.0", "poll_seconds: 0.1"))
+        process = Process("s3://bucket/published", "--settings", str(settings), **s3.environment)
+        try:
+            process.wait_ready()
+            url = f"{process.url}/v1/models/half"
+            answer = httpx.post(f"{url}:predict", content='{"instances": [1.0]}')
+            assert answer.json() == {"predictions": [2.5]}
+            s3.put_folder(model / "variables", "bucket/published/half/124/variables")
+            until_states(url, {"124": "END", "123": "AVAILABLE"})
+            folder = "bucket/published/half"
+            s3.files.copy_file(f"{folder}/00000123/saved_model.pb", f"{folder}/124/saved_model.pb")
+            until_states(url, {"124": "AVAILABLE", "123": "AVAILABLE"})
+            s3.files.delete_dir(f"{folder}/00000123")
+            until_states(url, {"124": "AVAILABLE", "123": "END"})
+        finally:
+            process.stop()
 
     def test_an_unknown_protocol_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="nowhere://bucket: cannot be read: Protocol not known"):

@@ -2,14 +2,10 @@
 
 import gzip
 import http.server
-import os
 import shutil
-import socket
 import ssl
 import subprocess
 import threading
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -22,12 +18,11 @@ from stages.babyweight.source.births import FACTS
 from stages.babyweight.source.synthetic import Generator, read_facts
 from stages.core.files import digest
 from tests.conftest import ROOT, assert_refused, run_stage
+from tests.s3 import running
 
 Write = Callable[..., Path]
 ROWS = 3000
 TLS = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost")
-KIND = {"Content-Type": "text/csv"}
-MOTO = shutil.which("moto_server", path=f"{ROOT}/.benchmarks/moto/bin:{os.environ['PATH']}")
 
 
 @pytest.fixture(scope="module")
@@ -108,40 +103,9 @@ def test_an_unknown_scheme(prepare: Callable[..., Any]) -> None:
 @pytest.fixture(scope="module")
 def s3(shards: Path) -> Iterator[dict[str, str]]:
     """The environment in which a bucket `births` holds the shards below `natality/`."""
-    if MOTO is None:
-        pytest.skip("no moto_server: python -m venv .benchmarks/moto && .benchmarks/moto/bin/pip install moto[server]")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    endpoint = f"http://127.0.0.1:{port}"
-    with subprocess.Popen(
-        [MOTO, "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
-    ) as server:
-        try:
-            for path in ("", *(f"/natality/{shard.name}" for shard in sorted(shards.iterdir()))):
-                data = (shards / Path(path).name).read_bytes() if path else b""
-                put(f"{endpoint}/births{path}", data)
-            yield {
-                "AWS_ENDPOINT_URL": endpoint,
-                "AWS_ACCESS_KEY_ID": "someone",
-                "AWS_SECRET_ACCESS_KEY": "secret",
-                "AWS_REGION": "us-east-1",
-                "AWS_EC2_METADATA_DISABLED": "true",
-            }
-        finally:
-            server.terminate()
-
-
-def put(url: str, data: bytes) -> None:
-    """Upload, once the server is up."""
-    for attempt in range(300):
-        try:
-            urllib.request.urlopen(urllib.request.Request(url, data, KIND, method="PUT"), timeout=10).close()
-            return
-        except OSError:
-            if attempt == 299:
-                raise
-            time.sleep(0.2)
+    with running() as storage:
+        storage.put_folder(shards, "births/natality")
+        yield storage.environment
 
 
 @pytest.mark.parametrize("source", ["s3://births/natality", "s3://births/natality/births-*.csv*"])
