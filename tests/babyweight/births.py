@@ -70,3 +70,8 @@ def rows_of(blocks: list[Block]) -> Rows:
         rows.features += features.tolist()
         rows.bad += [(row.line, row.reason) for row in encoded.bad_rows]
     return rows
+
+
+def read(path: Path, block_bytes: int = 1 << 20) -> Rows:
+    """All births of a CSV file."""
+    return rows_of(parse(path, block_bytes))

@@ -6,13 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stages.babyweight.source.csv_file import LINE_BYTES, header
+from stages.babyweight.source.csv_damage import LINE_BYTES
+from stages.babyweight.source.csv_file import header
 from stages.core.errors import InputError
-from tests.babyweight.births import HEADER, ROW, ROWS, Rows, file, parse, rows_of, write
-
-
-def read(path: Path, block_bytes: int = 1 << 20) -> Rows:
-    return rows_of(parse(path, block_bytes))
+from tests.babyweight.births import HEADER, ROW, ROWS, file, parse, read, write
 
 
 def quoted(line: str) -> str:
@@ -68,18 +65,6 @@ def test_rows_and_line_numbers_are_the_same_in_any_block(tmp_path: Path, block_b
     assert rows.bad == [(5, "number_of_fields"), (9, "stray_quote")]
 
 
-def test_quoted_commas_and_line_ends_are_part_of_a_field(tmp_path: Path) -> None:
-    lines = [
-        f"{HEADER},note",
-        f'{ROWS[0]},"one, two"',
-        f'{ROWS[1]},"line one\nline ""two""\n\nline four"',
-        f"{ROWS[3]},",
-        ROWS[4].replace("k4", '"a,b"') + ",",
-    ]
-    rows = read(write(tmp_path, *lines))
-    assert rows.keys == ["k0", "k1", "k3", "a,b"] and rows.lines == [2, 3, 7, 8] and not rows.bad
-
-
 def test_columns_in_any_order_some_missing_some_more(tmp_path: Path) -> None:
     path = write(tmp_path, "gestation_weeks,state,plurality,,mother_age,weight_pounds,", "39,NY,1,,26,7.5,")
     rows = read(path)
@@ -93,78 +78,6 @@ def test_any_order_of_columns_is_the_same(tmp_path: Path) -> None:
         order = rng.permutation(11)
         lines = [",".join(np.array([*line.split(","), "other"])[order]) for line in (HEADER, *ROWS)]
         assert read(write(tmp_path, *lines)) == expected
-
-
-@pytest.mark.parametrize("weight", ["7.50", "75e-1", "007.5", " 7.5 "])
-def test_numbers_are_read_however_they_are_written(tmp_path: Path, weight: str) -> None:
-    assert read(write(tmp_path, HEADER, ROWS[0].replace("7.5", weight))).weights == [7.5]
-
-
-@pytest.mark.parametrize(
-    ("values", "codes", "bad"),
-    [
-        (("26", "31"), [26, 31], []),
-        (("26.0", "26.9", "254", "255", "300", "1e9"), [26, 26, 254, 255, 255, 255], []),
-        (("26", " 31 ", "+5"), [26, 31, 5], []),
-        (("26", "", "NaN", "None", "0", "-1"), [26], []),
-        (("26", "0x27", "31"), [26, 31], ["mother_age_no_number"]),
-        (("26", "0X1A", "31.0", "NA"), [26, 31], ["mother_age_no_number"]),
-        (("26", "inf", "-Infinity"), [26], ["mother_age_no_number"] * 2),
-        (("26", "9" * 400), [26], ["mother_age_no_number"]),
-    ],
-)
-def test_numbers_mean_the_same_beside_any_others(
-    tmp_path: Path, values: tuple[str, ...], codes: list[int], bad: list[str]
-) -> None:
-    rows = read(write(tmp_path, HEADER, *(ROWS[0].replace("26", value) for value in values)))
-    assert rows.codes("mother_age") == codes and [reason for _, reason in rows.bad] == bad
-
-
-def test_a_missing_key_is_made_of_file_and_line(tmp_path: Path) -> None:
-    lines = [row.rsplit(",", 1)[0] for row in ROWS]
-    path = write(tmp_path, HEADER.removesuffix(",key"), lines[0], "", "x", *lines[1:])
-    assert read(path).keys == [f"births.csv:{line}" for line in (2, 5, 6, 7, 8)]
-
-
-def test_lines_that_are_no_csv_spoil_themselves_alone(tmp_path: Path) -> None:
-    lines = [
-        HEADER,
-        ROWS[0],
-        ROWS[1].replace("White", "Wh\0ite"),
-        ROWS[1].replace("White", '"White'),
-        ROWS[1].replace("White", 'Wh"ite"'),
-        ROWS[1].replace("White", 'Wh"ite').replace("None", '"None'),
-        ROWS[1].replace("White", '"White" '),
-        ROWS[1] + ",more",
-        "7.5,True",
-        ROWS[1].replace("White", "Wh\rite"),
-        ROWS[1].replace("White", "X\xe9"),
-        ROWS[2],
-    ]
-    rows = read(write(tmp_path, *lines, encoding="latin-1"))
-    assert rows.bad == [
-        (3, "nul_bytes"),
-        (4, "stray_quote"),
-        (5, "stray_quote"),
-        (6, "stray_quote"),
-        (7, "stray_quote"),
-        (8, "number_of_fields"),
-        (9, "number_of_fields"),
-        (10, "stray_carriage_return"),
-        (11, "no_utf8"),
-    ]
-    assert rows.keys == ["k0", "k2"] and rows.lines == [2, 12]
-
-
-def test_lines_of_two_kinds_of_damage(tmp_path: Path) -> None:
-    lines = [HEADER, ROWS[0], ROWS[1] + "\0", ROWS[2] + "\xe9", ROWS[3] + "\xe9\0", ROWS[4]]
-    rows = read(write(tmp_path, *lines, encoding="latin-1"))
-    assert rows.bad == [(3, "nul_bytes"), (4, "no_utf8"), (5, "nul_bytes")] and rows.keys == ["k0", "k4"]
-
-
-def test_a_field_more_and_a_field_less_do_not_even_out(tmp_path: Path) -> None:
-    rows = read(write(tmp_path, HEADER, ROWS[0], ROWS[1] + ",x", ROWS[2].removesuffix(",k2"), ROWS[3]))
-    assert rows.bad == [(3, "number_of_fields"), (4, "number_of_fields")] and rows.keys == ["k0", "k3"]
 
 
 def test_a_file_of_bad_lines_and_one_of_a_header_alone_have_no_rows(tmp_path: Path) -> None:
@@ -201,19 +114,6 @@ def test_a_line_without_end_is_refused(tmp_path: Path, block_bytes: int, lines_a
     path = write(tmp_path, HEADER, *ROWS, long, *ROWS[:lines_after])
     with pytest.raises(InputError, match=r"births\.csv:7: a line of more than 1048576 bytes"):
         parse(path, block_bytes)
-
-
-@pytest.mark.parametrize("block_bytes", [1 << 16, 1 << 26])
-def test_a_quote_that_is_never_closed_spoils_its_line_alone(tmp_path: Path, block_bytes: int) -> None:
-    many = [ROW.format(i) for i in range(2 * LINE_BYTES // 40)]
-    rows = read(write(tmp_path, HEADER, '"' + ROWS[0], *many), block_bytes)
-    assert rows.bad == [(2, "stray_quote")] and rows.lines == [*range(3, len(many) + 3)]
-
-
-@pytest.mark.parametrize("block_bytes", [1, 1 << 20])
-def test_a_byte_order_mark_within_a_file_belongs_to_its_field(tmp_path: Path, block_bytes: int) -> None:
-    rows = read(write(tmp_path, HEADER, ROWS[0], "\ufeff" + ROWS[1], ROWS[2]), block_bytes)
-    assert rows.keys == ["k0", "k2"] and rows.bad == [(3, "weight_pounds_no_number")]
 
 
 @pytest.mark.parametrize("codec", ["gzip", "zstd"])

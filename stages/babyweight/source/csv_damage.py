@@ -1,0 +1,102 @@
+"""Lines that are no CSV (RFC 4180), taken out of a text, so that a quote that is never closed spoils its line alone."""
+
+import re
+
+import numpy as np
+import numpy.typing as npt
+
+LINE_BYTES = 1 << 20
+"""The longest line. A quoted field may hold line ends, but its record is not longer than this."""
+
+Bytes = npt.NDArray[np.uint8]
+
+_NEWLINE, _RETURN, _QUOTE, _SPACE = b'\n\r" '
+_LAST_ASCII = 0x7F
+_BEFORE_FIELD, _AFTER_FIELD = (np.isin(np.arange(256), list(marks)) for marks in (b',\n"', b',\r\n"'))
+
+
+def record_pattern(width: int) -> re.Pattern[bytes]:
+    """A whole record of so many fields, with its line end."""
+    field = rb'(?:"[^"]*+(?:""[^"]*+)*+"|[^",\r\n]*+)'
+    return re.compile(field + b"(?:," + field + b"){%d}\r?\n" % (width - 1))
+
+
+def take_out_damaged(
+    buffer: bytes, record: re.Pattern[bytes], is_last: bool
+) -> tuple[Bytes, list[tuple[int, str, str]]]:
+    """Cut a text after its last whole record, and overwrite the lines that are no CSV with spaces.
+
+    Returns:
+        The text, and the lines: each its position, a word for the reason, and what it was.
+    """
+    text = np.frombuffer(buffer, np.uint8)[: buffer.rfind(b"\n") + 1]
+    newlines, suspects = _suspects(buffer, text)
+    if not len(suspects):
+        return text, []
+    text, damaged = text.copy(), list[tuple[int, str, str]]()
+    recognized = 0  # all before this is known to be CSV
+    for i in suspects:
+        start, stop = int(newlines[i - 1]) + 1 if i else 0, int(newlines[i])
+        if start < recognized:
+            continue
+        line = buffer[start:stop]
+        reason = _damage(line)
+        if not reason:
+            limit = start + LINE_BYTES
+            match = record.match(buffer, start, limit)
+            if match and not _damage(match[0]):
+                recognized = match.end()
+                continue
+            if b'"' in line and limit >= len(buffer) and not is_last:
+                return text[:start], damaged  # the next block may end this record
+            reason = "stray_quote" if b'"' in line else "stray_carriage_return"
+        damaged.append((int(i), reason, line.decode(errors="backslashreplace")))
+        text[start:stop] = _SPACE
+    return text, damaged
+
+
+def _damage(line: bytes) -> str:
+    if b"\0" in line:
+        return "nul_bytes"
+    return "" if _is_utf8(line) else "no_utf8"
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _suspects(buffer: bytes, text: Bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Where the lines of a text end, and which lines need a closer look. Fast if none does."""
+    positions = []
+    newlines = np.zeros(0, np.int64)
+    if b'"' in buffer:
+        newlines = np.flatnonzero(text == _NEWLINE)
+        positions.append(_stray_quotes(text, newlines))
+    if b"\r" in buffer:
+        returns = np.flatnonzero(text == _RETURN)
+        positions.append(returns[text[returns + 1] != _NEWLINE])
+    # U+FFFD replaces bytes that are not UTF-8. It may also be there; then the lines are looked at in vain.
+    if b"\0" in buffer or (not buffer.isascii() and "\ufffd" in text.tobytes().decode(errors="replace")):
+        positions.append(np.flatnonzero((text == 0) | (text > _LAST_ASCII)))
+    suspects = np.concatenate([*positions, np.zeros(0, np.int64)])
+    if len(suspects) and not len(newlines):
+        newlines = np.flatnonzero(text == _NEWLINE)
+    return newlines, np.unique(np.searchsorted(newlines, suspects))
+
+
+def _stray_quotes(text: Bytes, newlines: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Positions in the lines whose quotes do not open and close fields of that line."""
+    quotes = np.flatnonzero(text == _QUOTE)
+    starts = np.concatenate([[0], newlines[:-1] + 1])
+    counts = np.diff(np.searchsorted(quotes, starts), append=len(quotes))  # of each line
+    is_odd = counts % 2 == 1
+    if is_odd.any():
+        quotes = quotes[np.repeat(~is_odd, counts)]
+    opening, closing = quotes[::2], quotes[1::2]
+    # A doubled quote closes its field and opens it again. The text ends with a newline, which the first byte follows.
+    stray = opening[~_BEFORE_FIELD[text[opening - 1]]], closing[~_AFTER_FIELD[text[closing + 1]]]
+    return np.concatenate([*stray, starts[is_odd]])
