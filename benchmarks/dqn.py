@@ -1,12 +1,14 @@
 """Compare this project's DQN with others: processor time from start to a solved environment.
 
 Each agent runs in an environment of its own, which is created below `.benchmarks/`; runs of different agents take
-turns, each on one core. Writes `dqn.csv` (every run), `dqn.md` (medians, ranges) and `dqn.png`.
+turns, each on one core. Writes `dqn.csv` (every run), `dqn.md` (medians, ranges) and `dqn.png`. Runs that `dqn.csv`
+already holds stay, unless the same agent, environment and seed is run again.
 
-    python -m benchmarks.dqn --seeds 20
+    python -m benchmarks.dqn --envs LunarLander-v3 --seeds 20
 """
 
 import argparse
+import csv
 import json
 import os
 import platform
@@ -41,7 +43,7 @@ MEASURES = (
     *("training_cpu", "training_wall", "trials_cpu", "import_cpu", "compile_cpu", "process_cpu"),
     *("steps", "updates", "fresh_return"),
 )
-COLUMNS = ("env", "agent", "seed", "solved", *MEASURES)
+COLUMNS = ("env", "agent", "seed", "solved", *MEASURES, "measured")
 LOOP = ("h5py", "pydantic", "pyyaml", "tqdm")
 
 Row = dict[str, Any]
@@ -99,7 +101,27 @@ def run(agent: Agent, env: str, seed: int) -> Row:
         subprocess.run(command, env=environment, cwd=folder, check=True, preexec_fn=pin)
         measured = json.loads((folder / "report.json").read_text())
     values = {name: significant(float(measured[name]), 4) for name in MEASURES}
-    return {"env": env, "agent": agent.label, "seed": seed, "solved": measured["solved"], **values}
+    when = f"{time.strftime('%Y-%m-%d')}, {processor()}"
+    return {"env": env, "agent": agent.label, "seed": seed, "solved": measured["solved"], **values, "measured": when}
+
+
+def measured_before(path: Path) -> list[Row]:
+    """The rows of `dqn.csv`; none without it."""
+    if not path.exists():
+        return []
+    with path.open() as file:
+        rows: list[Row] = list(csv.DictReader(file))
+    for row in rows:
+        row |= {name: float(row[name]) for name in MEASURES} | {"seed": int(row["seed"])}
+        row["solved"] = row["solved"] == "True"
+    return rows
+
+
+def merged(old: list[Row], new: list[Row]) -> list[Row]:
+    """Old rows replaced by new ones, by environment, agent and seed as they are listed above."""
+    rows = {(row["env"], row["agent"], row["seed"]): row for row in [*old, *new]}
+    order = [(env, agent.label) for env in SETS for agent in AGENTS]
+    return sorted(rows.values(), key=lambda row: (order.index((row["env"], row["agent"])), row["seed"]))
 
 
 def _cores() -> set[int]:
@@ -116,11 +138,12 @@ def table(rows: list[Row]) -> str:
     """The comparison in Markdown: medians and ranges, and how many times this project's training the others take."""
     packages = ", ".join(f"{p} {metadata.version(p)}" for p in ("tensorflow-cpu", "gymnasium", "numpy"))
     lines = [
-        f"{time.strftime('%Y-%m-%d')}, one core of {processor()}, Python {platform.python_version()}, {packages};",
-        "PyTorch 2.13.0, Stable-Baselines3 2.9.2. Seconds of processor time; median (range) over seeds. Training is",
-        "acting, remembering and learning. The stopping trials, two sets of 100 greedy episodes, are apart: only the",
-        "first two agents have them of their own, and only their process includes them. Set-up: TensorFlow traces,",
-        "and PyTorch's optimiser imports more.",
+        f"One core, Python {platform.python_version()}, {packages}, PyTorch 2.13.0,",
+        "Stable-Baselines3 2.9.2. Seconds of processor time: median (range) over seeds. Solved: 100 fresh greedy",
+        "episodes reach the environment's threshold. Training is acting, storing and learning; `≥` marks a median that",
+        "includes unsolved runs, which end after 500,000 steps. The stopping trials, two sets of 100 greedy episodes,",
+        "are counted apart: only the first two agents have them of their own, and only their process includes them.",
+        "Set-up is compilation, or what PyTorch's optimiser imports.",
     ]
     head = (
         "agent",
@@ -134,18 +157,20 @@ def table(rows: list[Row]) -> str:
         "set-up",
         "process to saved model",
     )
-    for env in dict.fromkeys(row["env"] for row in rows):
-        lines += ["", f"**{env}**", "", f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
-        agents = dict.fromkeys(row["agent"] for row in rows)
+    for env in dict.fromkeys(row["env"] for row in rows if row["agent"] == AGENTS[0].label):
+        dates = "; ".join(sorted({row["measured"] for row in rows if row["env"] == env}))
+        lines += ["", f"**{env}** ({dates})", "", f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
+        agents = dict.fromkeys(row["agent"] for row in rows if row["env"] == env)
         groups = {a: [r for r in rows if (r["env"], r["agent"]) == (env, a)] for a in agents}
-        ours = statistics.median(row["training_cpu"] for row in next(iter(groups.values())))
+        ours = statistics.median(row["training_cpu"] for row in groups[AGENTS[0].label])
         for agent, found in groups.items():
             median = {name: statistics.median(row[name] for row in found) for name in MEASURES}
+            bound = "" if all(row["solved"] for row in found) else "≥ "
             cells = (
                 agent,
                 f"{sum(row['solved'] for row in found)} of {len(found)}",
-                spread([row["training_cpu"] for row in found]),
-                f"{median['training_cpu'] / ours:.1f}",
+                bound + spread([row["training_cpu"] for row in found]),
+                f"{bound}{median['training_cpu'] / ours:.1f}",
                 f"{median['trials_cpu']:.3f}",
                 spread([row["steps"] for row in found]),
                 spread([row["updates"] for row in found]),
@@ -156,15 +181,18 @@ def table(rows: list[Row]) -> str:
 
 
 def plot(path: Path, rows: list[Row]) -> None:
-    """Draw every run's training, one row an agent, one panel an environment."""
+    """Draw every run's training, one row an agent, one panel an environment; triangles are unsolved runs."""
     envs = list(dict.fromkeys(row["env"] for row in rows))
     agents = list(dict.fromkeys(row["agent"] for row in rows))[::-1]
     figure, axes = plt.subplots(1, len(envs), figsize=(4.4 * len(envs) + 2, 2.6), sharey=True, layout="constrained")
     for env, axis in zip(envs, axes if len(envs) > 1 else [axes], strict=True):
         for height, agent in enumerate(agents):
-            times = [row["training_cpu"] for row in rows if (row["env"], row["agent"]) == (env, agent)]
-            axis.plot(times, [height] * len(times), "o", alpha=0.6)
-            axis.plot(statistics.median(times), height, "k|", markersize=16)
+            found = [row for row in rows if (row["env"], row["agent"]) == (env, agent)]
+            times = [row["training_cpu"] for row in found]
+            for row in found:
+                axis.plot(row["training_cpu"], height, "o" if row["solved"] else ">", color=f"C{height}", alpha=0.6)
+            if times:
+                axis.plot(statistics.median(times), height, "k|", markersize=16)
         axis.set(title=env, xscale="log", xlabel="processor time of training to solved (s)")
         axis.set_yticks(range(len(agents)), agents)
         axis.grid(axis="x", alpha=0.3)
@@ -176,20 +204,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20, help="runs of each agent in each environment")
     parser.add_argument("--slow-seeds", type=int, default=3, help="at most so many of those that take a minute")
-    parser.add_argument("--envs", nargs="+", choices=SETS, default=["CartPole-v0", "CartPole-v1"])
+    parser.add_argument("--envs", nargs="+", choices=SETS, default=list(SETS))
     modules = [agent.module for agent in AGENTS]
     parser.add_argument("--agents", nargs="+", choices=modules, default=modules)
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results")
     args = parser.parse_args()
-    rows: list[Row] = []
+    old, rows = measured_before(args.results / "dqn.csv"), []
     for seed in range(args.seeds):
         for env in args.envs:
             for agent in (a for a in AGENTS if a.module in args.agents and not (a.slow and seed >= args.slow_seeds)):
                 rows.append(run(agent, env, seed))
                 print(json.dumps(rows[-1]), flush=True)
-        write_table(args.results / "dqn.csv", rows, COLUMNS)
-        write_text(args.results / "dqn.md", table(rows))
-        plot(args.results / "dqn.png", rows)
+        found = merged(old, rows)
+        write_table(args.results / "dqn.csv", found, COLUMNS)
+        write_text(args.results / "dqn.md", table(found))
+        plot(args.results / "dqn.png", found)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def main() -> None:
     while run.steps < params.train.total_timesteps and not run.round():
         pass
     looped, wall = time.process_time(), time.perf_counter() - wall
-    model.save(run.learner.online, run.config, args.weights)
+    model.save(run.learner.saved, run.config, args.weights)
     measured = {
         "import_cpu": imported,
         "compile_cpu": compiled - imported,

@@ -40,6 +40,11 @@ class QLearner:
             layers += [linear, torch.nn.ReLU()]
         return torch.nn.Sequential(*layers[:-1])
 
+    @property
+    def saved(self) -> npt.NDArray[np.float32]:
+        """Weights of the network that trials play and that is saved."""
+        return self._flat(self.valued) if self.numbers.tau < 1 else self.online
+
     def compile(self) -> None:
         """Nothing to compile."""
 
@@ -62,11 +67,11 @@ class QLearner:
                 for old, new in zip(self.valued.parameters(), self.network.parameters(), strict=True):
                     old.data.lerp_(new.data, self.numbers.tau)
             errors.append(error.detach())
-        self.online = self._flat()
+        self.online = self._flat(self.network)
         return np.asarray(torch.stack(errors))
 
-    def _flat(self) -> npt.NDArray[np.float32]:
-        parts = [p.detach().numpy().T.ravel() for p in self.network.parameters()]
+    def _flat(self, network: torch.nn.Module) -> npt.NDArray[np.float32]:
+        parts = [p.detach().numpy().T.ravel() for p in network.parameters()]
         return np.concatenate(parts)
 
 

@@ -56,7 +56,7 @@ def main() -> None:
     provenance["settings"]["max_episode_steps"] = training.environment.max_episode_steps
     with Checkpoints("cartpole", run_digest(provenance, IRRELEVANT), params.train.max_to_keep) as checkpoints:
         solved = fit(training, checkpoints)
-        save = partial(model.save, training.learner.online, training.config)
+        save = partial(model.save, training.learner.saved, training.config)
         weights.write_weights(args.weights, save, training.config, provenance)
         for path, rows, columns in ((args.curve, training.history, CURVE), (args.trials, training.trials, TRIALS)):
             weights.write_curve(path, [dict(zip(columns, row, strict=True)) for row in rows], columns)

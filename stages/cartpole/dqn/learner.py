@@ -37,6 +37,7 @@ class QLearner:
         self.arrays: Arrays = {"state": np.stack([initial, initial, zeros, zeros])}
         self.updates = 0
         self._learn = _compile(config, train)
+        self._averaged = train.tau < 1
         self._shape, self._observations = (train.gradient_steps, train.batch_size), config["observations"]
 
     @property
@@ -50,6 +51,15 @@ class QLearner:
         """Weights of the target network [parameters]."""
         weights: Floats = self.arrays["state"][1]
         return weights
+
+    @property
+    def saved(self) -> Floats:
+        """Weights of the network that trials play and that is saved [parameters].
+
+        With `tau` below 1 that is the target network, a moving average of the online one: it plays more evenly (Polyak
+        and Juditsky, "Acceleration of Stochastic Approximation by Averaging", 1992).
+        """
+        return self.target if self._averaged else self.online
 
     def compile(self) -> None:
         """Trace and compile now instead of in the first `learn`, by a call whose result is dropped."""

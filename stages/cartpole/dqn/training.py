@@ -51,13 +51,13 @@ class Training:
         self.config = model.configuration(train.network, size, actions)
         self.trial = Trial(environment, train.stop)
         self.envs = environment.make_vec(train.n_envs)
-        self.policy = Policy(self.config)
+        self.policy, self.saved_policy = Policy(self.config), Policy(self.config)
         self.learner = QLearner(self.config, train, generator(params.seed, WEIGHTS))
         self.exploration = Exploration(train.exploration, train.n_envs, actions)
         self.n_step = NStep(train.n_steps, train.gamma, train.n_envs, size)
         self.replay = ReplayBuffer(train.buffer_size, size, train.prioritized_replay)
         self.random = {"acting": generator(params.seed, ACTING), "replay": generator(params.seed, REPLAY)}
-        self.policy.set_weights(self.learner.online)
+        self._set_policies()
         self.observation = self._reset()
         self.episodes: Arrays = {"return": np.zeros(train.n_envs), "ended": np.zeros(train.n_envs, np.bool_)}
         self.action_type = np.min_scalar_type(actions)
@@ -74,9 +74,13 @@ class Training:
     def _scaled(self, observation: Any) -> npt.NDArray[np.float32]:
         return np.asarray(observation / self.policy.scale, np.float32)
 
+    def _set_policies(self) -> None:
+        self.policy.set_weights(self.learner.online)
+        self.saved_policy.set_weights(self.learner.saved)
+
     def act(self, observation: Any) -> Any:
-        """Greedy actions of the environment for its observations."""
-        return self.policy(self._scaled(observation)) + self.environment.first_action
+        """Greedy actions, by the network that is saved, of the environment for its observations."""
+        return self.saved_policy(self._scaled(observation)) + self.environment.first_action
 
     def _step(self) -> None:
         """Step every environment once; store the transitions, record the episodes that ended."""
@@ -102,7 +106,7 @@ class Training:
         places, weights = self.replay.sample(shape, self.random["replay"])
         errors = self.learner.learn(self.replay.arrays["transitions"][places], weights)
         self.replay.update_priorities(places, errors)
-        self.policy.set_weights(self.learner.online)
+        self._set_policies()
         self.loss = float(np.mean(errors**2))
 
     def round(self) -> list[float] | None:
@@ -166,4 +170,4 @@ class Training:
             random.bit_generator.state = notes["random"][name]
         for name, array in self._arrays().items():
             array[...] = arrays[name]
-        self.policy.set_weights(self.learner.online)
+        self._set_policies()

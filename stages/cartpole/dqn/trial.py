@@ -65,12 +65,15 @@ class Trial:
         return Outcome(float(returns.mean()), complete, sets)
 
     def _play(self, act: Act, seed: int, _: float) -> tuple[Returns, bool]:
-        """Returns of all episodes; of the first alone, and False, if these fail, which saves the others."""
-        first, seeds = max(1, len(self.envs) // 20), range(seed, seed + len(self.envs))
-        returns = play(self.envs[:first], seeds[:first], act)
-        if returns.mean() < self.threshold:
-            return returns, False
-        return np.concatenate([returns, play(self.envs[first:], seeds[first:], act)]), True
+        """Returns of all episodes, or of the first ones, and False, if these fail; most bad agents fail early."""
+        returns, episodes = np.empty(0), len(self.envs)
+        for stop in dict.fromkeys(max(1, episodes // part) for part in (20, 5, 2, 1)):
+            start = len(returns)
+            more = play(self.envs[start:stop], range(seed + start, seed + stop), act)
+            returns = np.concatenate([returns, more])
+            if returns.mean() < self.threshold:
+                break
+        return returns, len(returns) == episodes
 
     def _play_vector(self, act: Act, seed: int, highest_reward: float) -> tuple[Returns, bool]:
         """Returns of all episodes; so far, and False, once the highest reward in all steps left would not pass."""

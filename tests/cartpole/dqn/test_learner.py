@@ -96,6 +96,14 @@ def test_the_compiled_learner_does_what_keras_does(changes: dict[str, Any]) -> N
             assert np.allclose(ours, theirs, atol=1e-5)
 
 
+def test_an_average_is_saved_where_the_target_network_is_one() -> None:
+    for tau in (1.0, 0.3):
+        learner = QLearner(CONFIG, trained(target_update_interval=2, tau=tau), np.random.default_rng(0))
+        learner.learn(*batches(3, 4, np.random.default_rng(1)))
+        assert (learner.online != learner.target).any()
+        assert (learner.saved == (learner.online if tau == 1 else learner.target)).all()
+
+
 def test_the_learner_finds_the_action_that_is_worth_more() -> None:
     train = trained(gradient_steps=200, batch_size=32, learning_rate=0.01)
     learner, random = QLearner(CONFIG, train, np.random.default_rng(0)), np.random.default_rng(1)

@@ -87,3 +87,12 @@ def test_a_trial_without_vectorised_code_plays_as_well_and_gives_up_early() -> N
 
     assert play(left, env=name) is None
     assert max(played) == 2
+
+    def worse(observation: Any) -> Any:
+        """Balance in the first set of episodes, the smallest, alone."""
+        played.append(len(observation))
+        return balance(observation) if len(played) <= 200 else left(observation)
+
+    played.clear()
+    assert play(worse, env=name) is None
+    assert max(played) == 6
