@@ -127,6 +127,27 @@ def test_the_pole_stays_up_for_ten_seconds(page: Page) -> None:
     assert number(page, "#upright") == stopped
 
 
+@pytest.mark.timeout(300)
+def test_the_agent_stays_on_the_track_for_a_minute(page: Page) -> None:
+    """Eight agents at once, in the page's own physics and as fast as the server answers."""
+    starts = np.random.default_rng(0).uniform(-0.05, 0.05, (8, 4)).tolist()
+    steps = page.evaluate(
+        """async (states) => {
+          const { fallen, step } = await import("/static/physics.js");
+          for (let steps = 1; steps <= 3000; steps += 1) {
+            const body = JSON.stringify({ instances: states });
+            const answer = await fetch("/v1/models/cartpole:predict", { method: "POST", body });
+            const { predictions } = await answer.json();
+            states = states.map((state, i) => step(state, predictions[i].actions, 0));
+            if (states.some(fallen)) return steps;
+          }
+          return "none fell";
+        }""",
+        starts,
+    )
+    assert steps == "none fell"
+
+
 @pytest.mark.timeout(200)
 def test_a_push_moves_the_cart_and_the_agent_answers(page: Page) -> None:
     """The states that the page asks about show each step: only those of a push differ from Gymnasium's.
