@@ -71,7 +71,7 @@ def prepare(path: Path) -> Counts:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(file=mutated())
-def test_a_damaged_file_is_read_or_named_in_one_line(tmp_path: Path, file: tuple[str, bytes]) -> None:
+def test_no_mutation_of_a_file_ends_in_another_error(tmp_path: Path, file: tuple[str, bytes]) -> None:
     name, data = file
     path = tmp_path / name
     path.write_bytes(data)
