@@ -207,12 +207,16 @@ def main() -> None:
     parser.add_argument("--envs", nargs="+", choices=SETS, default=list(SETS))
     modules = [agent.module for agent in AGENTS]
     parser.add_argument("--agents", nargs="+", choices=modules, default=modules)
+    parser.add_argument("--missing", action="store_true", help="skip runs that dqn.csv holds")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results")
     args = parser.parse_args()
     old, rows = measured_before(args.results / "dqn.csv"), []
+    done = {(row["env"], row["agent"], row["seed"]) for row in old} if args.missing else set()
     for seed in range(args.seeds):
         for env in args.envs:
             for agent in (a for a in AGENTS if a.module in args.agents and not (a.slow and seed >= args.slow_seeds)):
+                if (env, agent.label, seed) in done:
+                    continue
                 rows.append(run(agent, env, seed))
                 print(json.dumps(rows[-1]), flush=True)
         found = merged(old, rows)
