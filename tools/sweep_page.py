@@ -1,5 +1,6 @@
 """The page of a sweep: its trials as parallel coordinates and as a table, and the best one's command."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,8 +53,8 @@ def coordinates(trials: list[Trial], metric: str, sign: int) -> Any:
                 {"trial": trial.experiment, "axis": key, "place": place, "value": text(value),
                  "rank": rank / max(1, len(order) - 1)}
             )  # fmt: skip
-    base = alt.Chart(charts.data(rows), width=max(340, 150 * (len(keys) - 1)), height=260).encode(
-        x=alt.X("axis:N", sort=keys, title=None, axis=alt.Axis(labelAngle=0, labelLimit=150, grid=True)),
+    base = alt.Chart(charts.data(rows), width=max(340, 220 * (len(keys) - 1)), height=260).encode(
+        x=alt.X("axis:N", sort=keys, title=None, axis=alt.Axis(labelAngle=0, labelLimit=210, grid=True)),
         y=alt.Y("place:Q", title="least to most", axis=None),
         detail="trial:N",
     )
@@ -87,11 +88,16 @@ def _orderable(value: Any) -> Any:
 
 
 def _place(value: Any, values: list[Any]) -> float:
-    """Where a value lies between the least (0) and the most (1): by its size, or its rank if it is no number."""
+    """Where a value lies between the least (0) and the most (1).
+
+    By its size, by its logarithm if values span more than a decade, or by its rank if it is no number.
+    """
     if len(values) == 1:
         return 0.5
     if isinstance(value, str):
         return values.index(value) / (len(values) - 1)
+    if values[0] > 0 and values[-1] > 10 * values[0]:
+        return math.log(value / values[0]) / math.log(values[-1] / values[0])
     return float((value - values[0]) / (values[-1] - values[0]))
 
 

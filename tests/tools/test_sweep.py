@@ -7,7 +7,7 @@ from stages.core.errors import InputError
 from tests.conftest import assert_refused, run_stage
 from tests.tools.test_compare import project  # noqa: F401 - a fixture
 from tools.sweep import Axis, draws, fractions, workers
-from tools.sweep_page import Trial, page_of
+from tools.sweep_page import Trial, _place, page_of
 
 
 def test_lists_make_a_grid() -> None:
@@ -61,6 +61,13 @@ def test_the_page_names_the_best_and_draws_every_trial() -> None:
     assert all(f"s-{i:03d}" in page for i in range(5))
     assert "evaluate.accuracy" in page
     assert page_of("s", "evaluate.accuracy", 1, trials[:1], 1), "one trial is enough"
+
+
+def test_a_wide_range_is_drawn_by_its_logarithm_and_words_by_their_rank() -> None:
+    assert _place(0.01, [0.001, 0.01, 0.1]) == pytest.approx(0.5)
+    assert _place(20, [10, 20, 50]) == 0.25
+    assert _place("y", ["x", "y", "z"]) == 0.5
+    assert _place(7, [7]) == 0.5
 
 
 def test_unknown_keys_and_metrics_are_refused_before_anything_runs(project: Path) -> None:  # noqa: F811
