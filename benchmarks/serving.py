@@ -62,7 +62,7 @@ def running(command: list[str], body: bytes) -> Iterator[None]:
     process = subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True)
     request = Request(f"http://127.0.0.1:{PORT}{PATH}", body, {"Content-Type": "application/json"})
     try:
-        for _ in range(600):
+        for _ in range(3000):  # minutes, where the machine is busy with other things
             if process.poll() is not None:
                 raise RuntimeError(f"ended with code {process.returncode}: {' '.join(command)}")
             try:
