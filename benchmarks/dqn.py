@@ -44,7 +44,7 @@ MEASURES = (
     *("steps", "updates", "fresh_return"),
 )
 COLUMNS = ("env", "agent", "seed", "solved", *MEASURES, "measured")
-LOOP = ("h5py", "pydantic", "pyyaml", "tqdm")
+LOOP = ("h5py", "pydantic", "ruamel.yaml", "tqdm")
 
 Row = dict[str, Any]
 

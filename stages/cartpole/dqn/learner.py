@@ -5,6 +5,8 @@ for double Q-learning, Wang et al. (2016) for dueling, Hessel et al. (2018) for 
 first in the squared error in place of Huber's, Adam in place of RMSProp, and in many updates per call.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from typing import Any
