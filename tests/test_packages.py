@@ -15,9 +15,10 @@ def names(requirements: list[str]) -> set[str]:
     return {re.sub("[-_.]+", "-", re.split(r"[^A-Za-z0-9._-]", text)[0]).lower() for text in requirements}
 
 
-def test_each_package_has_one_version_in_all_locks() -> None:
-    pins = set(chain.from_iterable(PIN.findall(lock.read_text()) for lock in LOCKS))
-    assert len(LOCKS) == 5
+def test_each_package_has_one_version_in_all_locks_of_one_environment() -> None:
+    together = [lock for lock in LOCKS if lock.stem != "requirements-moto"]  # moto's packages have their own
+    assert len(together) == len(LOCKS) - 1 == 5
+    pins = set(chain.from_iterable(PIN.findall(lock.read_text()) for lock in together))
     assert len(pins) == len({name for name, _ in pins}), sorted(pins)
 
 

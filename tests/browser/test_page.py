@@ -127,6 +127,7 @@ def test_the_pole_stays_up_for_ten_seconds(page: Page) -> None:
     assert number(page, "#upright") == stopped
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_agent_stays_on_the_track_for_a_minute(page: Page) -> None:
     """Eight agents at once, in the page's own physics and as fast as the server answers."""
