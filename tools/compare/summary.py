@@ -17,10 +17,10 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def listed(names: Sequence[str], noun: str) -> str:
-    """How many there are, and the first few by name."""
+def first(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{plural(len(names), noun)}: {', '.join(names[:SHOWN])}{more}"
+    return f"{', '.join(names[:SHOWN])}{more}"
 
 
 def grouped(names: Iterable[str]) -> str:
@@ -46,12 +46,11 @@ def what_changed(params: Sequence[ParamChange], stages: Sequence[StageChange]) -
     for stage in stages:
         for kind, names in stage.reasons.items():
             reasons.setdefault(kind, {}).update(dict.fromkeys(n for n in names if kind != "data" or not follows(n)))
-    found = {"parameter": values, "code file": reasons.get("code", ())}
-    found |= {"data file": reasons.get("data", ())}
-    lines = [listed(list(names), noun) for noun, names in found.items() if names]
-    if packages := list(reasons.get("packages", ())):
-        more = f" and {len(packages) - SHOWN} more" if len(packages) > SHOWN else ""
-        lines.append(f"packages: {', '.join(packages[:SHOWN])}{more}")
+    code, data, packages = (list(reasons.get(kind, ())) for kind in ("code", "data", "packages"))
+    found = {"parameter": values, "code file": code, "data file": data}
+    lines = [f"{plural(len(names), noun)}: {first(names)}" for noun, names in found.items() if names]
+    if packages:
+        lines.append(f"packages: {first(packages)}")
     kinds = {
         "new": sum(p.before_key is None for p in params),
         "gone": sum(p.after_key is None for p in params),
