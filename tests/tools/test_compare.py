@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from benchmarks.seeds import COLUMNS
+from stages.core.files import write_table
 from tests.conftest import ROOT, assert_refused, run_stage
 from tools import processor
 from tools.compare.changes import (
@@ -166,9 +168,13 @@ def test_metrics_say_better_worse_equal_or_not_comparable(pair: tuple[Snapshot, 
 
 def test_a_difference_between_seeds_is_noise(project: Path, tmp_path: Path) -> None:
     shutil.copytree(project, tmp_path / "copy")
-    former = "mnist,0000,0,0.90\nmnist,0000,1,0.95\nmnist,0000,2,0.99\n"
-    rows = "\n".join(f"mnist,1111,{seed},{accuracy}" for seed, accuracy in enumerate([0.9948, 0.9952, 0.9956, 0.9950]))
-    write(tmp_path / "copy", {"benchmarks/results/seeds.csv": f"workload,recipe,seed,value\n{former}{rows}\n"})
+    measured = {"0000": [0.90, 0.95, 0.99], "1111": [0.9948, 0.9952, 0.9956, 0.9950]}
+    rows = [
+        {**dict.fromkeys(COLUMNS, ""), "workload": "mnist", "recipe": recipe, "seed": seed, "test": accuracy}
+        for recipe, accuracies in measured.items()
+        for seed, accuracy in enumerate(accuracies)
+    ]
+    write_table(tmp_path / "copy/benchmarks/results/seeds.csv", rows, COLUMNS)
     assert seed_noise(tmp_path / "copy")["mnist", "evaluate.accuracy"] == pytest.approx(0.000342, abs=1e-6)
     both = Snapshot(tmp_path / "copy", "HEAD~1"), Snapshot(tmp_path / "copy", "HEAD")
     (change,) = (m for m in metric_changes(*both) if m.key == "evaluate.accuracy")

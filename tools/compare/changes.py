@@ -298,7 +298,7 @@ def seed_noise(root: Path) -> dict[tuple[str, str], float]:
     values: dict[str, dict[str, list[float]]] = {}
     with (root / SEEDS).open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            values.setdefault(row["workload"], {}).setdefault(row["recipe"], []).append(float(row["value"]))
+            values.setdefault(row["workload"], {}).setdefault(row["recipe"], []).append(float(row["test"]))
     last = {workload: list(recipes.values())[-1] for workload, recipes in values.items()}
     return {
         (workload, HEADLINES[workload]): statistics.stdev(found)
