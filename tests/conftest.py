@@ -13,6 +13,7 @@ import yaml
 from hypothesis import HealthCheck, settings
 
 import stages  # noqa: F401 - its settings must be made before TensorFlow is imported
+from tests.processes import run_forked
 
 ROOT = Path(__file__).parents[1]
 
@@ -57,11 +58,15 @@ def params_file(tmp_path: Path) -> Callable[..., Path]:
 
 
 def run_stage(*command: str | Path, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `python -m …` as DVC does, in a process of its own."""
+    """Run `python -m …` as DVC does, in a process of its own; in a clone, with the clone's code."""
+    module, *arguments = map(str, command)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    if cwd == ROOT or not (cwd / "stages").is_dir():
+        return run_forked(module, arguments, cwd, environment, timeout=300)
     return subprocess.run(
-        [sys.executable, "-m", *map(str, command)],
+        [sys.executable, "-m", module, *arguments],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        env=environment,
         capture_output=True,
         text=True,
         timeout=300,
