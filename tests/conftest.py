@@ -13,7 +13,7 @@ import yaml
 from hypothesis import HealthCheck, settings
 
 import stages  # noqa: F401 - its settings must be made before TensorFlow is imported
-from tests.processes import run_forked
+from tests.processes import ForkedModule
 
 ROOT = Path(__file__).parents[1]
 
@@ -57,16 +57,21 @@ def params_file(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
+def start_stage(*command: str | Path, cwd: Path = ROOT, **environment: str) -> ForkedModule:
+    """Start `python -m …` in a process of its own."""
+    return ForkedModule([*map(str, command)], cwd, {**os.environ, "PYTHONPATH": str(ROOT), **environment})
+
+
 def run_stage(*command: str | Path, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `python -m …` as DVC does, in a process of its own; in a clone, with the clone's code."""
-    module, *arguments = map(str, command)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     if cwd == ROOT or not (cwd / "stages").is_dir():
-        return run_forked(module, arguments, cwd, environment, timeout=300)
+        process = start_stage(*command, cwd=cwd, **environment)
+        out, err = process.communicate()
+        return subprocess.CompletedProcess(process.command, process.returncode or 0, out, err)
     return subprocess.run(
-        [sys.executable, "-m", module, *arguments],
+        [sys.executable, "-m", *map(str, command)],
         cwd=cwd,
-        env=environment,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         capture_output=True,
         text=True,
         timeout=300,

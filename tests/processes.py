@@ -6,6 +6,8 @@ A server process imports the libraries once. Each command is a process of its ow
 import multiprocessing
 import os
 import runpy
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,39 +22,64 @@ FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(LIBRARIES)
 
 
-def _run(module: str, arguments: list[str], cwd: Path, environment: dict[str, str], streams: tuple[Path, Path]) -> None:
+class ForkedModule:
+    """A running module, with the part of `subprocess.Popen`'s interface that tests use.
+
+    Args:
+        command: the module's full name, and its arguments.
+        cwd: the folder to run in.
+        environment: all environment variables. It is too late for those that libraries read when imported.
+    """
+
+    def __init__(self, command: list[str], cwd: Path, environment: dict[str, str]) -> None:
+        self.command = command
+        self._folder = Path(tempfile.mkdtemp())
+        self._streams = [self._folder / name for name in ("out", "err")]
+        self._process = FORKS.Process(target=_run, args=(command, cwd, environment, self._streams))
+        self._process.start()
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code; None while it runs, negative if a signal ended it."""
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        """The exit code, None while it runs."""
+        return self._process.exitcode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        os.kill(self._process.pid or 0, number)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self._process.kill()
+
+    def communicate(self, timeout: float = 300) -> tuple[str, str]:
+        """Wait for the end; return standard output and error, once.
+
+        Args:
+            timeout: seconds.
+
+        Raises:
+            subprocess.TimeoutExpired: if it was still running then; it is killed.
+        """
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            self._process.kill()
+            self._process.join()
+            raise subprocess.TimeoutExpired(self.command, timeout)
+        out, err = (path.read_text() if path.exists() else "" for path in self._streams)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        return out, err
+
+
+def _run(command: list[str], cwd: Path, environment: dict[str, str], streams: list[Path]) -> None:
     for number, path in enumerate(streams, 1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
     sys.path.insert(0, str(cwd))
-    sys.argv = [module, *arguments]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
-
-
-def run_forked(
-    module: str, arguments: list[str], cwd: Path, environment: dict[str, str], timeout: float
-) -> subprocess.CompletedProcess[str]:
-    """Run a module as `python -m` would.
-
-    Args:
-        module: its full name.
-        arguments: the command line after it.
-        cwd: the folder to run in.
-        environment: all environment variables. It is too late for those that libraries read when imported.
-        timeout: seconds.
-
-    Raises:
-        subprocess.TimeoutExpired: if it was still running then; it is killed.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        out, err = Path(folder, "out"), Path(folder, "err")
-        process = FORKS.Process(target=_run, args=(module, arguments, cwd, environment, (out, err)))
-        process.start()
-        process.join(timeout)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-            raise subprocess.TimeoutExpired([module, *arguments], timeout)
-        return subprocess.CompletedProcess([module, *arguments], process.exitcode, out.read_text(), err.read_text())
+    sys.argv = list(command)
+    runpy.run_module(command[0], run_name="__main__", alter_sys=True)

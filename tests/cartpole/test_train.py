@@ -1,8 +1,5 @@
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +15,8 @@ from stages.cartpole.train import fit
 from stages.core.errors import InputError
 from stages.core.files import digest
 from stages.training.checkpoint import Checkpoints
-from tests.conftest import ROOT, assert_refused, run_stage
+from tests.conftest import assert_refused, run_stage, start_stage
+from tests.processes import ForkedModule
 
 WriteParams = Callable[..., Path]
 # A run that nothing stops before its last step.
@@ -120,16 +118,14 @@ def test_scales_must_fit_the_observation(params_file: WriteParams) -> None:
         training(params_file({"cartpole.train.env": "Acrobot-v1"}))
 
 
-def command(folder: Path, params: Path) -> list[str]:
+def command(folder: Path, params: Path) -> list[str | Path]:
     outputs = (folder / "weights", folder / "train.json", folder / "curve.csv", folder / "trials.csv")
-    return ["stages.cartpole.train", *map(str, outputs), "--params", str(params)]
+    return ["stages.cartpole.train", *outputs, "--params", params]
 
 
-def start(folder: Path, params: Path) -> "subprocess.Popen[bytes]":
+def start(folder: Path, params: Path) -> ForkedModule:
     folder.mkdir(exist_ok=True)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    line = [sys.executable, "-m", *command(folder, params)]
-    return subprocess.Popen(line, cwd=folder, env=environment, stderr=subprocess.PIPE)
+    return start_stage(*command(folder, params), cwd=folder)
 
 
 def newest(folder: Path) -> int:
@@ -137,7 +133,7 @@ def newest(folder: Path) -> int:
     return max((int(path.stem.split("-")[1]) for path in (folder / ".checkpoints").rglob("step-*.npz")), default=0)
 
 
-def stop(process: "subprocess.Popen[bytes]", folder: Path, after: int, number: signal.Signals) -> bytes:
+def stop(process: ForkedModule, folder: Path, after: int, number: signal.Signals) -> str:
     """Send a signal once a checkpoint after that step exists; what the process said."""
     while newest(folder) <= after:
         assert process.poll() is None, process.communicate()[1]
@@ -161,16 +157,16 @@ def test_a_stopped_run_ends_in_the_same_bytes(tmp_path: Path, params_file: Write
     process = start(folder, params)
     said = stop(process, folder, newest(folder), signal.SIGINT)
     assert process.returncode == 130
-    assert b"resumed at step" in said
-    assert b"saved; `dvc repro` resumes from there" in said
-    assert b"Traceback" not in said
+    assert "resumed at step" in said
+    assert "saved; `dvc repro` resumes from there" in said
+    assert "Traceback" not in said
     assert not (folder / "weights").exists()
 
     params = params_file({**every, "cartpole.train.total_timesteps": newest(folder) + 2000})
     last, whole = start(folder, params), start(tmp_path / "whole", params)
     errors = last.communicate(timeout=300)[1]
     assert last.returncode == 0, errors
-    assert b"resumed at step" in errors
+    assert "resumed at step" in errors
     errors = whole.communicate(timeout=300)[1]
     assert whole.returncode == 0, errors
     assert digests(folder) == digests(tmp_path / "whole")

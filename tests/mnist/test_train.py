@@ -1,7 +1,4 @@
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +10,8 @@ import tensorflow as tf
 from stages.core.files import digest
 from stages.mnist.params import Augment
 from stages.mnist.train import distort
-from tests.conftest import ROOT
+from tests.conftest import start_stage
+from tests.processes import ForkedModule
 
 STILL = {"rotation": 0.0, "shift": 0.0, "scale": 0.0, "shear": 0.0}
 
@@ -72,12 +70,10 @@ def small(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def start(folder: Path, params: Path) -> "subprocess.Popen[bytes]":
+def start(folder: Path, params: Path) -> ForkedModule:
     folder.mkdir(exist_ok=True)
     outputs = (folder / "weights", folder / "train.json", folder / "curve.csv")
-    command = [sys.executable, "-m", "stages.mnist.train", "../data", *map(str, outputs), "--params", str(params)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE)
+    return start_stage("stages.mnist.train", "../data", *outputs, "--params", params, cwd=folder)
 
 
 def checkpoint_steps(folder: Path) -> list[int]:
@@ -104,7 +100,7 @@ def test_a_killed_run_ends_in_the_same_bytes(small: Path, tmp_path: Path, params
     resumed = start(killed, params(last + 25))
     _, errors = resumed.communicate(timeout=600)
     assert resumed.returncode == 0, errors
-    assert f"resumed at step {last}\n".encode() in errors
+    assert f"resumed at step {last}\n" in errors
     whole = start(tmp_path / "whole", params(last + 25))
     _, errors = whole.communicate(timeout=600)
     assert whole.returncode == 0, errors

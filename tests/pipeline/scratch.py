@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from dvc.repo import Repo
+
 from tests.conftest import ROOT
 
 SMALL = {
@@ -30,6 +32,12 @@ def ran(done: subprocess.CompletedProcess[str]) -> set[str]:
     """Names of the stages that a `dvc repro` ran."""
     lines = done.stdout.splitlines()
     return {line.split("'")[1] for line in lines if line.startswith("Running stage ")}
+
+
+def commands() -> dict[str, str]:
+    """The declared stages' commands, in order."""
+    with Repo(str(ROOT)) as repo:
+        return {stage.name: stage.cmd for stage in repo.index.stages}
 
 
 def change(folder: Path, key: str, value: object) -> None:

@@ -86,7 +86,7 @@ def test_the_models_answer_alike(pipeline: Path, system: Path, tmp_path: Path) -
         environment = dict(os.environ)
         if name == "aarch64":
             environment["PYTHONPATH"] = str(system / "site")
-        command = [*python, "-m", "tests.processors.run_stages", *COMMANDS]
+        command = [*python, "-m", "tests.run_stages", *COMMANDS]
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         found[name] = answers(folder)

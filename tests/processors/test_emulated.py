@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from dvc.repo import Repo
 
 from stages.core.files import digest, write_json
-from tests.conftest import ROOT, clone, set_key
+from tests.conftest import clone, set_key
+from tests.pipeline.scratch import commands
 from tests.processors.approximations import APPROXIMATE
 
 EMULATOR = "qemu-x86_64"
@@ -54,10 +54,9 @@ pytestmark = [
 ]
 
 
-def commands() -> list[str]:
+def lines() -> list[str]:
     """The declared stages' commands, in order, but for those in `LEFT_OUT`; then the approximate operations."""
-    with Repo(str(ROOT)) as repo:
-        declared = {stage.name: stage.cmd for stage in repo.index.stages if stage.name not in LEFT_OUT}
+    declared = {name: command for name, command in commands().items() if name not in LEFT_OUT}
     for name in declared:
         if name.startswith("predict@"):
             declared[name] = f"python -m tests.processors.answers {name.removeprefix('predict@')}"
@@ -90,9 +89,9 @@ def prepare(folder: Path, **more: object) -> Path:
 def start(folder: Path, processor: str | None) -> subprocess.Popen[str]:
     """Start the stages in a folder, on a named processor or on this one."""
     emulator = [EMULATOR, "-cpu", processor] if processor else []
-    stages = [command for command in commands() if processor in {None, DRAWS} or "stages.report" not in command]
+    stages = [command for command in lines() if processor in {None, DRAWS} or "stages.report" not in command]
     return subprocess.Popen(
-        [*emulator, sys.executable, "-m", "tests.processors.run_stages", *stages],
+        [*emulator, sys.executable, "-m", "tests.run_stages", *stages],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -42,7 +42,7 @@ def trace(folder: Path, *stages: str, **little: object) -> set[str]:
     names = [command for command in commands() if not stages or any(stage in command for stage in stages)]
     traces = folder.with_name("traces")
     done = subprocess.run(
-        [sys.executable, "-m", "tests.processors.run_stages", "--graphs", traces, *names],
+        [sys.executable, "-m", "tests.run_stages", "--graphs", traces, *names],
         cwd=prepare(folder, **little),
         capture_output=True,
         text=True,

@@ -1,10 +1,7 @@
 """Real processes on loopback ports: where replicas run does not change a byte, and no process waits for a lost one."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -18,7 +15,7 @@ import pytest
 from stages.core.errors import InputError
 from stages.core.files import digest
 from stages.supervised.cluster import read_tf_config
-from tests.conftest import ROOT, assert_refused, run_stage
+from tests.conftest import assert_refused, run_stage, start_stage
 from tools.train_cluster import environment, reserved_addresses
 
 TIMEOUT = 600  # seconds; generous, for a machine under load
@@ -43,16 +40,15 @@ class LocalCluster:
             if not (here / "data").exists():
                 (here / "data").symlink_to(data)
             own_params = [params, *other_params][min(index, len(other_params))]
-            command = [sys.executable, "-m", f"stages.{workload}.train", "data", *OUTPUTS, "--params", str(own_params)]
-            settings = {**os.environ, "PYTHONPATH": str(ROOT)}
-            settings |= environment(addresses, index) if processes > 1 else {}
-            self.processes.append(subprocess.Popen(command, cwd=here, env=settings, stderr=subprocess.PIPE, text=True))
+            command = [f"stages.{workload}.train", "data", *OUTPUTS, "--params", str(own_params)]
+            settings: Any = environment(addresses, index) if processes > 1 else {}
+            self.processes.append(start_stage(*command, cwd=here, **settings))
 
     def end(self) -> list[tuple[int, str]]:
         """Wait; return the exit code and standard error of each process."""
         with self._reserved:
             errors = [process.communicate(timeout=TIMEOUT)[1] for process in self.processes]
-        return [(process.returncode, error) for process, error in zip(self.processes, errors, strict=True)]
+        return [(process.returncode or 0, error) for process, error in zip(self.processes, errors, strict=True)]
 
     def outputs(self) -> list[str]:
         """Wait for success; return the digests of the chief's outputs."""

@@ -1,6 +1,6 @@
 """Run stages one after another in one process, because importing TensorFlow takes most of an emulated one's time.
 
-python -m tests.processors.run_stages [--graphs FOLDER] 'python -m stages.export mnist weights/mnist models/mnist' …
+python -m tests.run_stages [--graphs FOLDER] 'python -m stages.export mnist weights/mnist models/mnist' …
 """
 
 import argparse
