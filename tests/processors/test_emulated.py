@@ -21,8 +21,8 @@ from tests.processors.approximations import APPROXIMATE
 
 EMULATOR = "qemu-x86_64"
 PROCESSORS = ("Haswell", "EPYC-Milan")
-DRAWS = "EPYC-Milan"
-"""The one emulated processor that draws the report: that takes as long as all training."""
+
+REPORT = "python -m stages.report.build reports"
 
 LITTLE: dict[str, object] = {
     "runtime.threads": 1,  # TensorFlow takes one number for all stages of a process
@@ -86,10 +86,9 @@ def prepare(folder: Path, **more: object) -> Path:
     return folder
 
 
-def start(folder: Path, processor: str | None) -> subprocess.Popen[str]:
-    """Start the stages in a folder, on a named processor or on this one."""
+def start(folder: Path, processor: str | None, *stages: str) -> subprocess.Popen[str]:
+    """Start stages' commands in a folder, on a named processor or on this one."""
     emulator = [EMULATOR, "-cpu", processor] if processor else []
-    stages = [command for command in lines() if processor in {None, DRAWS} or "stages.report" not in command]
     return subprocess.Popen(
         [*emulator, sys.executable, "-m", "tests.run_stages", *stages],
         cwd=folder,
@@ -99,24 +98,36 @@ def start(folder: Path, processor: str | None) -> subprocess.Popen[str]:
     )
 
 
+def digests(folder: Path, run: subprocess.Popen[str]) -> dict[str, str]:
+    """SHA-256 of every file in the folder of a run, once that has ended."""
+    output, _ = run.communicate()
+    assert run.returncode == 0, f"{folder.name}: {output}"
+    files = (path for path in folder.rglob("*") if path.is_file() and ".checkpoints" not in path.parts)
+    return {path.relative_to(folder).as_posix(): digest(path) for path in files}
+
+
 @pytest.mark.timeout(600)
 def test_emulated_processors_write_the_same_bytes(tmp_path: Path) -> None:
-    runs = {}
-    for processor in (None, *PROCESSORS):
-        folder = prepare(tmp_path / str(processor))
-        runs[folder] = start(folder, processor)
-    digests = {}
-    for folder, run in runs.items():
-        output, _ = run.communicate()
-        assert run.returncode == 0, f"{folder.name}: {output}"
-        files = (path for path in folder.rglob("*") if path.is_file() and ".checkpoints" not in path.parts)
-        digests[folder.name] = {path.relative_to(folder).as_posix(): digest(path) for path in files}
-    here = digests.pop("None")
-    assert {Path(name).parts[0] for name in here} >= {"data", "models", "reports", "results", "weights"}
+    stages = [command for command in lines() if command != REPORT]
+    runs = {processor: prepare(tmp_path / str(processor)) for processor in (None, *PROCESSORS)}
+    started = {folder: start(folder, processor, *stages) for processor, folder in runs.items()}
+    files = {folder.name: digests(folder, run) for folder, run in started.items()}
+    here = files.pop("None")
+    assert {Path(name).parts[0] for name in here} >= {"data", "models", "results", "weights"}
     approximate = {f"approximations/{name}.npy" for name in APPROXIMATE}
-    for processor, there in digests.items():
-        expected = {name for name in here if processor == DRAWS or not name.startswith("reports/")}
-        different = {name for name in expected | there.keys() if here.get(name) != there.get(name)}
+    for processor, there in files.items():
+        different = {name for name in here.keys() | there.keys() if here.get(name) != there.get(name)}
         # The others start from the same instructions, but may round to the same numbers.
         assert {"approximations/Reciprocal.npy", "approximations/Rsqrt.npy"} <= different, processor
         assert different - approximate == set(), processor
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_an_emulated_processor_draws_the_same_report(tmp_path: Path) -> None:
+    here = prepare(tmp_path / "here")
+    digests(here, start(here, None, *(command for command in lines() if command != REPORT)))
+    there = shutil.copytree(here, tmp_path / "there")
+    drawn = [digests(folder, start(folder, cpu, REPORT)) for folder, cpu in ((here, None), (there, PROCESSORS[1]))]
+    assert drawn[0] == drawn[1]
+    assert "reports/index.html" in drawn[0]

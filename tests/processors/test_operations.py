@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tests.processors.approximations import APPROXIMATE
-from tests.processors.test_emulated import commands, prepare
+from tests.processors.test_emulated import lines, prepare
 
 # What XLA makes of `Rsqrt`, and the instructions themselves.
 APPROXIMATE_HLO = re.compile(r"= f32\S* rsqrt\(.*|@llvm\.x86\S*\.(?:rsqrt|rcp)\S*")
@@ -39,7 +39,7 @@ def approximations(folder: Path, names: list[str]) -> set[str]:
 
 def trace(folder: Path, *stages: str, **little: object) -> set[str]:
     """Run stages in a clone; what their graphs hold that is approximate."""
-    names = [command for command in commands() if not stages or any(stage in command for stage in stages)]
+    names = [command for command in lines() if not stages or any(stage in command for stage in stages)]
     traces = folder.with_name("traces")
     done = subprocess.run(
         [sys.executable, "-m", "tests.run_stages", "--graphs", traces, *names],
