@@ -1,9 +1,9 @@
 """Fixtures that several tests share."""
 
+import functools
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import yaml
 from hypothesis import HealthCheck, settings
 
 import stages  # noqa: F401 - its settings must be made before TensorFlow is imported
-from tests.processes import ForkedModule
+from tests.fork_server import ForkedModule, ForkServer
 
 ROOT = Path(__file__).parents[1]
 
@@ -57,26 +57,29 @@ def params_file(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
+@functools.cache
+def fork_server() -> ForkServer:
+    """The server that runs modules for this process."""
+    return ForkServer(ROOT)
+
+
+def pytest_sessionfinish() -> None:
+    """End the server, if there is one."""
+    if fork_server.cache_info().currsize:
+        fork_server().close()
+
+
 def start_stage(*command: str | Path, cwd: Path = ROOT, **environment: str) -> ForkedModule:
-    """Start `python -m …` in a process of its own."""
-    return ForkedModule([*map(str, command)], cwd, {**os.environ, "PYTHONPATH": str(ROOT), **environment})
+    """Start `python -m …` as DVC does, in a process of its own; in a clone, with the clone's code."""
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    return ForkedModule(fork_server(), [*map(str, command)], cwd, variables)
 
 
 def run_stage(*command: str | Path, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `python -m …` as DVC does, in a process of its own; in a clone, with the clone's code."""
-    if cwd == ROOT or not (cwd / "stages").is_dir():
-        process = start_stage(*command, cwd=cwd, **environment)
-        out, err = process.communicate()
-        return subprocess.CompletedProcess(process.command, process.returncode or 0, out, err)
-    return subprocess.run(
-        [sys.executable, "-m", *map(str, command)],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    """Run `python -m …` to its end."""
+    process = start_stage(*command, cwd=cwd, **environment)
+    out, err = process.communicate()
+    return subprocess.CompletedProcess(process.command, process.returncode or 0, out, err)
 
 
 def assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:

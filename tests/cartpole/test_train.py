@@ -16,7 +16,7 @@ from stages.core.errors import InputError
 from stages.core.files import digest
 from stages.training.checkpoint import Checkpoints
 from tests.conftest import assert_refused, run_stage, start_stage
-from tests.processes import ForkedModule
+from tests.fork_server import ForkedModule
 
 WriteParams = Callable[..., Path]
 # A run that nothing stops before its last step.

@@ -11,7 +11,7 @@ from stages.core.files import digest
 from stages.mnist.params import Augment
 from stages.mnist.train import distort
 from tests.conftest import start_stage
-from tests.processes import ForkedModule
+from tests.fork_server import ForkedModule
 
 STILL = {"rotation": 0.0, "shift": 0.0, "scale": 0.0, "shear": 0.0}
 
@@ -84,7 +84,7 @@ def test_a_killed_run_ends_in_the_same_bytes(small: Path, tmp_path: Path, params
     # At a constant rate the number of steps does not name a run, so one that never ends is resumed by one that does.
     def params(steps: int) -> Path:
         changes = {"steps": steps, "schedule": "constant", "batch_size": 32, "evaluate_every": 50}
-        changes |= {"checkpoint_every": 10, "max_to_keep": 10**6}
+        changes |= {"checkpoint_every": 10, "max_to_keep": 10**6, "micro_batches": 2}
         return params_file({f"mnist.train.{key}": value for key, value in changes.items()})
 
     killed, last = tmp_path / "killed", 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dvc.repo import Repo
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, fork_server
 
 SMALL = {
     "babyweight.prepare.source.rows": 20000,
@@ -19,8 +19,8 @@ SMALL = {
 
 
 def dvc(folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run `dvc` as a person in a clone does, with this environment's Python first in the path."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    """Run `dvc` as a person in a clone does; the stages' `python` is the fork server's, which starts sooner."""
+    path = os.pathsep.join([str(fork_server().path), str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
         ["dvc", *arguments], cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
     )

@@ -28,11 +28,12 @@ ELSEWHERE = {
 
 GROUPS = (
     ("prepare@babyweight", "prepare@mnist"),
-    ("train@babyweight", "train@mnist"),
-    ("train-cartpole", "export@babyweight", "export@mnist", "export@cartpole"),
+    *((stage,) for stage in ("train@babyweight", "train@mnist", "train-cartpole")),
+    *((f"export@{name}",) for name in ("babyweight", "mnist", "cartpole")),
     ("evaluate@babyweight", "evaluate@mnist", "evaluate-cartpole"),
 )
-"""Stages that one process runs, since they take the same threads. The models decide the bytes of the stages after."""
+"""Stages by process. A model tells of the process that trained it, and TensorFlow numbers the functions of the one that
+exports it. The models decide the bytes of the stages that follow."""
 
 OUTPUTS = ("data/babyweight", "data/mnist", "data/samples", "models", "results", "weights")
 

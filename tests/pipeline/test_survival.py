@@ -13,7 +13,7 @@ import yaml
 
 from stages.core.files import digest
 from stages.training.checkpoint import Checkpoints
-from tests.conftest import assert_refused, run_stage
+from tests.conftest import assert_refused, run_stage, start_stage
 from tests.pipeline.scratch import dvc, ran
 
 
@@ -84,15 +84,10 @@ def test_of_two_runs_at_once_the_second_stops_and_nothing_is_damaged(pipeline: P
 @pytest.mark.parametrize("limit", [4_000, 100_000])
 def test_a_full_disk_stops_with_one_line_and_no_partial_output(pipeline: Path, tmp_path: Path, limit: int) -> None:
     outputs = [tmp_path / name for name in ("weights", "train.json", "curve.csv")]
-    command = [sys.executable, "-m", "stages.mnist.train", "data/mnist", *map(str, outputs)]
-    done = subprocess.run(
-        [*command, "--params", "small.yaml"],
-        cwd=small(pipeline),
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    process = start_stage("stages.mnist.train", "data/mnist", *outputs, "--params", "small.yaml", cwd=small(pipeline))
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
+    out, err = process.communicate()
+    done = subprocess.CompletedProcess(process.command, process.returncode or 0, out, err)
     assert_refused(done, "File too large")
     assert list(tmp_path.iterdir()) == []
     assert not list((pipeline / ".checkpoints").rglob("*.tmp"))
@@ -101,6 +96,6 @@ def test_a_full_disk_stops_with_one_line_and_no_partial_output(pipeline: Path, t
 def small(pipeline: Path) -> Path:
     """The clone, with parameters of a very short run in `small.yaml`."""
     params = yaml.safe_load((pipeline / "params.yaml").read_text())
-    params["mnist"]["train"] |= {"steps": 20, "checkpoint_every": 10}
+    params["mnist"]["train"] |= {"steps": 20, "checkpoint_every": 10, "micro_batches": 1}
     (pipeline / "small.yaml").write_text(yaml.safe_dump(params))
     return pipeline
