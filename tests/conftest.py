@@ -60,7 +60,7 @@ def params_file(tmp_path: Path) -> Callable[..., Path]:
 @functools.cache
 def fork_server() -> ForkServer:
     """The server that runs modules for this process."""
-    return ForkServer(ROOT)
+    return ForkServer(ROOT, dict(os.environ))
 
 
 def pytest_sessionfinish() -> None:

@@ -39,11 +39,16 @@ sys.exit(int(code))
 class ForkServer:
     """A running server; it ends with this process.
 
+    Args:
+        root: the project's folder.
+        environment: the environment variables with which it imports the libraries.
+        cores: the processor cores that it and its modules may use; None: all.
+
     Attributes:
         path: a folder that holds a `python` whose modules the server runs, to come first in `PATH`.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, environment: dict[str, str], cores: set[int] | None = None) -> None:
         self.path = Path(tempfile.mkdtemp())
         self.address = str(self.path / "socket")
         python = self.path / "python"
@@ -53,7 +58,14 @@ class ForkServer:
             listener.bind(self.address)
             listener.listen()
             command = [sys.executable, "-m", "tests.fork_server", str(listener.fileno())]
-            self.process = subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, pass_fds=[listener.fileno()])
+            self.process = subprocess.Popen(
+                command,
+                cwd=root,
+                env=environment,
+                stdin=subprocess.PIPE,
+                pass_fds=[listener.fileno()],
+                preexec_fn=(lambda: os.sched_setaffinity(0, cores)) if cores else None,
+            )
 
     def close(self) -> None:
         """End the server."""

@@ -4,11 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from dvc.repo import Repo
 
 from tests.conftest import ROOT, fork_server
+from tests.fork_server import ForkServer
 
 SMALL = {
     "babyweight.prepare.source.rows": 20000,
@@ -18,12 +20,17 @@ SMALL = {
 }
 
 
-def dvc(folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run `dvc` as a person in a clone does; the stages' `python` is the fork server's, which starts sooner."""
-    path = os.pathsep.join([str(fork_server().path), str(Path(sys.executable).parent), os.environ["PATH"]])
-    done = subprocess.run(
-        ["dvc", *arguments], cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
-    )
+def dvc(
+    folder: Path,
+    *arguments: str,
+    check: bool = True,
+    server: ForkServer | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> subprocess.CompletedProcess[str]:
+    """Run `dvc` as a person in a clone does; the stages' `python` is a fork server's, which starts sooner."""
+    path = os.pathsep.join([str((server or fork_server()).path), str(Path(sys.executable).parent), os.environ["PATH"]])
+    variables = {**environment, "PATH": path}
+    done = subprocess.run(["dvc", *arguments], cwd=folder, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0 or not check, f"{done.stdout}\n{done.stderr}"
     return done
 
