@@ -75,6 +75,8 @@ graph: $(VENV)/.installed ## Write docs/pipeline.md, the graph that the report d
 
 baseline: $(VENV)/.installed-report ## Accept the current results as those that the report compares with.
 	python -m tools.accept_results
+	dvc repro report
+	python -m tools.processor
 
 lock: $(VENV)/.installed-dev ## Resolve the dependencies again, with one version of each package for all lock files.
 	$(COMPILE) pyproject.toml --extra cpu -o requirements.lock

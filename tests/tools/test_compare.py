@@ -29,6 +29,7 @@ from tools.compare.curves import curves
 from tools.compare.markdown import markdown
 from tools.compare.page import html
 from tools.compare.snapshot import WORK_TREE, Snapshot
+from tools.compare.summary import headline
 
 PIPELINE = """
 stages:
@@ -179,6 +180,7 @@ def test_a_difference_between_seeds_is_noise(project: Path, tmp_path: Path) -> N
     both = Snapshot(tmp_path / "copy", "HEAD~1"), Snapshot(tmp_path / "copy", "HEAD")
     (change,) = (m for m in metric_changes(*both) if m.key == "evaluate.accuracy")
     assert (change.verdict, change.note) == ("noise", "±0.000966")
+    assert headline(change) == "mnist accuracy 99.55% → 99.50%, within seed noise of ±0.10%"
     assert not any("seeds.csv" in note for note in caveats(*both)), "seed noise is known"
     assert any("seeds.csv` is missing" in note for note in caveats(*map(Snapshot, [project] * 2, ["HEAD~1", "HEAD"])))
 

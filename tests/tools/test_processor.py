@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from tools import processor
 
 LOCK = """
@@ -47,3 +48,7 @@ def test_a_missing_record_names_no_processor() -> None:
 
 def test_this_processor_has_a_name() -> None:
     assert len(processor.describe().split()) > 2
+
+
+def test_the_committed_record_is_of_the_committed_outputs() -> None:
+    assert processor.writer(*((ROOT / name).read_text() for name in ("dvc.lock", "processor.json")))

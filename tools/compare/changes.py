@@ -271,7 +271,10 @@ def caveats(a: Snapshot, b: Snapshot) -> list[str]:
 
 @dataclass(frozen=True)
 class MetricChange:
-    """A metric of a workload in two states; None is no value. `verdict` is better, worse, noise, same or other."""
+    """A metric of a workload in two states; None is no value. `verdict` is better, worse, noise, same or other.
+
+    `noise` is the difference that two seeds may make, if that is the verdict.
+    """
 
     workload: str
     key: str
@@ -279,6 +282,7 @@ class MetricChange:
     after: Any
     verdict: str
     note: str = ""
+    noise: float | None = None
 
     @property
     def difference(self) -> float | None:
@@ -324,8 +328,8 @@ def _metric_change(workload: str, key: str, a: Snapshot, b: Snapshot, deviation:
     old, new = (s.metrics.get(workload, {}) for s in (a, b))
     before, after = old.get(key), new.get(key)
 
-    def change(verdict: str, note: str = "") -> MetricChange:
-        return MetricChange(workload, key, before, after, verdict, note)
+    def change(verdict: str, note: str = "", noise: float | None = None) -> MetricChange:
+        return MetricChange(workload, key, before, after, verdict, note, noise)
 
     if key not in old or key not in new:
         return change("other", f"only in {(a if key in old else b).name}")
@@ -338,7 +342,7 @@ def _metric_change(workload: str, key: str, a: Snapshot, b: Snapshot, deviation:
         return change("other")
     limit = 2 * math.sqrt(2) * deviation if deviation else 0.0
     if abs(after - before) <= limit:
-        return change("noise", f"±{limit:.3g}")
+        return change("noise", f"±{limit:.3g}", limit)
     return change("better" if improved else "worse")
 
 

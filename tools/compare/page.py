@@ -27,7 +27,7 @@ from tools.compare.comparison import Comparison
 from tools.compare.curves import Curve
 from tools.compare.markdown import reasons
 from tools.compare.predictions import PredictionChanges
-from tools.compare.summary import metric_of, value_text
+from tools.compare.summary import metric_of, note_text, value_text
 
 MEASURES = {"better": True, "worse": False}
 
@@ -56,7 +56,11 @@ def _summary(c: Comparison) -> Markup:
             m.workload,
             value_text(m, m.after),
             metric_of(m).label,
-            [_verdict(m), *([] if m.verdict == "same" else [f"A: {value_text(m, m.before)}"]), *filter(None, [m.note])],
+            [
+                _verdict(m),
+                *([] if m.verdict == "same" else [f"A: {value_text(m, m.before)}"]),
+                *filter(None, [note_text(m)]),
+            ],
             href="#metrics",
         )
         for m in c.headlines

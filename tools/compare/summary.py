@@ -97,11 +97,16 @@ def value_text(change: MetricChange, value: Any) -> str:
     return text(value) if hidden else metric.text(value)
 
 
+def note_text(change: MetricChange) -> str:
+    """A metric's note; noise as the report writes values of this metric."""
+    return change.note if change.noise is None else f"±{value_text(change, change.noise)}"
+
+
 def headline(change: MetricChange) -> str:
     """A workload's headline: from what to what, and whether it is better."""
     before, after = (value_text(change, value) for value in (change.before, change.after))
     values = after if change.verdict == "same" else f"{before} → {after}"
-    note = f"{' of' if change.verdict == 'noise' else ':'} {change.note}" if change.note else ""
+    note = f"{':' if change.noise is None else ' of'} {note_text(change)}" if change.note else ""
     return f"{change.workload} {metric_of(change).label} {values}, {WORDS[change.verdict]}{note}"
 
 
