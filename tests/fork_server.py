@@ -1,10 +1,10 @@
 """`python -m …` for tests, without the seconds that importing TensorFlow takes.
 
 A server imports the libraries once, and forks itself for each command: a process of its own, with its own arguments,
-folder, environment and streams, whose exit code the client gets. It imports no module of the project, so a clone's
+folder, environment and streams, whose exit code the client gets. It keeps no module of the project, so a clone's
 commands run the clone's code.
 
-    python -m tests.fork_server SOCKET
+    python -m tests.fork_server FILE_DESCRIPTOR_OF_A_LISTENING_SOCKET
 """
 
 import json
