@@ -75,11 +75,15 @@ def start_stage(*command: str | Path, cwd: Path = ROOT, **environment: str) -> F
     return ForkedModule(fork_server(), [*map(str, command)], cwd, variables)
 
 
-def run_stage(*command: str | Path, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `python -m …` to its end."""
-    process = start_stage(*command, cwd=cwd, **environment)
+def finish(process: ForkedModule) -> subprocess.CompletedProcess[str]:
+    """Wait for the end of a process."""
     out, err = process.communicate()
     return subprocess.CompletedProcess(process.command, process.returncode or 0, out, err)
+
+
+def run_stage(*command: str | Path, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m …` to its end."""
+    return finish(start_stage(*command, cwd=cwd, **environment))
 
 
 def assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:

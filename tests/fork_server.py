@@ -1,4 +1,4 @@
-"""`python -m …` for tests, without the seconds that importing TensorFlow takes.
+"""`python -m …` for tests, without the seconds that importing TensorFlow and DVC takes.
 
 A server imports the libraries once, and forks itself for each command: a process of its own, with its own arguments,
 folder, environment and streams, whose exit code the client gets. It keeps no module of the project, so a clone's
@@ -7,7 +7,10 @@ commands run the clone's code.
     python -m tests.fork_server FILE_DESCRIPTOR_OF_A_LISTENING_SOCKET
 """
 
+import contextlib
+import gc
 import json
+import multiprocessing
 import os
 import runpy
 import select
@@ -20,7 +23,19 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-LIBRARIES = ("gymnasium", "keras", "pandas", "pyarrow.csv", "pydantic", "tensorflow", "yaml")
+ROOT = Path(__file__).parents[1]
+LIBRARIES = (
+    "dvc.cli",
+    "dvc.commands.repro",
+    "dvc.repo",
+    "gymnasium",
+    "keras",
+    "pandas",
+    "pyarrow.csv",
+    "pydantic",
+    "tensorflow",
+    "yaml",
+)
 
 SHIM = """\
 import json, os, socket, sys
@@ -87,6 +102,7 @@ class ForkedModule:
         self.command = command
         self.returncode: int | None = None
         self._streams = [tempfile.TemporaryFile("w+") for _ in range(2)]  # noqa: SIM115 - communicate() closes them
+        self._texts: list[str] = []
         self._connection = socket.socket(socket.AF_UNIX)
         self._connection.connect(server.address)
         request = {"command": command, "cwd": str(cwd), "environment": environment}
@@ -100,7 +116,7 @@ class ForkedModule:
         """The exit code; None while it runs, negative if a signal ended it."""
         return self._wait(0)
 
-    def _wait(self, timeout: float) -> int | None:
+    def _wait(self, timeout: float | None) -> int | None:
         if self.returncode is None and select.select([self._connection], [], [], timeout)[0]:
             self.returncode = int(self._replies.readline())
             self._replies.close()
@@ -108,31 +124,41 @@ class ForkedModule:
         return self.returncode
 
     def send_signal(self, number: signal.Signals) -> None:
-        """Send a signal."""
-        os.kill(self.pid, number)
+        """Send a signal, if it still runs."""
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):  # its exit code is still on the way
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         """Send SIGKILL."""
         self.send_signal(signal.SIGKILL)
 
-    def communicate(self, timeout: float = 300) -> tuple[str, str]:
-        """Wait for the end; return standard output and error, once.
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def output(self) -> str:
+        """Standard output so far."""
+        return os.pread(self._streams[0].fileno(), 1 << 20, 0).decode()
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Wait for the end; return standard output and error.
 
         Args:
-            timeout: seconds.
+            timeout: seconds; None: for ever.
 
         Raises:
-            subprocess.TimeoutExpired: if it was still running then; it is killed.
+            TimeoutError: if it was still running then; it is killed.
         """
         if self._wait(timeout) is None:
             self.kill()
-            raise subprocess.TimeoutExpired(self.command, timeout)
-        texts = []
+            raise TimeoutError(f"{self.command}: still running after {timeout} seconds")
         for stream in self._streams:
             stream.seek(0)
-            texts.append(stream.read())
+            self._texts.append(stream.read())
             stream.close()
-        return texts[0], texts[1]
+        self._streams = []
+        return self._texts[0], self._texts[1]
 
 
 def receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
@@ -143,47 +169,54 @@ def receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
     return json.loads(data), list(streams)
 
 
-def serve(listener: socket.socket) -> list[str]:
-    """Fork for each request; return its command in the process that shall run it."""
-    base = [path for path in sys.path if Path(path).resolve() != Path.cwd()]
+def run(request: dict[str, Any], streams: list[int]) -> None:
+    """Run a request's command in this process."""
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    os.chdir(request["cwd"])
+    libraries = [path for path in sys.path if Path(path).resolve() != ROOT]
+    python_path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:] = [request["cwd"], *filter(None, python_path), *libraries]
+    sys.argv[:] = request["command"]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+
+
+def answer(connection: socket.socket) -> None:
+    """Run a request's command in another process; tell the client its number, and its exit code."""
+    request, streams = receive(connection)
+    # Unlike a process that `os.fork` makes, it ends without tearing down all modules, which takes half a second.
+    process = multiprocessing.get_context("fork").Process(target=run, args=(request, streams))
+    process.start()
+    connection.sendall(f"{process.pid}\n".encode())
+    process.join()
+    connection.sendall(f"{process.exitcode}\n".encode())
+
+
+def serve(listener: socket.socket) -> None:
+    """Answer each client in a process of its own, until standard input ends."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    while True:
-        ready, _, _ = select.select([listener, sys.stdin], [], [])
-        if sys.stdin in ready:
-            os._exit(0)
+    while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
         connection, _ = listener.accept()
-        if os.fork():
-            connection.close()
-            continue
-        # A process that waits for the command's, and tells the client.
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        request, streams = receive(connection)
-        if pid := os.fork():
-            connection.sendall(f"{pid}\n".encode())
-            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-            connection.sendall(f"{code}\n".encode())
+        if not os.fork():
+            listener.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            answer(connection)
             os._exit(0)
-        for number, stream in enumerate(streams):
-            os.dup2(stream, number)
-            os.close(stream)
         connection.close()
-        listener.close()
-        os.environ.clear()
-        os.environ.update(request["environment"])
-        os.chdir(request["cwd"])
-        sys.path[:] = [request["cwd"], *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)), *base]
-        return list(request["command"])
 
 
 def main() -> None:
-    """Serve until standard input ends."""
+    """Import the libraries and serve."""
     import stages  # noqa: F401 - its settings come before the libraries' imports
 
     for name in LIBRARIES:
         __import__(name)
     del sys.modules["stages"], sys.modules["tests"]
-    sys.argv[:] = serve(socket.socket(fileno=int(sys.argv[1])))
-    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    gc.freeze()  # a collection would copy every page that the processes share
+    serve(socket.socket(fileno=int(sys.argv[1])))
 
 
 if __name__ == "__main__":

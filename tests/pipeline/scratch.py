@@ -9,13 +9,14 @@ from pathlib import Path
 
 from dvc.repo import Repo
 
-from tests.conftest import ROOT, fork_server
-from tests.fork_server import ForkServer
+from tests.conftest import ROOT, finish, fork_server
+from tests.fork_server import ForkedModule, ForkServer
 
 SMALL = {
     "babyweight.prepare.source.rows": 20000,
     "babyweight.train.steps": 600,
     "mnist.train.steps": 300,
+    "mnist.train.evaluate_every": 100,
     "cartpole.evaluate.gif.frames": 5,
 }
 
@@ -27,10 +28,10 @@ def dvc(
     server: ForkServer | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> subprocess.CompletedProcess[str]:
-    """Run `dvc` as a person in a clone does; the stages' `python` is a fork server's, which starts sooner."""
-    path = os.pathsep.join([str((server or fork_server()).path), str(Path(sys.executable).parent), os.environ["PATH"]])
-    variables = {**environment, "PATH": path}
-    done = subprocess.run(["dvc", *arguments], cwd=folder, env=variables, capture_output=True, text=True, check=False)
+    """Run `dvc` as a person in a clone does, its stages too; a fork server starts them sooner."""
+    server = server or fork_server()
+    path = os.pathsep.join([str(server.path), str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = finish(ForkedModule(server, ["dvc", *arguments], folder, {**environment, "PATH": path}))
     assert done.returncode == 0 or not check, f"{done.stdout}\n{done.stderr}"
     return done
 

@@ -13,7 +13,7 @@ import yaml
 
 from stages.core.files import digest
 from stages.training.checkpoint import Checkpoints
-from tests.conftest import assert_refused, run_stage, start_stage
+from tests.conftest import assert_refused, finish, run_stage, start_stage
 from tests.pipeline.scratch import dvc, ran
 
 
@@ -86,9 +86,7 @@ def test_a_full_disk_stops_with_one_line_and_no_partial_output(pipeline: Path, t
     outputs = [tmp_path / name for name in ("weights", "train.json", "curve.csv")]
     process = start_stage("stages.mnist.train", "data/mnist", *outputs, "--params", "small.yaml", cwd=small(pipeline))
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
-    out, err = process.communicate()
-    done = subprocess.CompletedProcess(process.command, process.returncode or 0, out, err)
-    assert_refused(done, "File too large")
+    assert_refused(finish(process), "File too large")
     assert list(tmp_path.iterdir()) == []
     assert not list((pipeline / ".checkpoints").rglob("*.tmp"))
 

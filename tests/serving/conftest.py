@@ -1,11 +1,8 @@
 """Fixtures of the server's tests."""
 
 import json
-import os
 import re
 import ssl
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +21,7 @@ from serving.registry import Registry
 from serving.servable import Servable
 from serving.settings import Settings, read_settings
 from serving.sources import PublishedFolder, Root, Source
-from tests.conftest import ROOT
+from tests.conftest import ROOT, start_stage
 from tests.serving import models
 
 ORIGINAL = (ROOT / "data/requests/babyweight.json").read_bytes()
@@ -89,22 +86,14 @@ class Process:
 
     def __init__(self, published: Path | str | None, *options: str, **environment: str) -> None:
         where = ["--published", str(published)] if published else []
-        self.running = subprocess.Popen(
-            [sys.executable, "-m", "serving", "--port", "0", *where, *options],
-            cwd=ROOT,
-            env={**os.environ, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert self.running.stdout
-        line = self.running.stdout.readline()
-        match = re.search(r"https?://\S+", line)
-        assert match, line + self.running.communicate()[1]
+        self.running = start_stage("serving", "--port", "0", *where, *options, cwd=ROOT, **environment)
+        while not (match := re.search(r"https?://\S+", self.running.output())):
+            assert self.running.poll() is None, self.running.communicate()
+            time.sleep(0.02)
         self.url = match[0]
 
     def stop(self) -> None:
-        """Kill it and close its pipes."""
+        """Kill it."""
         self.running.kill()
         self.running.communicate()
 
