@@ -67,11 +67,18 @@ class Digits(nn.Module):  # type: ignore[misc]
 
     def __init__(self, augment: dict[str, float]) -> None:
         super().__init__()
-        blocks: list[nn.Module] = []
-        for before, filters, size, stride in ((1, 16, 5, 2), (16, 32, 3, 1), (32, 64, 3, 1)):
-            blocks += [nn.Conv2d(before, filters, size, stride, size // 2, bias=False), nn.BatchNorm2d(filters)]
-            blocks += [nn.ReLU(), *([nn.MaxPool2d(2)] if filters == 32 else [])]
-        self.layers = nn.Sequential(*blocks, nn.Flatten(), nn.Linear(64 * 49, 10))
+
+        def normalized(before: int, filters: int, *between: nn.Module, **options: int) -> list[nn.Module]:
+            convolution = nn.Conv2d(before, filters, bias=False, **options)
+            return [convolution, *between, nn.BatchNorm2d(filters), nn.ReLU()]
+
+        self.layers = nn.Sequential(
+            *normalized(1, 24, kernel_size=5, stride=2),
+            *normalized(24, 48, nn.MaxPool2d(2), kernel_size=3),
+            *normalized(48, 64, kernel_size=3, padding=1),
+            nn.Flatten(),
+            nn.Linear(64 * 25, 10),
+        )
         turn, shear, scale, shift = (augment[name] for name in ("rotation", "shear", "scale", "shift"))
         self.register_buffer("most", torch.tensor([math.radians(turn), shear, scale, scale, shift / 14, shift / 14]))
 
@@ -97,7 +104,7 @@ def main() -> None:
     loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     model: nn.Module
     if args.workload == "mnist":
-        model, loss = Digits(params["augment"]).to(memory_format=layout), nn.functional.cross_entropy
+        model, loss = Digits(params["train"]["augment"]).to(memory_format=layout), nn.functional.cross_entropy
         targets = targets.long()
     else:
         config = json.loads(Path("weights/babyweight/config.json").read_text())

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from stages.core.files import read_json
 from stages.report import charts
-from stages.report.page import facts, figure, grid, heading, join, paragraph, signed, table
+from stages.report.page import NO_CURVE, facts, figure, grid, heading, join, paragraph, signed, table
 from stages.report.run import Metric, Row, Run, Story
 
 METRICS = (
@@ -201,7 +201,8 @@ def data_facts(run: Run) -> Markup:
 
 def learning_curve(run: Run) -> Markup:
     """Error on validation births by step."""
-    rows = run.table("curve.csv")
+    if not (rows := run.table("curve.csv", empty=True)):
+        return figure(Markup(), "Learning curve", NO_CURVE)
     chart = charts.lines(
         {"validation": [(row["step"], row["validation_rmse"]) for row in rows]},
         "optimiser step",

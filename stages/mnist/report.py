@@ -10,7 +10,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from stages.report import charts
-from stages.report.page import facts, figure, grid, heading, image, join
+from stages.report.page import NO_CURVE, facts, figure, grid, heading, image, join
 from stages.report.run import Metric, Row, Run, Story
 
 METRICS = (
@@ -22,7 +22,8 @@ METRICS = (
 
 def learning_curve(run: Run) -> Markup:
     """Cross entropy by step."""
-    rows = run.table("curve.csv")
+    if not (rows := run.table("curve.csv", empty=True)):
+        return figure(Markup(), "Learning curve", NO_CURVE)
     columns = {"training, distorted": "loss", "validation": "validation_loss"}
     values = {name: [(row["step"], row[column]) for row in rows] for name, column in columns.items()}
     words = f"Validation ends at {rows[-1]['validation_loss']:.4f} nats."
@@ -32,7 +33,8 @@ def learning_curve(run: Run) -> Markup:
 
 def accuracy_curve(run: Run) -> Markup:
     """Validation errors by step."""
-    rows = run.table("curve.csv")
+    if not (rows := run.table("curve.csv", empty=True)):
+        return figure(Markup(), "Error rate", NO_CURVE)
     values = {"validation": [(row["step"], round(100 * (1 - row["validation_accuracy"]), 4)) for row in rows]}
     words = f"{rows[-1]['validation_accuracy']:.2%} of the validation images are right at the end."
     chart = charts.lines(values, "optimiser step", "validation images wrong (%)", zero=True)

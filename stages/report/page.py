@@ -105,6 +105,10 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "
     ).format(caption or f"Table: {', '.join(header)}", title, head, body)
 
 
+NO_CURVE = "The training ended before its first evaluation, which comes after evaluate_every steps."
+"""The note of a learning curve without a point."""
+
+
 def figure(picture: Markup, title: str, note: str | Markup = "") -> Markup:
     """A chart or picture under its title, with a note below it."""
     below = Markup("<p>{}</p>").format(note) if note else ""

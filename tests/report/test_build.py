@@ -2,15 +2,19 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stages.babyweight import report as births
 from stages.core.errors import InputError
 from stages.core.files import digest, write_json
 from stages.core.params import load
+from stages.mnist import report as digits
 from stages.report.build import against_baseline, main, metrics, model_panel, result_card, story, summary, workloads
+from stages.report.page import NO_CURVE
 from stages.report.run import Metric, Run
 from tests.conftest import ROOT, run_stage
 
@@ -75,6 +79,12 @@ def test_a_missing_metric_and_an_empty_table_are_named(weather: Run) -> None:
     assert weather.table("curve.csv", empty=True) == []
     with pytest.raises(InputError, match="no such file"):
         weather.table("none.csv")
+
+
+@pytest.mark.parametrize("curve", [births.learning_curve, digits.learning_curve, digits.accuracy_curve])
+def test_a_run_that_was_never_evaluated_has_no_curve(weather: Run, curve: Callable[[Run], str]) -> None:
+    (weather.folder / "curve.csv").write_text("step,loss\n")
+    assert NO_CURVE in curve(weather)
 
 
 def test_the_baseline_knows_every_headline() -> None:

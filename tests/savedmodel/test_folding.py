@@ -35,10 +35,19 @@ def test_a_folded_model_predicts_the_same_with_fewer_weights(use_bias: bool, opt
     assert [value.shape for value in folded.get_weights()] == [(3, 3, 2, 6), (6,), (96, 4), (4,)]
 
 
-def test_what_cannot_be_folded_stays() -> None:
-    after_relu = [layers.Dense(3, "relu"), layers.BatchNormalization()]
-    model = keras.Sequential([keras.Input([4]), layers.BatchNormalization(), *after_relu])
-    assert fold_batch_normalization(model) is model
+def test_what_follows_no_kernel_becomes_constants() -> None:
+    blocks = [layers.BatchNormalization(), layers.Conv2D(6, 3), layers.MaxPooling2D(2), layers.BatchNormalization()]
+    model = with_statistics(keras.Sequential([keras.Input([8, 8, 2]), *blocks]))
+    random = np.random.default_rng(2)
+    model.layers[-1].gamma.assign(random.uniform(-1, 1, [6]))  # maxima do not commute with a negative scale
+    folded = fold_batch_normalization(model)
+    images = np.random.default_rng(1).normal(size=[5, 8, 8, 2]).astype(np.float32)
+    expected = keras.ops.convert_to_numpy(model(images, training=False))
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(folded(images)), expected, rtol=1e-5, atol=1e-6)
+    assert not any(isinstance(layer, layers.BatchNormalization) for layer in folded.layers)
+
+
+def test_a_functional_model_stays() -> None:
     inputs = keras.Input([4])
     functional = keras.Model(inputs, layers.BatchNormalization()(layers.Dense(3)(inputs)))
     assert fold_batch_normalization(functional) is functional
