@@ -48,7 +48,8 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     for before, layer, after in zip([None, *layers], layers, [*layers[1:], None], strict=False):
         if _can_absorb(before, layer):
             continue
-        config, weights = layer.get_config(), layer.get_weights()
+        config: dict[str, Any] = layer.get_config()
+        weights: list[Floats] = layer.get_weights()
         if _normalizes(layer):
             scale, offset = _scale_and_offset(layer)
             folded.add(keras.layers.Rescaling(scale.tolist(), offset.tolist()))
