@@ -51,7 +51,7 @@ def confusions(run: Run) -> Markup:
         count = counts[actual, predicted]
         if actual == predicted:
             return Markup('<td class="own"><span aria-label="right">·</span></td>')
-        shade = f"background:color-mix(in srgb, var(--c2) {10 + 50 * count // most}%, transparent)" if count else ""
+        shade = f"background:color-mix(in srgb, var(--c2) {10 + 40 * count // most}%, transparent)" if count else ""
         return Markup('<td style="{}">{}</td>').format(shade, count or "")
 
     lines = (

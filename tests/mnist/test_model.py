@@ -33,7 +33,7 @@ def test_batches_are_normalized_as_keras_normalizes_them() -> None:
 def test_dropout_draws_zeros_at_its_rate_and_keeps_the_mean() -> None:
     model = build({"kind": "strided", "classes": 10, "dropout": 0.3})
     (factors,) = dropout_factors(model, 64, tf.constant([1, 2], tf.int64))
-    assert factors.shape == (64, 7 * 7 * 64)
+    assert factors.shape == (64, 5 * 5 * 64)
     assert float(tf.reduce_mean(tf.cast(factors == 0, tf.float32))) == pytest.approx(0.3, abs=0.01)
     assert float(tf.reduce_mean(factors)) == pytest.approx(1, abs=0.01)
     pixels = np.random.default_rng(0).random((64, PIXELS)).astype(np.float32)
