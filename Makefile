@@ -30,7 +30,7 @@ cluster: $(VENV)/.installed ## Train in several processes on this machine. WORKE
 test: $(VENV)/.installed-dev $(MOTO)/.installed lint ## Set up, lint and run the tests.
 	pytest -n 2 --dist loadgroup -m 'not slow'
 
-test-all: $(VENV)/.installed-dev $(MOTO)/.installed lint ## As test, with the tests that take minutes: every command of the documentation, sweeps.
+test-all: $(VENV)/.installed-dev $(MOTO)/.installed lint ## As test, with the tests that take minutes: emulated processors, every command of the documentation, sweeps.
 	pytest -n 2 --dist loadgroup
 
 lint: $(VENV)/.installed-dev ## Check style, types, and that dvc.yaml and params.yaml agree with the code.
