@@ -60,7 +60,7 @@ def params_file(tmp_path: Path) -> Callable[..., Path]:
 @functools.cache
 def fork_server() -> ForkServer:
     """The server that runs modules for this process."""
-    return ForkServer(ROOT, dict(os.environ))
+    return ForkServer(dict(os.environ))
 
 
 def pytest_sessionfinish() -> None:
@@ -75,9 +75,9 @@ def start_stage(*command: str | Path, cwd: Path = ROOT, **environment: str) -> F
     return ForkedModule(fork_server(), [*map(str, command)], cwd, variables)
 
 
-def finish(process: ForkedModule) -> subprocess.CompletedProcess[str]:
-    """Wait for the end of a process."""
-    out, err = process.communicate()
+def finish(process: ForkedModule, timeout: float | None = 300) -> subprocess.CompletedProcess[str]:
+    """Wait for the end of a process, at most `timeout` seconds."""
+    out, err = process.communicate(timeout)
     return subprocess.CompletedProcess(process.command, process.returncode or 0, out, err)
 
 

@@ -55,7 +55,6 @@ class ForkServer:
     """A running server; it ends with this process.
 
     Args:
-        root: the project's folder.
         environment: the environment variables with which it imports the libraries.
         cores: the processor cores that it and its modules may use; None: all.
 
@@ -63,7 +62,7 @@ class ForkServer:
         path: a folder that holds a `python` whose modules the server runs, to come first in `PATH`.
     """
 
-    def __init__(self, root: Path, environment: dict[str, str], cores: set[int] | None = None) -> None:
+    def __init__(self, environment: dict[str, str], cores: set[int] | None = None) -> None:
         self.path = Path(tempfile.mkdtemp())
         self.address = str(self.path / "socket")
         python = self.path / "python"
@@ -75,7 +74,7 @@ class ForkServer:
             command = [sys.executable, "-m", "tests.fork_server", str(listener.fileno())]
             self.process = subprocess.Popen(
                 command,
-                cwd=root,
+                cwd=ROOT,
                 env=environment,
                 stdin=subprocess.PIPE,
                 pass_fds=[listener.fileno()],
@@ -141,7 +140,7 @@ class ForkedModule:
         """Standard output so far."""
         return os.pread(self._streams[0].fileno(), 1 << 20, 0).decode()
 
-    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+    def communicate(self, timeout: float | None = 300) -> tuple[str, str]:
         """Wait for the end; return standard output and error.
 
         Args:

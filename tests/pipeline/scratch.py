@@ -31,7 +31,7 @@ def dvc(
     """Run `dvc` as a person in a clone does, its stages too; a fork server starts them sooner."""
     server = server or fork_server()
     path = os.pathsep.join([str(server.path), str(Path(sys.executable).parent), os.environ["PATH"]])
-    done = finish(ForkedModule(server, ["dvc", *arguments], folder, {**environment, "PATH": path}))
+    done = finish(ForkedModule(server, ["dvc", *arguments], folder, {**environment, "PATH": path}), timeout=None)
     assert done.returncode == 0 or not check, f"{done.stdout}\n{done.stderr}"
     return done
 

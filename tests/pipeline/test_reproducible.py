@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import ROOT, clone
+from tests.conftest import clone
 from tests.fork_server import ForkServer
 from tests.pipeline.scratch import dvc, prepare_small
 
@@ -39,7 +39,7 @@ def test_another_clone_makes_the_same_bytes(pipeline: Path, tmp_path_factory: py
     folder = prepare_small(clone(tmp_path_factory.mktemp("another place, with spaces") / "ünïcode"))
     one_core = {min(os.sched_getaffinity(0))} if hasattr(os, "sched_setaffinity") else None
     environment = {**os.environ, **ELSEWHERE}
-    server = ForkServer(ROOT, environment, one_core)
+    server = ForkServer(environment, one_core)
     dvc(folder, "repro", "--quiet", *STAGES, server=server, environment=environment)
     server.close()
     found = {name: md5 for name, md5 in lock(folder).items() if not name.startswith(LEFT_OUT)}

@@ -35,8 +35,11 @@ def test_a_folded_model_predicts_the_same_with_fewer_weights(use_bias: bool, opt
     assert [value.shape for value in folded.get_weights()] == [(3, 3, 2, 6), (6,), (96, 4), (4,)]
 
 
-def test_what_follows_no_kernel_becomes_constants() -> None:
-    blocks = [layers.BatchNormalization(), layers.Conv2D(6, 3), layers.MaxPooling2D(2), layers.BatchNormalization()]
+@pytest.mark.parametrize(
+    "between", [[layers.Conv2D(6, 3, activation="relu")], [layers.Conv2D(6, 3), layers.MaxPooling2D(2)]]
+)
+def test_what_follows_no_linear_kernel_becomes_constants(between: list[keras.Layer]) -> None:
+    blocks = [layers.BatchNormalization(), *between, layers.BatchNormalization()]
     model = with_statistics(keras.Sequential([keras.Input([8, 8, 2]), *blocks]))
     random = np.random.default_rng(2)
     model.layers[-1].gamma.assign(random.uniform(-1, 1, [6]))  # maxima do not commute with a negative scale
