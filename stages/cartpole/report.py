@@ -30,7 +30,9 @@ def environment(run: Run) -> str:
 
 def learning_curve(run: Run) -> Markup:
     """Return of each episode while learning, and of the greedy trials that decide when it stops."""
-    episodes, trials = run.table("curve.csv"), run.table("trials.csv", empty=True)
+    episodes, trials = run.table("curve.csv", empty=True), run.table("trials.csv", empty=True)
+    if not episodes and not trials:
+        return figure(Markup(), "Returns while learning", "The training ended before its first episode did.")
     kinds = {"while learning": episodes, "greedy trial": [], "trial given up: at least": []}
     for trial in trials:
         kinds["greedy trial" if trial["complete"] else "trial given up: at least"].append(trial)

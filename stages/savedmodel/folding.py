@@ -13,17 +13,10 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.floating[Any]]
 
 
-def _normalizes(layer: keras.Layer | None) -> bool:
-    return isinstance(layer, keras.layers.BatchNormalization)
-
-
-def _can_absorb(layer: keras.Layer | None, following: keras.Layer | None) -> bool:
-    """Whether `following` normalises the outputs of `layer`, and these are linear in its kernel."""
-    return (
-        _normalizes(following)
-        and isinstance(layer, keras.layers.Conv2D | keras.layers.Dense)
-        and layer.activation is keras.activations.linear
-    )
+def _is_linear(layer: keras.Layer | None) -> bool:
+    """Whether a layer's outputs are linear in its kernel."""
+    kinds = keras.layers.Conv2D | keras.layers.Dense
+    return isinstance(layer, kinds) and layer.activation is keras.activations.linear
 
 
 def _scale_and_offset(normalization: keras.layers.BatchNormalization) -> tuple[Floats, Floats]:
@@ -41,23 +34,25 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     In a `Sequential` model each `BatchNormalization` that follows a `Conv2D` or `Dense` becomes part of that layer's
     kernel and bias, and every other one a `Rescaling` by constants. Other models are returned unchanged.
     """
-    layers = model.layers
-    if not isinstance(model, keras.Sequential) or not any(map(_normalizes, layers)):
+    normalization = keras.layers.BatchNormalization
+    if not isinstance(model, keras.Sequential) or not any(isinstance(layer, normalization) for layer in model.layers):
         return model
-    folded = keras.Sequential([keras.Input(model.input_shape[1:])])
-    for before, layer, after in zip([None, *layers], layers, [*layers[1:], None], strict=False):
-        if _can_absorb(before, layer):
-            continue
-        config: dict[str, Any] = layer.get_config()
-        weights: list[Floats] = layer.get_weights()
-        if _normalizes(layer):
+    parts: list[tuple[type[keras.Layer], dict[str, Any], list[Floats]]] = []
+    before: keras.Layer | None = None
+    for layer in model.layers:
+        if not isinstance(layer, normalization):
+            parts.append((type(layer), layer.get_config(), layer.get_weights()))
+        else:
             scale, offset = _scale_and_offset(layer)
-            folded.add(keras.layers.Rescaling(scale.tolist(), offset.tolist()))
-            continue
-        if _can_absorb(layer, after):
-            scale, offset = _scale_and_offset(after)
-            kernel, bias, *_ = [*weights, np.zeros(len(scale))]
-            config, weights = config | {"use_bias": True}, [kernel * scale, bias * scale + offset]
-        folded.add(type(layer).from_config(config))
+            if _is_linear(before):
+                kind, config, (kernel, *biases) = parts.pop()
+                bias = biases[0] if biases else 0.0
+                parts.append((kind, config | {"use_bias": True}, [kernel * scale, bias * scale + offset]))
+            else:
+                parts.append((keras.layers.Rescaling, {"scale": scale.tolist(), "offset": offset.tolist()}, []))
+        before = layer
+    folded = keras.Sequential([keras.Input(model.input_shape[1:])])
+    for kind, config, weights in parts:
+        folded.add(kind.from_config(config))
         folded.layers[-1].set_weights(weights)
     return folded

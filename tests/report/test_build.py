@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from stages.babyweight import report as births
+from stages.cartpole import report as agent
 from stages.core.errors import InputError
 from stages.core.files import digest, write_json
 from stages.core.params import load
@@ -85,6 +86,12 @@ def test_a_missing_metric_and_an_empty_table_are_named(weather: Run) -> None:
 def test_a_run_that_was_never_evaluated_has_no_curve(weather: Run, curve: Callable[[Run], str]) -> None:
     (weather.folder / "curve.csv").write_text("step,loss\n")
     assert NO_CURVE in curve(weather)
+
+
+def test_an_agent_that_finished_no_episode_has_no_curve(weather: Run) -> None:
+    for name in ("curve.csv", "trials.csv"):
+        (weather.folder / name).write_text("steps,return\n")
+    assert "ended before its first episode did" in agent.learning_curve(weather)
 
 
 def test_the_baseline_knows_every_headline() -> None:
