@@ -160,7 +160,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results")
     args = parser.parse_args()
     params = load(ROOT / "params.yaml")
-    batches = {workload: int(getattr(params, workload).train.batch_size) for workload in STEPS}
+    batches = {workload: int(params[workload]["train"]["batch_size"]) for workload in STEPS}
     cores = os.sched_getaffinity(0)
     rows: list[Row] = []
     for number in range(args.rounds):

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from torch import nn
 
 from benchmarks.peers.speed import arguments, examples
+from stages.core.params import load
 
 
 class WideAndDeep(nn.Module):  # type: ignore[misc]
@@ -97,7 +97,7 @@ def main() -> None:
     """Train for some steps, print the speed."""
     args = arguments(("eager", "channels last", "compiled"))
     torch.set_num_threads(args.threads)
-    params = yaml.safe_load(Path("params.yaml").read_text())[args.workload]
+    params = load(Path("params.yaml"))[args.workload]
     inputs, targets = map(torch.from_numpy, examples(args.workload))
     batch, rate = args.batch_size or params["train"]["batch_size"], params["train"]["learning_rate"]
     layout = torch.preserve_format if args.way == "eager" else torch.channels_last

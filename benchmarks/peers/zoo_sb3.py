@@ -1,7 +1,6 @@
 """Stable-Baselines3's DQN with the parameters that RL Baselines3 Zoo tuned for each environment.
 
-Source of the parameters: https://github.com/DLR-RM/rl-baselines3-zoo/blob/master/hyperparams/dqn.yml; CartPole's
-are those of an earlier version of that file, which explores less and updates more often.
+Source of the parameters: https://github.com/DLR-RM/rl-baselines3-zoo/blob/22e3ff2/hyperparams/dqn.yml
 """
 
 import time
@@ -27,54 +26,37 @@ CARTPOLE = {
     "exploration_final_eps": 0.04,
     **WIDE,
 }
+LUNAR_LANDER = {
+    "learning_rate": 6.3e-4,
+    "batch_size": 128,
+    "buffer_size": 50_000,
+    "learning_starts": 0,
+    "target_update_interval": 250,
+    "train_freq": 4,
+    "gradient_steps": -1,
+    "exploration_fraction": 0.12,
+    "exploration_final_eps": 0.1,
+    **WIDE,
+}
+MOUNTAIN_CAR = {
+    "learning_rate": 4e-3,
+    "batch_size": 128,
+    "buffer_size": 10_000,
+    "learning_starts": 1000,
+    "gamma": 0.98,
+    "target_update_interval": 600,
+    "train_freq": 16,
+    "gradient_steps": 8,
+    "exploration_fraction": 0.2,
+    "exploration_final_eps": 0.07,
+    **WIDE,
+}
 ZOO: dict[str, tuple[int, dict[str, Any]]] = {
     "CartPole-v0": (50_000, CARTPOLE),
     "CartPole-v1": (50_000, CARTPOLE),
-    "MountainCar-v0": (
-        120_000,
-        {
-            "learning_rate": 4e-3,
-            "batch_size": 128,
-            "buffer_size": 10_000,
-            "learning_starts": 1000,
-            "gamma": 0.98,
-            "target_update_interval": 5000,
-            "train_freq": 16,
-            "gradient_steps": 8,
-            "exploration_fraction": 0.2,
-            "exploration_final_eps": 0.07,
-            **WIDE,
-        },
-    ),
-    "LunarLander-v3": (
-        150_000,
-        {
-            "learning_rate": 8.8e-4,
-            "batch_size": 32,
-            "buffer_size": 1_000_000,
-            "learning_starts": 0,
-            "target_update_interval": 10_000,
-            "train_freq": 16,
-            "gradient_steps": -1,
-            "exploration_fraction": 0.2,
-            "exploration_final_eps": 0.1,
-            **WIDE,
-        },
-    ),
-    "Acrobot-v1": (
-        150_000,
-        {
-            "learning_rate": 2.5e-4,
-            "batch_size": 512,
-            "buffer_size": 100_000,
-            "learning_starts": 0,
-            "target_update_interval": 5000,
-            "train_freq": 16,
-            "gradient_steps": 4,
-            "exploration_fraction": 0.06,
-            "exploration_final_eps": 0.11,
-        },
-    ),
+    "Acrobot-v1": (100_000, LUNAR_LANDER),
+    "MountainCar-v0": (120_000, MOUNTAIN_CAR),
+    "LunarLander-v3": (100_000, LUNAR_LANDER),
 }
 """By environment: the steps that the Zoo trains for, and the agent's parameters."""
 
