@@ -185,7 +185,7 @@ class Server:
                     if len(body) > limit:
                         break
                 else:
-                    if inflate and not inflate.eof and declared != "0":
+                    if inflate and (not inflate.eof or inflate.unused_data) and declared != "0":
                         raise HTTPException(400, "the body is not gzip data, as its Content-Encoding says")
                     return body
             except ClientDisconnect:

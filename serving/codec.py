@@ -83,6 +83,8 @@ def _restore(value: Any) -> Any:
     if type(value) is list:
         return [_restore(item) for item in value]
     if type(value) is dict:
+        if not value.keys().isdisjoint(_NON_FINITE):
+            raise InputError("JSON Parse error: Missing a name for object member.")
         return {key: _restore(item) for key, item in value.items()}
     return _NON_FINITE.get(value, value) if type(value) is str else value
 
@@ -204,9 +206,11 @@ def encode_outputs(outputs: Arrays, by_row: bool, keep_name: bool = False) -> by
         keep_name: name the output even if it is the only one.
 
     Raises:
-        InputError: if a type has no JSON form, or row format was asked for and the outputs differ in their first
-            dimension.
+        InputError: if there is no output, a type has no JSON form, or row format was asked for and the outputs differ
+            in their first dimension.
     """
+    if not outputs:
+        raise InputError("Cannot convert empty tensor map to JSON")
     for name, found in outputs.items():
         if tf.as_dtype(found.dtype) not in SUPPORTED and found.size:
             raise InputError(f"Failed to write JSON value for tensor type: {tf.as_dtype(found.dtype).name} ({name})")

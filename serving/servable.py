@@ -25,9 +25,9 @@ from stages.savedmodel.graph import (
     SIGNATURE,
     TAG,
     Signature,
-    read_graph,
     read_provenance,
     read_signatures,
+    serving_graph,
 )
 from stages.savedmodel.requests import Arrays
 from stages.savedmodel.tensors import shown
@@ -61,6 +61,8 @@ class _Functions:
         for name, signature in signatures.items():
             if set(self._functions[name].structured_input_signature[1]) != set(signature.inputs):
                 raise ValueError(f"signature {name}: the function's arguments are not its inputs")
+            if "self" in signature.inputs:
+                raise ValueError(f"signature {name}: a function takes no argument named self")
 
     def __call__(self, signature: Signature, inputs: Arrays) -> Arrays:
         tensors = {name: _tensor(value, signature.inputs[name].dtype) for name, value in inputs.items()}
@@ -73,23 +75,24 @@ class _Functions:
 class _Session:
     """A SavedModel in TensorFlow 1's loader, for what the other one cannot load, such as reference variables."""
 
-    def __init__(self, path: Path, signatures: Mapping[str, Signature]) -> None:
+    def __init__(self, path: Path) -> None:
         with tf.Graph().as_default() as graph:
             self._session = tf.compat.v1.Session(graph=graph)
             tf.compat.v1.saved_model.loader.load(self._session, [TAG], str(path))
-        self._calls = {}
-        for name, signature in signatures.items():
-            options = config_pb2.CallableOptions(
-                feed=[tensor.tensor for tensor in signature.inputs.values()],
-                fetch=[tensor.tensor for tensor in signature.outputs.values()],
-            )
-            # run() would check the shape that the graph declares; TensorFlow Serving leaves that to the operations.
-            self._calls[name] = self._session._make_callable_from_options(options)
+        self._calls: dict[str, Any] = {}
 
     def __call__(self, signature: Signature, inputs: Arrays) -> Arrays:
-        outputs = self._calls[signature.name](*(inputs[name] for name in signature.inputs))
-        tensors = signature.outputs.values()
-        return {t.key: np.asarray(v, t.dtype.as_numpy_dtype) for t, v in zip(tensors, outputs, strict=True)}
+        fed = {tensor.tensor: inputs[key] for key, tensor in signature.inputs.items()}
+        if len(fed) < len(inputs):
+            raise ValueError("two inputs are the same tensor")
+        computed = sorted({tensor.tensor for tensor in signature.outputs.values()} - fed.keys())
+        if computed and signature.name not in self._calls:
+            options = config_pb2.CallableOptions(feed=list(fed), fetch=computed)
+            # run() would check the shape that the graph declares; TensorFlow Serving leaves that to the operations.
+            self._calls[signature.name] = self._session._make_callable_from_options(options)
+        outputs = self._calls[signature.name](*fed.values()) if computed else ()
+        values = fed | dict(zip(computed, outputs, strict=True))
+        return {key: np.asarray(values[t.tensor], t.dtype.as_numpy_dtype) for key, t in signature.outputs.items()}
 
 
 def _tensor(value: npt.NDArray[Any], dtype: tf.DType) -> tf.Tensor:
@@ -127,7 +130,7 @@ class Servable:
             self._run = _Functions(path, self.signatures)
         except Exception as error:
             try:
-                self._run = _Session(path, self.signatures)
+                self._run = _Session(path)
             except Exception:
                 raise error from None
         independent = _declares_independent_rows(path)
@@ -279,12 +282,14 @@ def _warm_up_requests(path: Path) -> Iterator[tuple[str, Arrays]]:
             if log.HasField("predict_log"):
                 request = log.predict_log.request
                 inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
-            else:
+            elif log.HasField("classify_log") or log.HasField("regress_log"):
                 request = (log.classify_log if log.HasField("classify_log") else log.regress_log).request
                 with_context = request.input.example_list_with_context
                 context = with_context.context.SerializeToString()
                 examples = [*request.input.example_list.examples, *with_context.examples]
                 inputs = {"inputs": np.array([context + e.SerializeToString() for e in examples], object)}
+            else:  # of another API
+                continue
             yield request.model_spec.signature_name or SIGNATURE, inputs
     except (tf.errors.OpError, DecodeError) as error:
         raise InputError(f"{file}: damaged: {' '.join(str(error).split())}") from None
@@ -296,14 +301,9 @@ def _reason(message: str) -> str:
     return next((line for line in message.splitlines() if line and not line.startswith(where)), "no reason given")
 
 
-def _serving_graph(path: Path) -> Any:
-    """The `MetaGraphDef` that is served."""
-    return next(graph for graph in read_graph(path).meta_graphs if TAG in graph.meta_info_def.tags)
-
-
 def _metadata(path: Path, name: str, version: int) -> dict[str, Any]:
     """GetModelMetadataResponse: fields named as in the protocol, 64-bit numbers as strings."""
-    graph = _serving_graph(path)
+    graph = serving_graph(path)
     signatures = {
         key: MessageToDict(
             graph.signature_def[key], preserving_proto_field_name=True, always_print_fields_with_no_presence=True

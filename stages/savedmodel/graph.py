@@ -41,9 +41,22 @@ def read_graph(path: Path) -> Any:
             raise InputError(f"{path}: expected a SavedModel, found neither {BINARY} nor {TEXT}")
     except (DecodeError, text_format.ParseError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: damaged SavedModel: {' '.join(str(error).split())}") from None
-    if not any(TAG in graph.meta_info_def.tags for graph in message.meta_graphs):
-        raise InputError(f"{path}: damaged SavedModel: no graph with the tag {TAG}")
+    if not any(map(_is_served, message.meta_graphs)):
+        raise InputError(f"{path}: damaged SavedModel: no graph with the tag {TAG} alone")
     return message
+
+
+def _is_served(graph: Any) -> bool:
+    return list(graph.meta_info_def.tags) == [TAG]
+
+
+def serving_graph(path: Path) -> Any:
+    """The `MetaGraphDef` of a SavedModel that is served.
+
+    Raises:
+        InputError: as `read_graph`.
+    """
+    return next(filter(_is_served, read_graph(path).meta_graphs))
 
 
 @dataclass(frozen=True)
@@ -83,10 +96,9 @@ def read_signatures(path: Path) -> dict[str, Signature]:
     Raises:
         InputError: as `read_graph`.
     """
-    graph = next(g for g in read_graph(path).meta_graphs if TAG in g.meta_info_def.tags)
     return {
         name: Signature(name, found.method_name, _tensors(found.inputs), _tensors(found.outputs))
-        for name, found in sorted(graph.signature_def.items())
+        for name, found in sorted(serving_graph(path).signature_def.items())
         if not name.startswith("__")
     }
 

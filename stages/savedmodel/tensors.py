@@ -58,14 +58,18 @@ def is_binary(value: Any) -> bool:
 
 
 def decode_binary(value: dict[str, str]) -> bytes:
-    """The bytes of binary data. White space is skipped, and the padding may be missing.
+    """The bytes of binary data. White space is skipped. The padding may be missing, or written as dots.
 
     Raises:
         InputError: if the text is not Base64.
     """
     try:
-        text = b"".join(value[_BASE64].encode("ascii").split())
-        return base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
+        padded = b"".join(value[_BASE64].encode("ascii").split()).replace(b".", b"=")
+        text = padded.rstrip(b"=")
+        padding = b"=" * (-len(text) % 4)
+        if padded not in (text, text + padding):
+            raise binascii.Error
+        return base64.b64decode(text + padding, validate=True)
     except (UnicodeEncodeError, binascii.Error):
         raise InputError("Unable to base64 decode") from None
 

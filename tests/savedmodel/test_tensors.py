@@ -77,7 +77,11 @@ def test_nesting_has_a_limit() -> None:
 
 
 def test_binary_data() -> None:
-    assert decode_binary({"b64": " aGVs\r\nbG8"}) == b"hello"
+    for text in (" aGVs\r\nbG8", "aGVsbG8=", "aGVsbG8."):
+        assert decode_binary({"b64": text}) == b"hello"
+    for text in ("aGVsbG8==", "aGVs=", "a", "aGVs=bG8=", "aGVs-G8="):
+        with pytest.raises(InputError, match="Unable to base64 decode"):
+            decode_binary({"b64": text})
     assert [is_binary(value) for value in ({"b64": ""}, {"b64": 1}, {"b64": "", "x": 1}, "b64", None)] == [True] + [
         False
     ] * 4

@@ -176,8 +176,13 @@ def random(folder: Path) -> Path:
     return _save(folder, Weights((1,)), {"serving_default": signature})
 
 
-def half_plus_two(folder: Path) -> Path:
-    """A TensorFlow 1 model as TensorFlow Serving's example: signatures on serialised examples, and on the parsed x."""
+def half_plus_two(folder: Path, key: str = "x") -> Path:
+    """A TensorFlow 1 model as TensorFlow Serving's example: signatures on serialised examples, and on the parsed x.
+
+    Args:
+        folder: where to write it.
+        key: name of the default signature's input.
+    """
     v1 = tf.compat.v1
     with tf.Graph().as_default(), v1.Session() as session:
         serialised = v1.placeholder(tf.string, name="tf_example")
@@ -197,7 +202,7 @@ def half_plus_two(folder: Path) -> Path:
             )
 
         signatures = {
-            "serving_default": signature("predict", {"x": x}, {"y": y}),
+            "serving_default": signature("predict", {key: x}, {"y": y}),
             "regress_x_to_y": signature("regress", {"inputs": serialised}, {"outputs": y}),
             "regress_x2_to_y3": signature("regress", {"inputs": x}, {"outputs": y}),
             "classify_x_to_y": signature("classify", {"inputs": serialised}, {"scores": y}),
@@ -211,16 +216,26 @@ def half_plus_two(folder: Path) -> Path:
 
 
 def counter(folder: Path) -> Path:
-    """A TensorFlow 1 model with a reference variable, which TensorFlow 2's loader cannot load."""
+    """A TensorFlow 1 model with a reference variable, which TensorFlow 2's loader cannot load.
+
+    Of its other signatures one gives back its input, one has no output, and one has two inputs that are the same.
+    """
     v1 = tf.compat.v1
     with tf.Graph().as_default(), v1.Session() as session:
         count = v1.get_variable("count", initializer=0.0, use_resource=False)
         delta = v1.placeholder(tf.float32, (), name="delta")
         total = tf.identity(v1.assign_add(count, delta), name="total")
         session.run(v1.global_variables_initializer())
-        signature = v1.saved_model.predict_signature_def({"delta": delta}, {"total": total})
+        signature = v1.saved_model.predict_signature_def
+        signatures = {
+            "serving_default": signature({"delta": delta}, {"total": total}),
+            "echo": signature({"delta": delta}, {"same": delta, "sum": total}),
+            "identity": signature({"delta": delta}, {"same": delta}),
+            "twice": signature({"a": delta, "b": delta}, {"total": total}),
+            "none": v1.saved_model.build_signature_def({"delta": v1.saved_model.build_tensor_info(delta)}, {}, "none"),
+        }
         builder = v1.saved_model.Builder(str(folder))
-        builder.add_meta_graph_and_variables(session, ["serve"], signature_def_map={"serving_default": signature})
+        builder.add_meta_graph_and_variables(session, ["serve"], signature_def_map=signatures)
         builder.save()
     return folder
 

@@ -490,7 +490,7 @@ class TestBinary:
         assert ask(client, "string", inputs=[{"b64": "aGVs\r\n bG8="}]) == {"outputs": ["hello"]}  # and lines may end
         assert ask(client, "string", inputs={"b64": "aGVsbG8="}) == {"outputs": "hello"}
 
-    @pytest.mark.parametrize("data", ["a", "a-b_", "aG=VsbG8=", "é"])
+    @pytest.mark.parametrize("data", ["a", "a-b_", "aG=VsbG8=", "aGVsbG8==", "é"])
     def test_bad_base64(self, client: TestClient, data: str) -> None:
         assert "instance 0: Unable to base64 decode" in refused(client, "string", instances=[{"b64": data}])
 
@@ -521,6 +521,10 @@ class TestConformance:
     def test_a_literal_too_large_is_no_infinity(self, client: TestClient) -> None:
         assert "JSON Parse error" in error(client.post(PREDICT, content='{"instances": [1e999]}'), 400)
         assert "JSON Parse error" in error(client.post(PREDICT, content='{"instances": [NaN, 1e999]}'), 400)
+
+    @pytest.mark.parametrize("body", ['{"instances": [1], NaN: 1}', '{"instances": [1], "x": [{"y": 1, Infinity: 1}]}'])
+    def test_no_key_is_a_number(self, client: TestClient, body: str) -> None:
+        assert "Missing a name for object member" in error(client.post(PREDICT, content=body), 400)
 
 
 class TestExamples:
@@ -637,6 +641,8 @@ class TestCompression:
             pytest.param(b'{"instances": [1]}', id="plain"),
             pytest.param(gzip.compress(b'{"instances": [1]}')[:-12], id="cut short"),
             pytest.param(b"\x1f\x8b", id="two bytes"),
+            pytest.param(gzip.compress(b'{"instances": [1]}') + b"xx", id="more after it"),
+            pytest.param(gzip.compress(b'{"instances": [1]}') * 2, id="twice"),
         ],
     )
     def test_not_gzip(self, client: TestClient, body: bytes) -> None:

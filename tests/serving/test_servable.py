@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from starlette.exceptions import HTTPException
 
+from serving.codec import encode_outputs
 from serving.protos import PredictionLog
 from serving.servable import Servable
 from serving.settings import Settings
@@ -41,6 +42,24 @@ def test_a_reference_variable(load: Load, tmp_path: Path) -> None:
     model = load(models.counter(tmp_path / "counter"))
     assert call(model, delta=np.float32(2)) == {"total": 2.0}
     assert call(model, delta=np.float32(3)) == {"total": 5.0}
+
+
+def test_one_odd_signature_does_not_keep_the_others_from_being_served(load: Load, tmp_path: Path) -> None:
+    model = load(models.counter(tmp_path / "counter"))
+    assert call(model, "echo", delta=np.float32(2)) == {"same": 2.0, "sum": 2.0}
+    assert call(model, "identity", delta=np.float32(4)) == {"same": 4.0}
+    assert call(model, "none", delta=np.float32(1)) == {}
+    with pytest.raises(InputError, match="Cannot convert empty tensor map to JSON"):
+        encode_outputs({}, by_row=True)
+    with pytest.raises(HTTPException, match="two inputs are the same tensor") as refusal:
+        call(model, "twice", a=np.float32(1), b=np.float32(1))
+    assert refusal.value.status_code == 400
+
+
+def test_an_input_may_be_called_self(load: Load, tmp_path: Path) -> None:
+    model = load(models.half_plus_two(tmp_path / "half", key="self"))
+    answer = model.call(model.signature("serving_default"), {"self": np.array([1, 2], np.float32)})
+    assert answer["y"].tolist() == [2.5, 3.0]
 
 
 @pytest.mark.parametrize("loader", ["_Functions", "_Session"])
@@ -155,6 +174,12 @@ class TestWarmUp:
         path = models.counter(tmp_path / "counter")
         self.write(path, self.predict_log(3), self.predict_log(4))
         assert call(load(path), delta=np.float32(0)) == {"total": 7.0}
+
+    def test_records_of_other_apis_are_ignored(self, load: Load, tmp_path: Path) -> None:
+        """MultiInferenceLog has field 4, SessionRunLog 5, the log's metadata 1."""
+        path = models.counter(tmp_path / "counter")
+        self.write(path, *(bytes([number << 3 | 2, 0]) for number in (4, 5, 1)), self.predict_log(3))
+        assert call(load(path), delta=np.float32(0)) == {"total": 3.0}
 
     @pytest.mark.parametrize("kind", ["classify_log", "regress_log"])
     def test_examples(self, load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
