@@ -1,13 +1,17 @@
 """The report of this project's results, and of a workload that nobody wrote a story for."""
 
+import csv
 import json
 import shutil
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from benchmarks.seeds import recipe
 from stages.babyweight import report as births
 from stages.cartpole import report as agent
 from stages.core.errors import InputError
@@ -26,6 +30,21 @@ def test_the_readme_shows_the_results() -> None:
     runs = workloads(ROOT, load(ROOT / "params.yaml"))
     assert [run.name for run in runs] == ["babyweight", "mnist", "cartpole"]
     assert summary(runs) in (ROOT / "README.md").read_text()
+
+
+def test_the_readme_quotes_the_measured_seeds() -> None:
+    values: dict[str, list[float]] = {}
+    with (ROOT / "benchmarks/results/seeds.csv").open(newline="") as file:
+        params = yaml.safe_load((ROOT / "params.yaml").read_text())
+        for row in csv.DictReader(file):
+            if row["recipe"] == recipe(row["workload"], params):
+                values.setdefault(row["workload"], []).append(float(row["test"]))
+    assert {name: len(tests) for name, tests in values.items()} == {"babyweight": 10, "mnist": 10, "cartpole": 10}
+    mean, sd = ({name: f(tests) for name, tests in values.items()} for f in (statistics.mean, statistics.stdev))
+    births = f"births {mean['babyweight']:.4f} ± {sd['babyweight']:.4f} lb"
+    digits = f"digits {100 * mean['mnist']:.2f} ± {100 * sd['mnist']:.2f} %"
+    agent = f"CartPole {mean['cartpole']:g} ± {sd['cartpole']:g}"
+    assert f"{births}, {digits}, {agent}" in (ROOT / "README.md").read_text()
 
 
 @pytest.fixture
