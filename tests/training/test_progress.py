@@ -1,5 +1,6 @@
 import signal
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -44,6 +45,15 @@ def test_a_terminal_has_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: p
     assert "100%|" in capsys.readouterr().err
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Python's own handler, which a process that a shell put into the background has not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_the_handler_gives_way_to_a_second_signal() -> None:
     with Interrupt() as interrupt:
         signal.raise_signal(signal.SIGINT)
