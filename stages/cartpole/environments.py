@@ -23,11 +23,11 @@ LARGEST_OBSERVATION = 16_384
 """Values of an observation; a replay buffer of larger ones would not fit in memory."""
 
 
-def _refused(name: str, found: str | Exception) -> InputError:
+def _refused(name: str, found: str | BaseException) -> InputError:
     """The error to raise for an environment that cannot be used, or whose own code failed."""
     if isinstance(found, gym.error.DependencyNotInstalled):
         found = f'{found}; expected its packages, such as `pip install "gymnasium[box2d]"` installs'
-    elif isinstance(found, Exception) and not isinstance(found, gym.error.Error | ImportError):
+    elif isinstance(found, BaseException) and not isinstance(found, gym.error.Error | ImportError):
         found = f"{type(found).__name__}: {found}"
     return InputError(f"cartpole.train.env: {name}: {' '.join(str(found).split())}")
 
@@ -37,24 +37,44 @@ def _is_vector(space: gym.Space[Any]) -> bool:
 
 
 class _Guard:
-    """Reports exceptions of an environment's own code as `InputError`."""
+    """Reports exceptions of an environment's own code, and numbers that are none, as `InputError`."""
 
     env: Any
 
     def _call(self, method: str, *arguments: Any, **options: Any) -> Any:
         try:
             return getattr(self.env, method)(*arguments, **options)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _refused(self.env.spec.id, error) from error
 
+    def _checked(self, observation: Any) -> npt.NDArray[Any]:
+        """An observation in the type of its space."""
+        space = self.env.observation_space
+        try:
+            values = np.asarray(observation, space.dtype)
+            with np.errstate(over="ignore"):
+                if values.shape == space.shape and np.isfinite(values.astype(np.float32, copy=False)).all():
+                    return values
+        except (TypeError, ValueError):
+            pass
+        found = " ".join(str(observation).split())[:100]
+        raise _refused(self.env.spec.id, f"found the observation {found}; expected finite numbers {list(space.shape)}")
+
     def reset(self, **options: Any) -> Any:
-        return self._call("reset", **options)
+        observation, notes = self._call("reset", **options)
+        return self._checked(observation), notes
 
     def step(self, action: Any) -> Any:
-        return self._call("step", action)
+        observation, reward, *rest = self._call("step", action)
+        if not np.isfinite(np.asarray(reward, float)).all():
+            raise _refused(self.env.spec.id, f"found the reward {reward}; expected a finite number")
+        return self._checked(observation), reward, *rest
 
     def render(self) -> Any:
         return self._call("render")
+
+    def close(self, **options: Any) -> None:
+        self._call("close", **options)
 
 
 class _GuardedEnv(_Guard, gym.Wrapper):  # type: ignore[misc]
@@ -85,7 +105,7 @@ class Environment:
             if module:
                 importlib.import_module(module)
             self.spec = copy.deepcopy(gym.spec(name))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _refused(self.name, error) from error
         self.spec.disable_env_checker = True
         # Without any limit, an episode lasts at most as long as training does.
@@ -95,6 +115,8 @@ class Environment:
         self.reward_threshold: float | None = own if given is None else given
         envs = self.make_vec(1)
         space, action = envs.single_observation_space, envs.single_action_space
+        if not isinstance(space, gym.spaces.Box):
+            raise _refused(name, f"expected observations of one size, found {space}")
         self.observations = math.prod(space.shape or ())
         if not 0 < self.observations <= LARGEST_OBSERVATION:
             raise _refused(name, f"expected 1 to {LARGEST_OBSERVATION} values an observation, found {space}")
@@ -142,7 +164,7 @@ class Environment:
     @property
     def is_drawn(self) -> bool:
         """Whether it can draw itself as a picture."""
-        return "rgb_array" in self.make().metadata.get("render_modes", [])
+        return "rgb_array" in (self.make().metadata.get("render_modes") or [])
 
     def packages(self) -> dict[str, str]:
         """Versions of the packages that its code comes from, besides Gymnasium's own."""

@@ -20,6 +20,21 @@ GRID = 31  # points in each direction
 Answers = dict[str, npt.NDArray[Any]]
 
 
+def _picture(drawn: Any, name: str) -> Image.Image:
+    """What an environment drew, as an RGB picture.
+
+    Raises:
+        InputError: if it is none.
+    """
+    try:
+        picture = Image.fromarray(np.asarray(drawn, np.uint8)).convert("RGB")
+    except (TypeError, ValueError):
+        picture = None
+    if not picture or not picture.width or not picture.height:
+        raise InputError(f"cartpole.train.env: {name}: expected render() to return a picture [height, width, 3]")
+    return picture
+
+
 def frames(env: gym.Env[Any, Any], act: Act, seed: int, gif: Gif) -> list[Image.Image]:
     """Pictures of one greedy episode, as the environment draws it."""
     observation, _ = env.reset(seed=seed)
@@ -27,8 +42,8 @@ def frames(env: gym.Env[Any, Any], act: Act, seed: int, gif: Gif) -> list[Image.
     ended, step = False, 0
     while not ended and len(pictures) < gif.frames:
         if step % gif.every == 0:
-            picture = Image.fromarray(env.render())
-            height = round(picture.height * gif.width / picture.width)
+            picture = _picture(env.render(), env.spec.id if env.spec else "")
+            height = max(1, round(picture.height * gif.width / picture.width))
             pictures.append(picture.resize((gif.width, height), Image.Resampling.BOX))
         observation, _, terminated, truncated, _ = env.step(act(observation[None])[0])
         ended, step = terminated or truncated, step + 1
@@ -46,7 +61,7 @@ def animate(path: Path, environment: Environment, act: Act, seed: int, gif: Gif)
     """Write a GIF of one greedy episode."""
     env = environment.make(render_mode="rgb_array")
     # GIF counts in hundredths of a second.
-    hundredths = max(2, round(100 * gif.every / env.metadata.get("render_fps", 30)))
+    hundredths = max(2, round(100 * gif.every / (env.metadata.get("render_fps") or 30)))
     write_gif(path, frames(env, act, seed, gif), 10 * hundredths)
     env.close()
 

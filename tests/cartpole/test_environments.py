@@ -1,3 +1,7 @@
+import math
+import sys
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -17,20 +21,34 @@ def named(env: str, **changes: object) -> Train:
 class Scripted(gym.Env):  # type: ignore[misc]
     """An environment of any spaces that never ends by itself, and breaks at will."""
 
-    def __init__(self, space: gym.Space, action: gym.Space | None = None, fails: str = ""):
+    def __init__(
+        self,
+        space: gym.Space,
+        action: gym.Space | None = None,
+        fails: str = "",
+        first: object = None,
+        reward: Any = 1.0,
+    ):
         self.observation_space, self.action_space, self.fails = space, action or gym.spaces.Discrete(2), fails
+        self.first, self.reward = first, reward
 
     def reset(self, seed: int | None = None, options: object = None) -> tuple[object, dict[str, object]]:
         super().reset(seed=seed)
         self.observation_space.seed(seed)
         if self.fails == "reset":
             raise RuntimeError("the arm\nis broken")
-        return self.observation_space.sample(), {}
+        if self.fails == "exit":
+            sys.exit(5)
+        return self.observation_space.sample() if self.first is None else self.first, {}
+
+    def close(self) -> None:
+        if self.fails == "close":
+            raise OSError("the door is stuck")
 
     def step(self, action: int) -> tuple[object, float, bool, bool, dict[str, object]]:
         if self.fails == "step":
             raise ZeroDivisionError("no ground")
-        return self.observation_space.sample(), 1.0, False, False, {}
+        return self.observation_space.sample(), self.reward, False, False, {}
 
 
 def register(name: str, space: gym.Space, **options: object) -> str:
@@ -106,7 +124,12 @@ def test_the_time_limit_is_the_environments_or_the_parameters_or_trainings() -> 
 
 
 @pytest.mark.parametrize(
-    ("fails", "message"), [("reset", "RuntimeError: the arm is broken"), ("step", "ZeroDivisionError: no ground")]
+    ("fails", "message"),
+    [
+        ("reset", "RuntimeError: the arm is broken"),
+        ("step", "ZeroDivisionError: no ground"),
+        ("exit", "SystemExit: 5"),
+    ],
 )
 def test_an_exception_of_the_environment_is_one_line(fails: str, message: str) -> None:
     space = gym.spaces.Box(-1, 1, (2,), np.float32)
@@ -118,6 +141,53 @@ def test_an_exception_of_the_environment_is_one_line(fails: str, message: str) -
     with pytest.raises(InputError, match=rf"{name}: {message}$"):
         envs.reset(seed=0)
         envs.step(np.zeros(2, int))
+
+
+def test_closing_may_fail_too() -> None:
+    space = gym.spaces.Box(-1, 1, (2,), np.float32)
+    name = register("Stuck-v0", space, kwargs={"fails": "close"}, reward_threshold=1.0)
+    with pytest.raises(InputError, match=rf"{name}: OSError: the door is stuck$"):
+        Environment(named(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "reward", "message"),
+    [
+        ("Nan-v0", np.full(2, np.nan), 1.0, r"found the observation \[nan nan\]; expected finite numbers \[2\]"),
+        ("Huge-v0", np.array([1e300, 0]), 1.0, r"found the observation \[1\.e\+300 0\.e\+000\]; expected finite"),
+        ("Short-v0", [0.0], 1.0, r"found the observation \[0\.0\]; expected finite numbers \[2\]"),
+        ("Words-v0", "up", 1.0, r"found the observation up; expected finite numbers"),
+        ("NanReward-v0", None, math.nan, r"found the reward nan; expected a finite number"),
+        ("NoReward-v0", np.zeros(2), None, r"found the reward None; expected a finite number"),
+    ],
+)
+def test_what_is_no_number_is_refused(name: str, first: object, reward: Any, message: str) -> None:
+    """It would end in weights that are none, and an agent that seems to have solved it."""
+    space = gym.spaces.Box(-1, 1, (2,), np.float64)
+    keys = {"first": first, "reward": reward}
+    environment = Environment(named(register(name, space, kwargs=keys, reward_threshold=1.0, max_episode_steps=3)))
+    with pytest.raises(InputError, match=rf"^cartpole\.train\.env: {name}: {message}"):
+        play([environment.make()], [0], lambda observation: np.zeros(1, int))
+
+
+def test_whole_numbers_at_first_do_not_make_the_others_whole() -> None:
+    space = gym.spaces.Box(-1, 1, (2,), np.float32)
+    name = register("Whole-v0", space, kwargs={"first": np.array([0, 0])}, reward_threshold=1.0, max_episode_steps=5)
+    seen = []
+
+    def act(observation: np.ndarray) -> np.ndarray:
+        seen.append(observation.copy())
+        return np.zeros(1, int)
+
+    play([Environment(named(name)).make()], [0], act)
+    assert {values.dtype for values in seen} == {np.dtype(np.float32)}
+    assert all(np.any(values % 1) for values in seen[1:])
+
+
+def test_observations_of_any_length_are_refused() -> None:
+    name = register("Sequence-v0", gym.spaces.Sequence(gym.spaces.Discrete(3)), reward_threshold=1.0)
+    with pytest.raises(InputError, match=r"Sequence-v0: expected observations of one size, found Sequence"):
+        Environment(named(name))
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,8 +99,9 @@ _OTHER_RACE_CODES = ("8", "9", "58", "68", "78")
 _MISSING = {"", "#n/a", "-nan", "<na>", "n/a", "na", "nan", "none", "null", "unknown", r"\n"}
 _FALSE = ("false", "f", "no", "n", "0")
 _TRUE = ("true", "t", "yes", "y", "1")
-_MULTIPLES = {"single": 1, "twins": 2, "triplets": 3, "quadruplets": 4, "quintuplets": 5, "multiple": 2}
-_MULTIPLE = re.compile(rf"({'|'.join(_MULTIPLES)})(\([1-5]\+?\))?")
+_MULTIPLES = {"single": 1, "singleton": 1, "twin": 2, "twins": 2, "triplet": 3, "triplets": 3, "quadruplets": 4}
+_MULTIPLES |= {"quintuplets": 5, "multiple": 2}
+_MULTIPLE = re.compile(rf"({'|'.join(_MULTIPLES)}) ?(\([1-5]\+?\))?")
 """Plurality in words, as in `Twins(2)`. `Multiple(2+)` is two or more."""
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)

@@ -15,6 +15,11 @@ def _plain(name: str) -> str:
 _BY_PLAIN_NAME = {_plain(column): column for column in COLUMNS}
 
 
+def _column(name: str) -> str:
+    """The column of births that a name stands for, "" if none. R writes `weight.pounds`."""
+    return _BY_PLAIN_NAME.get(_plain(name)) or _BY_PLAIN_NAME.get(_plain(name.replace(".", "_")), "")
+
+
 def match(where: str, names: Sequence[str]) -> list[str]:
     """The column of births that each name stands for, "" if none: `births.weight_pounds` is `weight_pounds`.
 
@@ -25,7 +30,7 @@ def match(where: str, names: Sequence[str]) -> list[str]:
     Raises:
         InputError: if a required column is missing, or a column is there twice.
     """
-    columns = [name if name in COLUMNS else _BY_PLAIN_NAME.get(_plain(name), "") for name in names]
+    columns = [name if name in COLUMNS else _column(name) for name in names]
     # A column by its exact name makes similar names, say of a joined table, columns to ignore.
     columns = [c if c == name or c not in names else "" for c, name in zip(columns, names, strict=True)]
     for column in COLUMNS:
@@ -39,7 +44,7 @@ def match(where: str, names: Sequence[str]) -> list[str]:
 
 def is_header(names: Sequence[str]) -> bool:
     """Whether a first line names any column of births."""
-    return any(_plain(name) in _BY_PLAIN_NAME for name in names)
+    return any(map(_column, names))
 
 
 def check_birth(where: str, values: Sequence[str], columns: Sequence[str]) -> None:

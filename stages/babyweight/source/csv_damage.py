@@ -50,7 +50,9 @@ def take_out_damaged(
             if b'"' in line and limit >= len(buffer) and not is_last:
                 return text[:start], damaged  # the next block may end this record
             reason = "stray_quote" if b'"' in line else "stray_carriage_return"
-        damaged.append((int(i), reason, line.decode(errors="backslashreplace")))
+        # Rows that end with a carriage return alone, in a file whose first ones do not, are one line together.
+        rows = [row for row in line.split(b"\r") if record.fullmatch(row + b"\n")] or [line]
+        damaged += [(int(i), reason, row.decode(errors="backslashreplace")) for row in rows]
         text[start:stop] = _SPACE
     return text, damaged
 

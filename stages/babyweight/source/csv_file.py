@@ -24,6 +24,7 @@ BLOCK_BYTES = 4 << 20
 _NEWLINE = ord("\n")
 _HEXADECIMAL = re.compile(b"0[xX]")
 _ZSTD, _GZIP = b"\x28\xb5\x2f\xfd", b"\x1f\x8b"
+_OTHERS = {b"PK\3\4": "a zip archive", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 _TOO_LONG = f"a line of more than {LINE_BYTES} bytes; expected one birth a line"
 
 
@@ -113,6 +114,8 @@ def _read(file: File, stream: Any, size: int, line: int) -> bytes:
 def _first_line(file: File, head: bytes) -> bytes:
     if not head:
         raise InputError(f"{file.address}: empty; expected births as CSV or Parquet")
+    if found := next((name for start, name in _OTHERS.items() if head.startswith(start)), None):
+        raise InputError(f"{file.address}: {found}; expected UTF-8 text, plain, gzip or zstd, or Parquet")
     line = re.split(rb"[\r\n]", head, maxsplit=1)[0]
     if b"\0" in line:
         raise InputError(f"{file.address}:1: NUL bytes; expected UTF-8 text")

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from stages.core.errors import InputError
+from stages.core.files import digest
 
 _PARAMETER = "babyweight.prepare.source.path"
 _BUFFER_BYTES = 16 << 20
@@ -19,11 +20,15 @@ _IN_FOLDER = re.compile(r".*\.(csv|parquet).*", re.IGNORECASE)
 """Names that a folder is searched for."""
 
 _SIDE_FILE = re.compile(
-    r"[._~#].*|.*[~#]|.*\.(asc|bak|backup|crc|crdownload|dvc|json|lock|log|md|md5|old|orig|part|partial|save|sha\d+"
-    r"|sig|sql|sw[a-z]|tmp|temp|ya?ml)",
+    r"[._~#].*|.*[~#]|.*:zone\.identifier|.*\.(aria2|asc|bak|backup|bkp|crc|crdownload|csvt|download|dvc|etag|filepart"
+    r"|gpg|ini|json|lnk|lock|log|md|md5(sum)?|meta|metadata|old|orig|part|partial|rej|save|schema|sha\d+(sum)?|sig|sql"
+    r"|sw[a-z]|tmp|temp|url|xml|ya?ml)",
     re.IGNORECASE,
 )
 """Names of files that tools put beside data: checksums, locks, backups, unfinished downloads. `_SUCCESS` is Spark's."""
+
+_MAY_BE_EMPTY = 4096
+"""Bytes up to which a file may hold no birth: one of many that a query exported, with its header alone."""
 
 _ENDINGS = re.compile(r"(\.(csv|parquet|gz|gzip|zst|zstd|snappy))+$", re.IGNORECASE)
 
@@ -117,7 +122,8 @@ def find(pattern: str) -> list[File]:
     in `/` a folder; s3:// and gs:// are asked which it is. Folders and globs leave out what tools put beside data.
 
     Raises:
-        InputError: if there is no file, if two files seem to hold the same births, or if a URL cannot be listed.
+        InputError: if there is no file, if two files seem to hold the same births, if a folder or a broken link is
+            called as a file of births is, or if a URL cannot be listed.
     """
     files = _find_remote(pattern) if "://" in pattern else _find_local(pattern)
     if not files:
@@ -125,7 +131,13 @@ def find(pattern: str) -> list[File]:
             f"{_PARAMETER}: {pattern}: no such file; expected a CSV or Parquet file, a folder of them, or a glob"
         )
     files = sorted(files, key=lambda file: file.address)
+    for file in files:
+        try:
+            file.address.encode()
+        except UnicodeEncodeError:
+            raise InputError(f"{_PARAMETER}: {file.address!a}: expected a file name in UTF-8") from None
     _refuse_copies([PurePosixPath(file.path) for file in files])
+    _refuse_same_bytes([Path(file.path) for file in files if not file.scheme])
     return files
 
 
@@ -138,7 +150,15 @@ def _find_local(pattern: str) -> list[File]:
     else:
         # The part that exists is taken literally, so that a folder's name may hold brackets.
         folder = next(parent for parent in path.parents if parent.is_dir() or parent == parent.parent)
-        paths = _without_side_files(folder.glob(str(path.relative_to(folder))))
+        try:
+            paths = _without_side_files(folder.glob(str(path.relative_to(folder))))
+        except ValueError as error:
+            raise InputError(f"{_PARAMETER}: {pattern}: {error}") from None
+    inside = {parent for p in paths for parent in p.parents}
+    for p in paths:
+        if not p.is_file() and p not in inside and _IN_FOLDER.fullmatch(p.name):
+            found = "a folder; name it, or its files" if p.is_dir() else "a broken link"
+            raise InputError(f"{_PARAMETER}: {p}: expected a file, found {found}")
     return [File(str(p), "", str(p)) for p in paths if p.is_file()]
 
 
@@ -183,6 +203,15 @@ def _refuse_copies(paths: list[PurePosixPath]) -> None:
                 f"{_PARAMETER}: {other} and {path.name} seem to hold the same births; remove one of them, "
                 "or name the files to read"
             )
+
+
+def _refuse_same_bytes(paths: list[Path]) -> None:
+    """Refuse a file and its copy, whatever they are called."""
+    sizes = [path.stat().st_size for path in paths]
+    first: dict[str, Path] = {}
+    for path, size in zip(paths, sizes, strict=True):
+        if size > _MAY_BE_EMPTY and sizes.count(size) > 1 and (other := first.setdefault(digest(path), path)) != path:
+            raise InputError(f"{_PARAMETER}: {other} and {path.name} hold the same births; remove one of them")
 
 
 @functools.cache

@@ -112,7 +112,7 @@ def from_npz(path: Path, md5: Checksums) -> Digits:
 
 
 def _find(paths: Iterable[Path | zipfile.Path], where: str, key: str, md5: str) -> Images:
-    paths, problems = [path for path in paths if NAMES[key].fullmatch(path.name)], []
+    paths, problems = [path for path in paths if NAMES[key].fullmatch(path.name) and path.is_file()], []
     # First the one with this checksum as it is: EMNIST's other splits take long to unpack.
     for path in sorted(paths, key=lambda path: (_md5(_bytes(path)) != md5, str(path))):
         try:

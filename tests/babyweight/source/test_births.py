@@ -66,6 +66,7 @@ def test_the_model_accepts_the_spellings_of_a_prediction_request() -> None:
     ("text", "babies"),
     [
         *(("1", 1), ("2.0", 2), ("Single(1)", 1), ("Twins(2)", 2), ("Triplets(3)", 3), ("Quadruplets(4)", 4)),
+        *(("Single (1)", 1), ("Twin", 2), ("singleton", 1)),
         *(("Quintuplets(5)", 5), ("Multiple(2+)", 2), ("twins", 2), (" SINGLE(1) ", 1)),
     ],
 )

@@ -36,6 +36,12 @@ def test_lines_that_are_no_csv_spoil_themselves_alone(tmp_path: Path) -> None:
     assert rows.keys == ["k0", "k2"] and rows.lines == [2, 12]
 
 
+def test_rows_with_other_line_ends_than_the_first_count_one_by_one(tmp_path: Path) -> None:
+    rows = read(write(tmp_path, HEADER, ROWS[0], "\r".join(ROWS[1:4]) + "\r", ROWS[4]))
+    assert rows.keys == ["k0", "k4"]
+    assert rows.bad == [(3, "stray_carriage_return")] * 3
+
+
 def test_lines_of_two_kinds_of_damage(tmp_path: Path) -> None:
     lines = [HEADER, ROWS[0], ROWS[1] + "\0", ROWS[2] + "\xe9", ROWS[3] + "\xe9\0", ROWS[4]]
     rows = read(write(tmp_path, *lines, encoding="latin-1"))

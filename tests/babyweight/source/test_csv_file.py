@@ -1,5 +1,8 @@
+import bz2
 import gzip
+import lzma
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -103,8 +106,20 @@ def test_files_that_are_refused(tmp_path: Path, lines: list[str], message: str) 
 
 
 def test_another_encoding_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"births\.csv:1: NUL bytes; expected UTF-8 text"):
+    with pytest.raises(InputError, match=r"births\.csv: UTF-16; expected UTF-8 text, plain, gzip or zstd, or Parquet"):
         parse(write(tmp_path, HEADER, *ROWS, encoding="utf-16"))
+    with pytest.raises(InputError, match=r"births\.csv:1: NUL bytes; expected UTF-8 text"):
+        parse(write(tmp_path, HEADER, *ROWS, encoding="utf-16-le"))
+
+
+@pytest.mark.parametrize(
+    ("pack", "name"), [(bz2.compress, "bzip2"), (lzma.compress, "xz"), (lambda _: b"PK\3\4...", "a zip archive")]
+)
+def test_other_packings_are_named(tmp_path: Path, pack: Callable[[bytes], bytes], name: str) -> None:
+    path = write(tmp_path, HEADER, *ROWS)
+    path.write_bytes(pack(path.read_bytes()))
+    with pytest.raises(InputError, match=rf"births\.csv: {name}; expected UTF-8 text"):
+        parse(path)
 
 
 @pytest.mark.parametrize("block_bytes", [1 << 16, 1 << 26])

@@ -17,7 +17,7 @@ def touch(folder: Path, *names: str) -> None:
 
 def test_a_file_a_folder_and_a_glob(tmp_path: Path) -> None:
     touch(tmp_path, "b-1.csv.gz", "b-0.csv", "b-2.parquet", "B-3.CSV", "README.md", "facts.yaml")
-    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "folder").mkdir()
     every = ["B-3.CSV", "b-0.csv", "b-1.csv.gz", "b-2.parquet"]
     assert found(tmp_path) == every
     assert found(tmp_path / "b-*") == every[1:]
@@ -29,7 +29,15 @@ SIDE_FILES = (
     *("births.csv.dvc", ".births.csv.crc", "births.csv.crc", "._births.csv", ".births.csv.swp", "births.csv.swo"),
     *(".~lock.births.csv#", "#births.csv#", "births.csv~", "births.csv.bak", "births.csv.orig", "births.csv.lock"),
     *("births.csv.tmp", "births.csv.part", "births.csv.crdownload", "births.csv.md5", "births.csv.sha256", "_SUCCESS"),
-    *("births.csv.gz.dvc", ".#births.csv", "births.csv.md", "births.csv.json"),
+    *("births.csv.gz.dvc", ".#births.csv", "births.csv.md", "births.csv.json", "births.csv:Zone.Identifier"),
+    *(
+        "births.csv.md5sum",
+        "births.csv.sha256sum",
+        "births.csv.gpg",
+        "births.csv.meta",
+        "births.csv.xml",
+        "births.csvt",
+    ),
 )
 
 
@@ -37,6 +45,42 @@ SIDE_FILES = (
 def test_what_tools_put_beside_data_is_no_data(tmp_path: Path, pattern: str) -> None:
     touch(tmp_path, "births.csv", *SIDE_FILES)
     assert found(tmp_path / pattern) == ["births.csv"]
+
+
+@pytest.mark.parametrize("pattern", ["", "*", "b*.csv"])
+def test_what_only_looks_like_a_file_is_not_left_out(tmp_path: Path, pattern: str) -> None:
+    touch(tmp_path, "births.csv")
+    (tmp_path / "b-0.csv").symlink_to(tmp_path / "not fetched")
+    with pytest.raises(InputError, match=r"b-0\.csv: expected a file, found a broken link"):
+        find(str(tmp_path / pattern))
+    (tmp_path / "b-0.csv").unlink()
+    (tmp_path / "b-0.csv").mkdir()
+    with pytest.raises(InputError, match=r"b-0\.csv: expected a file, found a folder"):
+        find(str(tmp_path / pattern))
+    touch(tmp_path / "b-0.csv", "part-00000.csv")
+    assert found(tmp_path / "**" / "*.csv") == ["part-00000.csv", "births.csv"], "its files are named"
+
+
+@pytest.mark.parametrize("name", ["births (1).csv", "Copy of births.csv", "link.csv"])
+def test_a_copy_is_refused_whatever_it_is_called(tmp_path: Path, name: str) -> None:
+    (tmp_path / "births.csv").write_text("1\n" * 5000)
+    if name == "link.csv":
+        (tmp_path / name).symlink_to("births.csv")
+    else:
+        (tmp_path / name).write_text("1\n" * 5000)
+    with pytest.raises(InputError, match=r"births.*hold the same births; remove one of them"):
+        find(str(tmp_path))
+    (tmp_path / name).unlink()
+    (tmp_path / name).write_text("2\n" * 5000)
+    assert len(found(tmp_path)) == 2
+
+
+def test_names_and_patterns_that_cannot_be_used(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"\*\*\.csv: Invalid pattern|no such file"):
+        find(str(tmp_path / "**.csv"))
+    (tmp_path / "naiss\udce9.csv").touch()
+    with pytest.raises(InputError, match=r"naiss\\udce9\.csv': expected a file name in UTF-8"):
+        find(str(tmp_path))
 
 
 def test_sharded_names(tmp_path: Path) -> None:

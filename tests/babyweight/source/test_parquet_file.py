@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,21 @@ def test_columns_that_cannot_be_read(tmp_path: Path, births: pd.DataFrame) -> No
         path,
         r"births\.parquet: column 'mother_age' is list<.*>; expected numbers or text",
     )
+    for name, values in (
+        ("gestation_weeks", pa.array([39 * 7 * 86400] * len(table), pa.duration("s"))),
+        ("weight_pounds", pa.array([True] * len(table))),
+    ):
+        position = table.column_names.index(name)
+        message = rf"births\.parquet: column '{name}' is {re.escape(str(values.type))}; expected numbers or text"
+        refused(table.set_column(position, name, values), path, message)
+
+
+def test_text_that_is_not_utf8(tmp_path: Path, births: pd.DataFrame) -> None:
+    table = pa.Table.from_pandas(births.dropna().astype(str), preserve_index=False)
+    latin = pa.array(["caf\xe9".encode("latin-1")] * len(table)).view(pa.string())
+    position = table.column_names.index("mother_race")
+    message = r"births\.parquet: damaged Parquet: .*UTF8"
+    refused(table.set_column(position, "mother_race", latin), tmp_path / "births.parquet", message)
 
 
 def test_a_damaged_file_is_named_in_one_line(tmp_path: Path, births: pd.DataFrame) -> None:

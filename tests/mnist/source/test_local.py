@@ -39,6 +39,22 @@ def test_every_form_gives_the_same_digits(digits: Digits, tmp_path: Path) -> Non
         assert same(from_path(form, md5), digits)
 
 
+def test_folders_and_broken_links_are_no_files(digits: Digits, tmp_path: Path) -> None:
+    """As in Kaggle's copy of MNIST, whose folders are called as the files in them."""
+    folder = idx_folder(digits, tmp_path / "kaggle")
+    for path in list(folder.iterdir()):
+        path.rename(path.with_name(path.name.replace("-idx", ".idx")))
+        path.mkdir()
+        (path / "again").touch()
+    (folder / "train-images-idx3-ubyte.gz").symlink_to("not fetched")
+    assert same(from_folder(folder, checksums(digits)), digits)
+    with zipfile.ZipFile(tmp_path / "kaggle.zip", "w") as archive:
+        for path in sorted(folder.rglob("*")):
+            if path.exists():
+                archive.write(path, path.relative_to(folder))
+    assert same(from_path(tmp_path / "kaggle.zip", checksums(digits)), digits)
+
+
 def test_checksums_of_the_compressed_files_do_as_well(digits: Digits, tmp_path: Path) -> None:
     folder = idx_folder(digits, tmp_path / "gz", ".gz")
     md5 = {key: hashlib.md5((folder / f"{name}.gz").read_bytes()).hexdigest() for key, name in FILES.items()}
