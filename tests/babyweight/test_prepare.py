@@ -139,7 +139,7 @@ POISONS: list[tuple[str, Callable[[bytes], bytes], tuple[str, ...]]] = [
     ("truncated gzip", lambda text: gzip.compress(text)[:-100], ("births.csv: damaged gzip after line",)),
     ("NUL bytes", lambda text: text.replace(b"White", b"\0"), ("births.csv:2: nul_bytes: ",)),
     ("10 MB line", lambda text: text + b"x" * 10_000_000, (f"births.csv:{ROWS + 2}: a line of more than",)),
-    ("UTF-16", lambda text: text.decode().encode("utf-16"), ("births.csv:1: NUL bytes; expected UTF-8",)),
+    ("UTF-16", lambda text: text.decode().encode("utf-16"), ("births.csv: UTF-16; expected UTF-8",)),
     ("Latin-1", lambda text: text.replace(b"White", b"\xe9"), ("no_utf8: ",)),
     ("open quotes", lambda text: text.replace(b"White", b'"White'), ("stray_quote: ",)),
     (
