@@ -11,7 +11,7 @@ import pytest
 
 from stages.core.errors import InputError
 from stages.core.files import digest, write_json
-from stages.savedmodel.graph import read_graph, read_signatures
+from stages.savedmodel.graph import read_signatures, serving_graph
 from stages.savedmodel.predictor import Predictor
 from tests.conftest import ROOT, assert_refused, run_stage
 
@@ -66,7 +66,7 @@ def predict(model: Path, request: Path, expected: dict[str, Any]) -> list[Any]:
 
 def test_no_square_root_is_left_to_whoever_serves_the_model(model: Path) -> None:
     # Another program's Grappler may make `Rsqrt` of it, whose result depends on the processor.
-    graph = read_graph(model).meta_graphs[0].graph_def
+    graph = serving_graph(model).graph_def
     operations = {node.op for function in graph.library.function for node in function.node_def}
     assert "Conv2D" in operations
     assert operations & {"Sqrt", "Rsqrt", "RealDiv", "Reciprocal"} == set()

@@ -4,6 +4,7 @@ import functools
 import io
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -207,10 +208,12 @@ def _refuse_copies(paths: list[PurePosixPath]) -> None:
 
 def _refuse_same_bytes(paths: list[Path]) -> None:
     """Refuse a file and its copy, whatever they are called."""
-    sizes = [path.stat().st_size for path in paths]
+    sizes = {path: path.stat().st_size for path in paths}
+    files_of_size = Counter(sizes.values())
     first: dict[str, Path] = {}
-    for path, size in zip(paths, sizes, strict=True):
-        if size > _MAY_BE_EMPTY and sizes.count(size) > 1 and (other := first.setdefault(digest(path), path)) != path:
+    for path, size in sizes.items():
+        may_be_copy = size > _MAY_BE_EMPTY and files_of_size[size] > 1
+        if may_be_copy and (other := first.setdefault(digest(path), path)) != path:
             raise InputError(f"{_PARAMETER}: {other} and {path.name} hold the same births; remove one of them")
 
 
