@@ -23,7 +23,7 @@ LARGEST_OBSERVATION = 16_384
 """Values of an observation; a replay buffer of larger ones would not fit in memory."""
 
 
-def _refused(name: str, found: str | BaseException) -> InputError:
+def refused(name: str, found: str | BaseException) -> InputError:
     """The error to raise for an environment that cannot be used, or whose own code failed."""
     if isinstance(found, gym.error.DependencyNotInstalled):
         found = f'{found}; expected its packages, such as `pip install "gymnasium[box2d]"` installs'
@@ -45,7 +45,7 @@ class _Guard:
         try:
             return getattr(self.env, method)(*arguments, **options)
         except (Exception, SystemExit) as error:
-            raise _refused(self.env.spec.id, error) from error
+            raise refused(self.env.spec.id, error) from error
 
     def _checked(self, observation: Any) -> npt.NDArray[Any]:
         """An observation in the type of its space."""
@@ -58,7 +58,7 @@ class _Guard:
         except (TypeError, ValueError):
             pass
         found = " ".join(str(observation).split())[:100]
-        raise _refused(self.env.spec.id, f"found the observation {found}; expected finite numbers {list(space.shape)}")
+        raise refused(self.env.spec.id, f"found the observation {found}; expected finite numbers {list(space.shape)}")
 
     def reset(self, **options: Any) -> Any:
         observation, notes = self._call("reset", **options)
@@ -67,7 +67,7 @@ class _Guard:
     def step(self, action: Any) -> Any:
         observation, reward, *rest = self._call("step", action)
         if not np.isfinite(np.asarray(reward, float)).all():
-            raise _refused(self.env.spec.id, f"found the reward {reward}; expected a finite number")
+            raise refused(self.env.spec.id, f"found the reward {reward}; expected a finite number")
         return self._checked(observation), reward, *rest
 
     def render(self) -> Any:
@@ -106,7 +106,7 @@ class Environment:
                 importlib.import_module(module)
             self.spec = copy.deepcopy(gym.spec(name))
         except (Exception, SystemExit) as error:
-            raise _refused(self.name, error) from error
+            raise refused(self.name, error) from error
         self.spec.disable_env_checker = True
         # Without any limit, an episode lasts at most as long as training does.
         longest = max(1, train.total_timesteps // train.n_envs)
@@ -116,12 +116,12 @@ class Environment:
         envs = self.make_vec(1)
         space, action = envs.single_observation_space, envs.single_action_space
         if not isinstance(space, gym.spaces.Box):
-            raise _refused(name, f"expected observations of one size, found {space}")
-        self.observations = math.prod(space.shape or ())
+            raise refused(name, f"expected observations of one size, found {space}")
+        self.observations = math.prod(space.shape)
         if not 0 < self.observations <= LARGEST_OBSERVATION:
-            raise _refused(name, f"expected 1 to {LARGEST_OBSERVATION} values an observation, found {space}")
+            raise refused(name, f"expected 1 to {LARGEST_OBSERVATION} values an observation, found {space}")
         if not isinstance(action, gym.spaces.Discrete):
-            raise _refused(name, f"expected Discrete actions, found {action}")
+            raise refused(name, f"expected Discrete actions, found {action}")
         self.actions, self.first_action = int(action.n), int(action.start)
         self.has_vector_code = not isinstance(envs.unwrapped, gym.vector.SyncVectorEnv)
         envs.close()
@@ -145,10 +145,10 @@ class Environment:
             if not _is_vector(envs.single_observation_space):
                 envs = vector.FlattenObservation(envs)
         except Exception as error:
-            raise _refused(self.name, error) from error
+            raise refused(self.name, error) from error
         mode = envs.metadata.get("autoreset_mode")
         if mode != gym.vector.AutoresetMode.NEXT_STEP:
-            raise _refused(self.name, f"expected environments that reset on the next step, found {mode}")
+            raise refused(self.name, f"expected environments that reset on the next step, found {mode}")
         return _GuardedVectorEnv(envs)
 
     def make(self, time_limits: int = 1, render_mode: str | None = None) -> gym.Env[Any, Any]:
@@ -159,7 +159,7 @@ class Environment:
             env = gym.make(self._spec(time_limits), **options)
             return _GuardedEnv(env if _is_vector(env.observation_space) else FlattenObservation(env))
         except Exception as error:
-            raise _refused(self.name, error) from error
+            raise refused(self.name, error) from error
 
     @property
     def is_drawn(self) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from stages.cartpole.environments import Act, Environment
+from stages.cartpole.environments import Act, Environment, refused
 from stages.cartpole.params import Gif, Plane
 from stages.core.errors import InputError
 from stages.core.files import significant
@@ -31,7 +31,7 @@ def _picture(drawn: Any, name: str) -> Image.Image:
     except (TypeError, ValueError):
         picture = None
     if not picture or not picture.width or not picture.height:
-        raise InputError(f"cartpole.train.env: {name}: expected render() to return a picture [height, width, 3]")
+        raise refused(name, "expected render() to return a picture [height, width, 3]")
     return picture
 
 
