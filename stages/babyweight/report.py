@@ -180,12 +180,14 @@ def data_facts(run: Run) -> Markup:
         for column, count in prepared.get("unknown_words", {}).items()
         if count
     ]
+    absent = [(c.replace("_", " "), count) for c, count in prepared.get("absent_columns", {}).items() if count]
     return join(
         [
             heading("Data"),
             facts(counts | {f"to {split}": prepared["kept"][split] for split in SPLITS}),
             table(["why", "rows"], reasons.items(), "Rows left out") if reasons else Markup(),
             table(["column", "rows", "commonest"], unknown, "Words taken as unknown") if unknown else Markup(),
+            table(["column", "rows"], absent, "Rows of files without a column") if absent else Markup(),
             grid(
                 weights(births),
                 distribution(births, "gestation_weeks", "completed weeks of gestation"),

@@ -101,7 +101,7 @@ _FALSE = ("false", "f", "no", "n", "0")
 _TRUE = ("true", "t", "yes", "y", "1")
 _MULTIPLES = {"single": 1, "singleton": 1, "twin": 2, "twins": 2, "triplet": 3, "triplets": 3, "quadruplets": 4}
 _MULTIPLES |= {"quintuplets": 5, "multiple": 2}
-_MULTIPLE = re.compile(rf"({'|'.join(_MULTIPLES)}) ?(\([1-5]\+?\))?")
+_MULTIPLE = re.compile(rf"({'|'.join(_MULTIPLES)})(?: ?\(([1-5])\+?\))?")
 """Plurality in words, as in `Twins(2)`. `Multiple(2+)` is two or more."""
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -171,7 +171,8 @@ def number_code(column: str, text: str) -> tuple[int, int]:
     """The code of a number, and its flaw."""
     text = text.strip()
     if column == "plurality" and (match := _MULTIPLE.fullmatch(text.lower())):
-        return _MULTIPLES[match[1]], 0
+        babies = _MULTIPLES[match[1]]
+        return (babies, 0) if match[2] in {None, str(babies)} else (0, NO_NUMBER)
     number, flaw = _number(text)
     if not flaw and number < 1:  # less than one completed year or week, or baby
         flaw = NOT_POSITIVE

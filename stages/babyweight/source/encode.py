@@ -73,6 +73,7 @@ class Encoded:
         dropped: rows by reason.
         bad_rows: rows that cannot be read.
         unknown_words: for each category, the rows that have each word outside its vocabulary.
+        absent_columns: the features that the file lacks.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Encoded:
     dropped: dict[str, int]
     bad_rows: list[BadRow]
     unknown_words: dict[str, dict[str, int]]
+    absent_columns: list[str]
 
 
 _SMALL_NUMBERS = pa.array(range(MAX_CODE + 1))
@@ -206,6 +208,7 @@ def encode(block: Block, validation_share: float, test_share: float) -> Encoded:
         dropped=dropped,
         bad_rows=sorted(block.bad_rows + bad_rows, key=lambda row: row.line),
         unknown_words={name: _count_words(columns[name], mask, kept) for name, mask in unknown.items()},
+        absent_columns=[name for name in FEATURES if name not in columns],
     )
 
 

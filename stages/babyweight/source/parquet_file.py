@@ -30,10 +30,9 @@ def read(file: File) -> Iterator[Block]:
             first = 1
             for batch in parquet.iter_batches(BLOCK_ROWS, columns=list(known)):
                 batch.validate(full=True)  # that text is UTF-8
-                rows = pa.RecordBatch.from_arrays(
-                    [_as_text(file, known[field.name], batch[field.name]) for field in batch.schema],
-                    [known[field.name] for field in batch.schema],
-                )
+                # A name with a dot selects members of structs too.
+                arrays = [_as_text(file, column, batch[name]) for name, column in known.items()]
+                rows = pa.RecordBatch.from_arrays(arrays, list(known.values()))
                 yield Block(file.name, rows, np.arange(first, first + rows.num_rows), [])
                 first += rows.num_rows
         except (pa.ArrowException, OSError) as error:

@@ -86,7 +86,10 @@ def test_numbers_are_their_own_codes_up_to_255(text: str, code: int) -> None:
     [
         *((text, "missing") for text in ("", " ", "NaN", "NA", "n/a", "<NA>", "null", "None", "Unknown", r"\N")),
         *((text, "not_positive") for text in ("0", "-1", "0.0")),
-        *((text, "no_number") for text in ("heavy", "9" * 400, "7,5", "1_000", "٢٦", "inf", "0x27", "Twins(9)")),
+        *(
+            (text, "no_number")
+            for text in ("heavy", "9" * 400, "7,5", "1_000", "٢٦", "inf", "0x27", "Twins(9)", "Twins(3)")
+        ),
     ],
 )
 def test_flaws_of_numbers(text: str, flaw: str) -> None:

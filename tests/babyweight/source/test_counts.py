@@ -12,10 +12,16 @@ from tests.conftest import ROOT
 LIMITS = PrepareParams.read(ROOT / "params.yaml").prepare
 
 
-def block(kept: tuple[int, int, int], bad: int = 0, words: dict[str, dict[str, int]] | None = None) -> Encoded:
+def block(
+    kept: tuple[int, int, int],
+    bad: int = 0,
+    words: dict[str, dict[str, int]] | None = None,
+    absent: list[str] | None = None,
+) -> Encoded:
     splits = [(np.zeros((n, 8), np.uint8), np.zeros(n, np.float32)) for n in kept]
     bad_rows = [BadRow(line, "number_of_fields", "x" * 100) for line in range(2, 2 + bad)]
-    return Encoded("b.csv", sum(kept) + bad, splits, (*splits[0], []), {"a_missing": 0}, bad_rows, words or {})
+    rows = sum(kept) + bad
+    return Encoded("b.csv", rows, splits, (*splits[0], []), {"a_missing": 0}, bad_rows, words or {}, absent or [])
 
 
 def counts(*blocks: Encoded) -> Counts:
@@ -26,13 +32,15 @@ def counts(*blocks: Encoded) -> Counts:
 
 
 def test_metrics() -> None:
-    metrics = counts(block((8, 1, 1), bad=9), block((8, 1, 1), words={"mother_race": {"Martian": 2}})).metrics("csv")
+    first = block((8, 1, 1), bad=9, absent=["alcohol_use"])
+    metrics = counts(first, block((8, 1, 1), words={"mother_race": {"Martian": 2}})).metrics("csv")
     assert metrics["rows"] == {"read": 29, "kept": 20, "dropped": 0, "bad": 9}
     assert metrics["kept"] == {"train": 16, "validation": 2, "test": 2}
     assert metrics["bad"] == {"number_of_fields": 9}
     assert metrics["first_bad"] == [f"b.csv:{i}: number_of_fields: '{'x' * 60}…'" for i in range(2, 7)]
     assert metrics["unknown_words"]["mother_race"] == 2 and metrics["unknown_words"]["is_male"] == 0
     assert metrics["commonest_unknown_words"] == {"mother_race": ["'Martian' (2)"]}
+    assert metrics["absent_columns"]["alcohol_use"] == 10 and metrics["absent_columns"]["is_male"] == 0
 
 
 def test_bad_rows_up_to_the_limit_are_accepted() -> None:

@@ -79,7 +79,9 @@ def test_unknown_words_are_counted_in_the_births_that_are_kept() -> None:
 
 def test_unknown_columns_have_their_codes() -> None:
     frame = pd.DataFrame([ROW])[["weight_pounds", "mother_age", "plurality", "gestation_weeks", "key"]]
-    assert encode(frame, 0.0, 0.0).splits[0][0].tolist() == [[0, 26, 0, 1, 39, 0, 0, 0]]
+    encoded = encode(frame, 0.0, 0.0)
+    assert encoded.splits[0][0].tolist() == [[0, 26, 0, 1, 39, 0, 0, 0]]
+    assert encoded.absent_columns == ["is_male", "mother_race", "mother_married", "cigarette_use", "alcohol_use"]
 
 
 def test_the_split_is_a_function_of_the_key_with_fixed_values() -> None:

@@ -128,6 +128,17 @@ def test_columns_that_cannot_be_read(tmp_path: Path, births: pd.DataFrame) -> No
         refused(table.set_column(position, name, values), path, message)
 
 
+def test_a_struct_whose_name_is_the_table_s(tmp_path: Path, births: pd.DataFrame) -> None:
+    as_bigquery_exports(births, tmp_path / "names.parquet")
+    table = pq.read_table(tmp_path / "names.parquet")
+    table = table.rename_columns([f"births.{name}" for name in table.column_names])
+    members = pa.StructArray.from_arrays([pa.nulls(ROWS, pa.string())], ["weight_pounds"])
+    pq.write_table(table.append_column("births", members), tmp_path / "births.parquet")
+    blocks = list(parquet_file.read(file(tmp_path / "births.parquet")))
+    assert sum(block.rows.num_rows for block in blocks) == ROWS
+    assert blocks[0].rows.schema.names == list(COLUMNS)
+
+
 def test_text_that_is_not_utf8(tmp_path: Path, births: pd.DataFrame) -> None:
     table = pa.Table.from_pandas(births.dropna().astype(str), preserve_index=False)
     latin = pa.array(["caf\xe9".encode("latin-1")] * len(table)).view(pa.string())
