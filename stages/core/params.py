@@ -30,9 +30,9 @@ Seed = Index
 
 
 class Section(BaseModel):
-    """A section of `params.yaml`: its keys with types and ranges. Unknown keys are errors."""
+    """A section of `params.yaml`: its keys with types and ranges. Unknown keys and infinite numbers are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Runtime(Section):

@@ -28,6 +28,11 @@ def test_the_projects_parameters_are_valid() -> None:
             "runtime.threads: 0: input should be greater than or equal to 1",
             id="range",
         ),
+        pytest.param(
+            {"cartpole.train.stop.reward_threshold": float("nan")},
+            "cartpole.train.stop.reward_threshold: nan: input should be a finite number",
+            id="no number",
+        ),
         pytest.param({"mnist.fetch.source": "ftp"}, "mnist.fetch.source: 'ftp': input should be 'auto'", id="choice"),
         pytest.param({"mnist.export.input_name": "a b"}, "mnist.export.input_name: 'a b'", id="name"),
         pytest.param({"export": 3}, "export: 3: input should be", id="number for a section"),
