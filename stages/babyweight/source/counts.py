@@ -30,17 +30,17 @@ class Counts:
     bad: Counter[str] = field(default_factory=Counter)
     first_bad: list[str] = field(default_factory=list)
     unknown: dict[str, int] = field(default_factory=lambda: dict.fromkeys(VOCABULARIES, 0))
-    absent: Counter[str] = field(default_factory=Counter)
     unknown_words: dict[str, Counter[str]] = field(default_factory=lambda: {name: Counter() for name in VOCABULARIES})
+    absent: dict[str, int] = field(default_factory=lambda: dict.fromkeys(VOCABULARIES, 0))
 
     def add(self, block: Encoded) -> None:
         """Count a block's rows; quote the first that cannot be read."""
         self.rows += block.rows
-        births = 0
-        for split, (_, weights) in zip(SPLITS, block.splits, strict=True):
-            self.kept[split] += len(weights)
-            births += len(weights)
-        self.absent.update(dict.fromkeys(block.absent_columns, births))
+        kept = [len(weights) for _, weights in block.splits]
+        for split, births in zip(SPLITS, kept, strict=True):
+            self.kept[split] += births
+        for column in block.absent_columns:
+            self.absent[column] += sum(kept)
         self.dropped.update(block.dropped)
         self.bad.update(row.reason for row in block.bad_rows)
         for row in block.bad_rows[: _QUOTED_ROWS - len(self.first_bad)]:
@@ -94,7 +94,7 @@ class Counts:
             "dropped": dict(self.dropped),
             "bad": dict(self.bad),
             "first_bad": self.first_bad,
-            "absent_columns": {column: self.absent[column] for column in VOCABULARIES},
+            "absent_columns": self.absent,
             "unknown_words": self.unknown,
             "commonest_unknown_words": {
                 column: self._commonest(column) for column, unknown in self.unknown.items() if unknown

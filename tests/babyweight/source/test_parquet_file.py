@@ -128,7 +128,7 @@ def test_columns_that_cannot_be_read(tmp_path: Path, births: pd.DataFrame) -> No
         refused(table.set_column(position, name, values), path, message)
 
 
-def test_a_struct_whose_name_is_the_table_s(tmp_path: Path, births: pd.DataFrame) -> None:
+def test_a_struct_may_be_called_like_the_table(tmp_path: Path, births: pd.DataFrame) -> None:
     as_bigquery_exports(births, tmp_path / "names.parquet")
     table = pq.read_table(tmp_path / "names.parquet")
     table = table.rename_columns([f"births.{name}" for name in table.column_names])
