@@ -54,33 +54,7 @@ MAX_CODE = 255
 MAX_POUNDS = 50.0
 """A larger weight is in another unit, or a mistake. The heaviest newborn on record weighed 22 lb."""
 
-_TRUTH = ("False", "True")
-VOCABULARIES: dict[str, tuple[str, ...]] = {
-    "is_male": ("Unknown", *_TRUTH),
-    "mother_race": (
-        "Unknown",
-        "White",
-        "Black",
-        "American Indian",
-        "Chinese",
-        "Japanese",
-        "Hawaiian",
-        "Filipino",
-        "Asian Indian",
-        "Korean",
-        "Samoan",
-        "Vietnamese",
-    ),
-    "mother_married": ("Unknown", *_TRUTH),
-    "cigarette_use": ("None", *_TRUTH),
-    "alcohol_use": ("None", *_TRUTH),
-}
-"""Each category's words by code; code 0 also stands for words that are not in the vocabulary."""
-
-TRUTH = tuple(column for column, words in VOCABULARIES.items() if words[1:] == _TRUTH)
-"""The columns that are true, false or unknown."""
-
-_RACE_CODES = {
+_RACES = {
     1: "White",
     2: "Black",
     3: "American Indian",
@@ -93,8 +67,22 @@ _RACE_CODES = {
     38: "Samoan",
     48: "Vietnamese",
 }
-_OTHER_RACE_CODES = ("8", "9", "58", "68", "78")
+"""Races by the table's number."""
+_OTHER_RACES = ("8", "9", "58", "68", "78")
 """The table's numbers for other races."""
+
+_TRUTH = ("False", "True")
+VOCABULARIES: dict[str, tuple[str, ...]] = {
+    "is_male": ("Unknown", *_TRUTH),
+    "mother_race": ("Unknown", *_RACES.values()),
+    "mother_married": ("Unknown", *_TRUTH),
+    "cigarette_use": ("None", *_TRUTH),
+    "alcohol_use": ("None", *_TRUTH),
+}
+"""Each category's words by code; code 0 also stands for words that are not in the vocabulary."""
+
+TRUTH = tuple(column for column, words in VOCABULARIES.items() if words[1:] == _TRUTH)
+"""The columns that are true, false or unknown."""
 
 _MISSING = {"", "#n/a", "-nan", "<na>", "n/a", "na", "nan", "none", "null", "unknown", r"\n"}
 _FALSE = ("false", "f", "no", "n", "0")
@@ -112,7 +100,7 @@ def spellings(column: str) -> dict[str, int]:
     codes = {word: code for code, word in enumerate(VOCABULARIES[column])}
     if column == "mother_race":
         codes["Samaon"] = codes["Samoan"]  # the spelling of the first public material
-        codes |= {str(number): codes[word] for number, word in _RACE_CODES.items()}
+        codes |= {str(number): codes[word] for number, word in _RACES.items()}
     else:
         codes |= {variant: codes[word] for word in _TRUTH for variant in (word.lower(), word.upper())}
     return codes
@@ -131,7 +119,7 @@ def _raw_spellings(column: str) -> dict[str, int]:
     codes = {_normalized(word): code for word, code in spellings(column).items()}
     codes |= dict.fromkeys(_MISSING, 0)
     if column == "mother_race":
-        return codes | dict.fromkeys(_OTHER_RACE_CODES, 0) | {"39": codes["samoan"]}  # 39 is BigQuery's
+        return codes | dict.fromkeys(_OTHER_RACES, 0) | {"39": codes["samoan"]}  # 39 is BigQuery's
     codes |= dict.fromkeys(_FALSE, codes["false"]) | dict.fromkeys(_TRUE, codes["true"])
     if column == "is_male":
         codes |= dict.fromkeys(("female", "f"), codes["false"]) | dict.fromkeys(("male", "m"), codes["true"])
