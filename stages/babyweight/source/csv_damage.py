@@ -8,9 +8,9 @@ import numpy.typing as npt
 LINE_BYTES = 1 << 20
 """The longest line. A quoted field may hold line ends, but its record is not longer than this."""
 
-Bytes = npt.NDArray[np.uint8]
+Positions = npt.NDArray[np.int64]
 
-_NEWLINE, _RETURN, _QUOTE, _SPACE = b'\n\r" '
+_NEWLINE, _RETURN, _QUOTE = b'\n\r"'
 _LAST_ASCII = 0x7F
 _BEFORE_FIELD, _AFTER_FIELD = (np.isin(np.arange(256), list(marks)) for marks in (b',\n"', b',\r\n"'))
 
@@ -23,17 +23,19 @@ def record_pattern(width: int) -> re.Pattern[bytes]:
 
 def take_out_damaged(
     buffer: bytes, record: re.Pattern[bytes], is_last: bool
-) -> tuple[Bytes, list[tuple[int, str, str]]]:
+) -> tuple[bytes, list[tuple[int, str, str]]]:
     """Cut a text after its last whole record, and overwrite the lines that are no CSV with spaces.
 
     Returns:
         The text, and the lines: each its position, a word for the reason, and what it was.
     """
-    text = np.frombuffer(buffer, np.uint8)[: buffer.rfind(b"\n") + 1]
-    newlines, suspects = _suspects(buffer, text)
+    text = buffer[: buffer.rfind(b"\n") + 1]
+    if text.isascii() and not any(mark in text for mark in (b'"', b"\r", b"\0")):  # true of most files
+        return text, []
+    newlines, suspects = _suspects(text)
     if not len(suspects):
         return text, []
-    text, damaged = text.copy(), list[tuple[int, str, str]]()
+    clean, damaged = bytearray(text), list[tuple[int, str, str]]()
     recognized = 0  # all before this is known to be CSV
     for i in suspects:
         start, stop = int(newlines[i - 1]) + 1 if i else 0, int(newlines[i])
@@ -48,49 +50,41 @@ def take_out_damaged(
                 recognized = match.end()
                 continue
             if b'"' in line and limit >= len(buffer) and not is_last:
-                return text[:start], damaged  # the next block may end this record
+                return bytes(clean[:start]), damaged  # the next block may end this record
             reason = "stray_quote" if b'"' in line else "stray_carriage_return"
         # Rows that end with a carriage return alone, in a file whose first ones do not, are one line together.
         rows = [row for row in line.split(b"\r") if record.fullmatch(row + b"\n")] or [line]
         damaged += [(int(i), reason, row.decode(errors="backslashreplace")) for row in rows]
-        text[start:stop] = _SPACE
-    return text, damaged
+        clean[start:stop] = b" " * len(line)
+    return bytes(clean), damaged
 
 
 def _damage(line: bytes) -> str:
     if b"\0" in line:
         return "nul_bytes"
-    return "" if _is_utf8(line) else "no_utf8"
-
-
-def _is_utf8(text: bytes) -> bool:
     try:
-        text.decode()
+        line.decode()
     except UnicodeDecodeError:
-        return False
-    return True
+        return "no_utf8"
+    return ""
 
 
-def _suspects(buffer: bytes, text: Bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Where the lines of a text end, and which lines need a closer look. Fast if none does."""
-    positions = []
-    newlines = np.zeros(0, np.int64)
-    if b'"' in buffer:
-        newlines = np.flatnonzero(text == _NEWLINE)
-        positions.append(_stray_quotes(text, newlines))
-    if b"\r" in buffer:
-        returns = np.flatnonzero(text == _RETURN)
-        positions.append(returns[text[returns + 1] != _NEWLINE])
+def _suspects(text: bytes) -> tuple[Positions, Positions]:
+    """Where the lines of a text end, and which lines need a closer look."""
+    values = np.frombuffer(text, np.uint8)
+    newlines = np.flatnonzero(values == _NEWLINE)
+    suspects = [np.zeros(0, np.int64)]
+    if b'"' in text:
+        suspects.append(_stray_quotes(values, newlines))
+    if b"\r" in text:
+        suspects.append(np.flatnonzero((values[:-1] == _RETURN) & (values[1:] != _NEWLINE)))
     # U+FFFD replaces bytes that are not UTF-8. It may also be there; then the lines are looked at in vain.
-    if b"\0" in buffer or (not buffer.isascii() and "\ufffd" in text.tobytes().decode(errors="replace")):
-        positions.append(np.flatnonzero((text == 0) | (text > _LAST_ASCII)))
-    suspects = np.concatenate([*positions, np.zeros(0, np.int64)])
-    if len(suspects) and not len(newlines):
-        newlines = np.flatnonzero(text == _NEWLINE)
-    return newlines, np.unique(np.searchsorted(newlines, suspects))
+    if b"\0" in text or (not text.isascii() and "\ufffd" in text.decode(errors="replace")):
+        suspects.append(np.flatnonzero((values == 0) | (values > _LAST_ASCII)))
+    return newlines, np.unique(np.searchsorted(newlines, np.concatenate(suspects)))
 
 
-def _stray_quotes(text: Bytes, newlines: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _stray_quotes(text: npt.NDArray[np.uint8], newlines: Positions) -> Positions:
     """Positions in the lines whose quotes do not open and close fields of that line."""
     quotes = np.flatnonzero(text == _QUOTE)
     starts = np.concatenate([[0], newlines[:-1] + 1])

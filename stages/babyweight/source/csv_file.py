@@ -6,14 +6,14 @@ import io
 import re
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from stages.babyweight.source import columns
-from stages.babyweight.source.csv_damage import LINE_BYTES, Bytes, record_pattern, take_out_damaged
+from stages.babyweight.source.csv_damage import LINE_BYTES, record_pattern, take_out_damaged
 from stages.babyweight.source.csv_text import MARK, Text
 from stages.babyweight.source.encode import BadRow
 from stages.babyweight.source.files import File
@@ -22,7 +22,6 @@ from stages.core.errors import InputError
 BLOCK_BYTES = 4 << 20
 
 _NEWLINE = ord("\n")
-_HEXADECIMAL = re.compile(b"0[xX]")
 _ZSTD, _GZIP = b"\x28\xb5\x2f\xfd", b"\x1f\x8b"
 _OTHERS = {b"PK\3\4": "a zip archive", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 _TOO_LONG = f"a line of more than {LINE_BYTES} bytes; expected one birth a line"
@@ -34,8 +33,8 @@ def header(file: File) -> list[str] | None:
     Raises:
         InputError: if the file is empty or damaged, or if the header lacks a required column.
     """
-    with ExitStack() as stack:
-        names = _fields(file, _first_line(file, _read(file, _open(file, stack), LINE_BYTES, 0)))
+    with _open(file) as stream:
+        _, names = _first_line(file, _read(file, stream, LINE_BYTES, 0))
     return columns.match(f"{file.address}:1", names) if columns.is_header(names) else None
 
 
@@ -50,12 +49,11 @@ def read(file: File, default: Sequence[str], block_bytes: int = BLOCK_BYTES) -> 
     Raises:
         InputError: if the file is empty, damaged or no CSV of births.
     """
-    with ExitStack() as stack:
-        stream = _open(file, stack)
+    where = f"{file.address}:1"
+    with _open(file) as stream:
         head = _read(file, stream, LINE_BYTES + 1, 0)
-        first_line, where = _first_line(file, head), f"{file.address}:1"
-        names, fields = _fields(file, first_line), list(default)
-        line, start = 1, len(MARK) if head.startswith(MARK) else 0
+        first_line, names = _first_line(file, head)
+        fields, line, start = list(default), 1, len(MARK) if head.startswith(MARK) else 0
         if columns.is_header(names):
             fields = columns.match(where, names)
             line, start = 2, len(first_line) + 1 + (head[len(first_line) :][:2] == b"\r\n")
@@ -67,36 +65,31 @@ def read(file: File, default: Sequence[str], block_bytes: int = BLOCK_BYTES) -> 
             data = head[start : start + block_bytes] or _read(file, stream, block_bytes, line)
             start += len(data)
             is_last = not data
-            buffer = rest + (data or (b"\n" if rest and rest[-1] != _NEWLINE else b""))
+            buffer = rest + (data or (b"\n" if rest and not rest.endswith(b"\n") else b""))
             if ends_with_return:
                 buffer = buffer.replace(b"\r", b"\n")
+            _check_lengths(file, buffer, line)
             text, damaged = take_out_damaged(buffer, record, is_last)
             rest = buffer[len(text) :]
-            count = _count_lines(file, text, rest, line)
+            count = int(np.count_nonzero(np.frombuffer(text, np.uint8) == _NEWLINE))
             if count:
-                has_hexadecimal = (b"x" in buffer or b"X" in buffer) and bool(_HEXADECIMAL.search(buffer))
-                yield Text(
-                    file,
-                    fields,
-                    line,
-                    count,
-                    text,
-                    b'"' in buffer,
-                    has_hexadecimal,
-                    [BadRow(line + i, *why) for i, *why in damaged],
-                )
+                yield Text(file, fields, line, count, text, [BadRow(line + i, *why) for i, *why in damaged])
             line += count
 
 
-def _open(file: File, stack: ExitStack) -> Any:
+@contextmanager
+def _open(file: File) -> Iterator[Any]:
     """The file's text as a stream of bytes, whatever it is packed with."""
-    raw: Any = stack.enter_context(file.open())
-    start = raw.peek(4)
-    if start.startswith(_GZIP):
-        return gzip.GzipFile(fileobj=raw)
-    if start.startswith(_ZSTD):
-        return stack.enter_context(pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd"))
-    return raw
+    raw: Any
+    with file.open() as raw:
+        start = raw.peek(4)
+        if start.startswith(_GZIP):
+            yield gzip.GzipFile(fileobj=raw)
+        elif start.startswith(_ZSTD):
+            with pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd") as stream:
+                yield stream
+        else:
+            yield raw
 
 
 def _read(file: File, stream: Any, size: int, line: int) -> bytes:
@@ -111,7 +104,8 @@ def _read(file: File, stream: Any, size: int, line: int) -> bytes:
         raise InputError(f"{file.address}: damaged {codec} after line {max(line - 1, 0)}: {error}") from None
 
 
-def _first_line(file: File, head: bytes) -> bytes:
+def _first_line(file: File, head: bytes) -> tuple[bytes, list[str]]:
+    """A file's first line, and its fields."""
     if not head:
         raise InputError(f"{file.address}: empty; expected births as CSV or Parquet")
     if found := next((name for start, name in _OTHERS.items() if head.startswith(start)), None):
@@ -121,29 +115,22 @@ def _first_line(file: File, head: bytes) -> bytes:
         raise InputError(f"{file.address}:1: NUL bytes; expected UTF-8 text")
     if len(line) > LINE_BYTES:
         raise InputError(f"{file.address}:1: {_TOO_LONG}")
-    return line
-
-
-def _fields(file: File, line: bytes) -> list[str]:
     try:
-        return next(csv.reader([line.decode("utf-8-sig", "replace")], skipinitialspace=True), [])
+        return line, next(csv.reader([line.decode("utf-8-sig", "replace")], skipinitialspace=True), [])
     except csv.Error as error:
         raise InputError(f"{file.address}:1: {error}; expected births as CSV") from None
 
 
-def _count_lines(file: File, text: Bytes, rest: bytes, line: int) -> int:
-    """How many lines the text has.
+def _check_lengths(file: File, text: bytes, line: int) -> None:
+    """Check that no line of the text, whose first is `line`, is too long.
 
     Raises:
-        InputError: if one of them, or the one that `rest` begins with, is too long.
+        InputError: if one is.
     """
-    half = LINE_BYTES // 2
-    counts = [int(np.count_nonzero(text[i : i + half] == _NEWLINE)) for i in range(0, len(text), half)]
-    count = sum(counts)
-    if 0 in counts:  # a line that is too long fills half of what it may
-        lengths = np.diff(np.flatnonzero(text == _NEWLINE), prepend=-1) - 1
-        if lengths.max(initial=0) > LINE_BYTES:
-            raise InputError(f"{file.address}:{line + int(lengths.argmax())}: {_TOO_LONG}")
-    if len(rest) > LINE_BYTES and b"\n" not in rest[: LINE_BYTES + 1]:
-        raise InputError(f"{file.address}:{line + count}: {_TOO_LONG}")
-    return count
+    start = 0
+    while len(text) - start > LINE_BYTES:
+        end = text.rfind(b"\n", start, start + LINE_BYTES + 1)
+        if end < 0:
+            number = line + text.count(b"\n", 0, start)
+            raise InputError(f"{file.address}:{number}: {_TOO_LONG}")
+        start = end + 1

@@ -1,5 +1,6 @@
 """Whole records of a CSV file, which Arrow splits, unquotes, decodes and converts."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 
 from stages.babyweight.source.births import KEY, NUMBERS, TRUTH
@@ -19,12 +19,11 @@ MARK = b"\xef\xbb\xbf"
 
 _WORD = pa.dictionary(pa.int32(), pa.binary())
 _TYPES = {KEY: pa.binary()}
-_TRUTH_TYPES = dict.fromkeys(TRUTH, pa.bool_())
-_WHOLE = dict.fromkeys(NUMBERS, pa.uint8()) | _TRUTH_TYPES
-_FLOAT = dict.fromkeys(NUMBERS, pa.float64()) | _TRUTH_TYPES
+_FAST_TYPES = dict.fromkeys(NUMBERS, pa.uint8()) | dict.fromkeys(TRUTH, pa.bool_())
 """Types that are faster to convert than text, where the columns hold nothing else."""
 _NULLS = ["", "NA", "NaN", "None", "null", "Unknown", r"\N"]
 
+_HEXADECIMAL = re.compile(b"0[xX]")
 _NEWLINE, _RETURN, _QUOTE = b'\n\r"'
 
 
@@ -38,8 +37,6 @@ class Text:
         first: the first line's number in the file, from 1.
         count: how many lines there are.
         text: the records, each ended by `\n`; lines that are no CSV are blank.
-        has_quotes: whether a record may have a quote.
-        has_hexadecimal: whether a field may look like 0x1A, which Arrow takes for a whole number.
         bad_rows: those lines.
     """
 
@@ -47,20 +44,17 @@ class Text:
     columns: list[str]
     first: int
     count: int
-    text: npt.NDArray[np.uint8]
-    has_quotes: bool
-    has_hexadecimal: bool
+    text: bytes
     bad_rows: list[BadRow]
 
     def parse(self) -> Block:
         """Let Arrow make columns of the records."""
-        for types in (_FLOAT, {}) if self.has_hexadecimal else (_WHOLE, _FLOAT, {}):
-            try:
-                table, invalid = self._convert(types)
-            except pa.ArrowInvalid:
-                continue
-            if types is not _FLOAT or all(_are_finite(table[name]) for name in NUMBERS):
-                break
+        try:
+            # Arrow takes 0x1A for a whole number.
+            has_hexadecimal = (b"x" in self.text or b"X" in self.text) and _HEXADECIMAL.search(self.text)
+            table, invalid = self._convert({} if has_hexadecimal else _FAST_TYPES)
+        except pa.ArrowInvalid:
+            table, invalid = self._convert({})
         lines = self._lines(table.num_rows + len(invalid))
         skipped = np.array([row.number - 1 for row in invalid], np.int64)  # numbers leave out empty lines
         bad_rows = [
@@ -88,18 +82,19 @@ class Text:
 
         known = [name for name in self.columns if name]
         text = self.text
-        if text[: len(MARK)].tobytes() == MARK:  # part of a field; Arrow takes one off
-            text = np.concatenate([text[: len(MARK)], text])
+        if text.startswith(MARK):  # part of a field; Arrow takes one off
+            text = MARK + text
+        has_quotes = b'"' in text
         table = pa.csv.read_csv(
-            pa.BufferReader(pa.py_buffer(text)),
+            pa.BufferReader(text),
             pa.csv.ReadOptions(
                 use_threads=False,
                 block_size=len(text) + 1,
                 column_names=[name or f"field {i}" for i, name in enumerate(self.columns)],
             ),
             pa.csv.ParseOptions(
-                quote_char='"' if self.has_quotes else False,
-                newlines_in_values=self.has_quotes,
+                quote_char='"' if has_quotes else False,
+                newlines_in_values=has_quotes,
                 invalid_row_handler=skip,
             ),
             pa.csv.ConvertOptions(
@@ -117,15 +112,10 @@ class Text:
         """The line on which each record begins; empty lines are no records. [records]."""
         if records == self.count:
             return np.arange(self.first, self.first + records)
-        starts = np.flatnonzero(self.text == _NEWLINE) + 1
-        starts = np.concatenate([[0], starts[:-1]])
-        is_quoted = np.searchsorted(np.flatnonzero(self.text == _QUOTE), starts) % 2 == 1
-        first = self.text[starts]
-        second = self.text[np.minimum(starts + 1, len(self.text) - 1)]
-        is_empty = (first == _NEWLINE) | ((first == _RETURN) & (second == _NEWLINE))
+        text = np.frombuffer(self.text, np.uint8)
+        ends = np.flatnonzero(text == _NEWLINE)
+        starts = np.concatenate([[0], ends[:-1] + 1])
+        is_quoted = np.searchsorted(np.flatnonzero(text == _QUOTE), starts) % 2 == 1
+        is_empty = (starts == ends) | ((starts + 1 == ends) & (text[starts] == _RETURN))
         lines: npt.NDArray[np.int64] = self.first + np.flatnonzero(~is_quoted & ~is_empty)
         return lines
-
-
-def _are_finite(numbers: pa.ChunkedArray) -> bool:
-    return bool(pc.all(pc.is_finite(numbers), min_count=0).as_py())
