@@ -17,8 +17,8 @@ from stages.babyweight.source.files import File
 MARK = b"\xef\xbb\xbf"
 """UTF-8's byte order mark."""
 
-_WORD = pa.dictionary(pa.int32(), pa.binary())
-_TYPES = {KEY: pa.binary()}
+_WORD = pa.dictionary(pa.int32(), pa.string())
+_TYPES = {KEY: pa.string()}
 _FAST_TYPES = dict.fromkeys(NUMBERS, pa.uint8()) | dict.fromkeys(TRUTH, pa.bool_())
 """Types that are faster to convert than text, where the columns hold nothing else."""
 _NULLS = ["", "NA", "NaN", "None", "null", "Unknown", r"\N"]

@@ -118,20 +118,16 @@ class _Column:
 
     def texts(self) -> Iterator[str]:
         """The distinct values as text."""
-        if pa.types.is_binary(self.values.type) or pa.types.is_large_binary(self.values.type):
-            return (value.decode(errors="backslashreplace") for value in self.values.to_pylist())
         return iter(self.values.cast(pa.string()).to_pylist())
 
     def text(self, row: int) -> str:
         """One row's value as text."""
-        index = self.indices[row]
-        return next(_Column(self.values[index : index + 1], self.indices[:0]).texts())
+        return str(self.values[int(self.indices[row])].cast(pa.string()))
 
     def pounds(self) -> tuple[Weights, Features]:
         """The distinct values as weights in pounds, and their flaws."""
         try:
-            text = pa.types.is_binary(self.values.type)
-            pounds = pc.cast(self.values.cast(pa.string()) if text else self.values, pa.float64()).to_numpy()
+            pounds = self.values.cast(pa.float64()).to_numpy()
             if ((pounds > 0) & (pounds <= MAX_POUNDS)).all():
                 return pounds.astype(np.float32), np.zeros(len(pounds), np.uint8)
         except pa.ArrowException:
@@ -204,7 +200,7 @@ def encode(block: Block, validation_share: float, test_share: float) -> Encoded:
         name=block.name,
         rows=count + len(block.bad_rows),
         splits=[(features.take(rows, axis=0), weights.take(rows)) for rows in rows_of],
-        sample=(features[first].copy(), weights[first].copy(), _texts(keys.take(pa.array(kept[first])))),
+        sample=(features[first].copy(), weights[first].copy(), keys.take(pa.array(kept[first])).to_pylist()),
         dropped=dropped,
         bad_rows=sorted(block.bad_rows + bad_rows, key=lambda row: row.line),
         unknown_words={name: _count_words(columns[name], mask, kept) for name, mask in unknown.items()},
@@ -216,14 +212,7 @@ def _keys(block: Block) -> pa.Array:
     """The births' keys: file name and line if the file has none."""
     if KEY not in block.rows.schema.names:
         return pc.binary_join_element_wise(block.name, pa.array(block.lines).cast(pa.string()), ":")
-    keys = block.rows[KEY]
-    if not (pa.types.is_binary(keys.type) or pa.types.is_large_binary(keys.type)):
-        keys = keys.cast(pa.large_string())
-    return keys.fill_null(pa.scalar(b"").cast(keys.type)) if keys.null_count else keys
-
-
-def _texts(keys: pa.Array) -> list[str]:
-    return [key if isinstance(key, str) else key.decode(errors="backslashreplace") for key in keys.to_pylist()]
+    return block.rows[KEY].cast(pa.large_string()).fill_null("")
 
 
 def _explain(

@@ -31,7 +31,7 @@ def read(file: File) -> Iterator[Block]:
             for batch in parquet.iter_batches(BLOCK_ROWS, columns=list(known)):
                 batch.validate(full=True)  # that text is UTF-8
                 # A name with a dot selects members of structs too.
-                arrays = [_as_text(file, column, batch[name]) for name, column in known.items()]
+                arrays = [_readable(file, column, batch[name]) for name, column in known.items()]
                 rows = pa.RecordBatch.from_arrays(arrays, list(known.values()))
                 yield Block(file.name, rows, np.arange(first, first + rows.num_rows), [])
                 first += rows.num_rows
@@ -39,27 +39,19 @@ def read(file: File) -> Iterator[Block]:
             raise InputError(f"{file.address}: damaged Parquet: {' '.join(str(error).split())}") from None
 
 
-def _is_readable(name: str, kind: pa.DataType) -> bool:
-    """Whether a column's values are numbers or text; or truth, where that is asked for."""
+def _readable(file: File, name: str, values: pa.Array) -> pa.Array:
+    """A column as `encode` can read it: numbers, and truth where that is asked for, as they are; all else as text."""
     kinds = pa.types
-    if kinds.is_dictionary(kind):
-        kind = kind.value_type
-    is_text = (kinds.is_string, kinds.is_large_string, kinds.is_binary, kinds.is_large_binary, kinds.is_null)
-    is_number = (kinds.is_integer, kinds.is_floating, kinds.is_decimal)
-    return any(check(kind) for check in is_text + is_number) or (kinds.is_boolean(kind) and name not in REQUIRED)
-
-
-def _as_text(file: File, name: str, values: pa.Array) -> pa.Array:
-    """A column that `encode` can read: dictionary-encoded, or a key, of values that Arrow casts to text."""
+    kind = values.type.value_type if kinds.is_dictionary(values.type) else values.type
+    is_number = kinds.is_integer(kind) or kinds.is_floating(kind)
+    is_text = (kinds.is_string, kinds.is_large_string, kinds.is_binary, kinds.is_large_binary, kinds.is_decimal)
     try:
         if name == KEY:
             return values.cast(pa.large_string())
-        if not _is_readable(name, values.type):
-            raise pa.ArrowTypeError
-        if pa.types.is_binary(values.type) or pa.types.is_null(values.type):
-            values = values.cast(pa.string())
-        encoded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
-        encoded.dictionary.cast(pa.string())
-        return encoded
+        if is_number or kinds.is_string(kind) or (kinds.is_boolean(kind) and name not in REQUIRED):
+            return values
+        if kinds.is_null(kind) or any(check(kind) for check in is_text):
+            return values.cast(pa.string())
     except pa.ArrowException:
-        raise InputError(f"{file.address}: column {name!r} is {values.type}; expected numbers or text") from None
+        pass
+    raise InputError(f"{file.address}: column {name!r} is {values.type}; expected numbers or text")
