@@ -18,7 +18,7 @@ ROWS = [ROW.format(i) for i in range(5)]
 
 
 def file(path: Path) -> File:
-    return File(str(path), "", str(path))
+    return File(str(path))
 
 
 def write(folder: Path, *lines: str, end: str = "\n", encoding: str = "utf-8") -> Path:

@@ -5,7 +5,8 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -36,22 +37,19 @@ _ENDINGS = re.compile(r"(\.(csv|parquet|gz|gzip|zst|zstd|snappy))+$", re.IGNOREC
 
 @dataclass(frozen=True)
 class File:
-    """A file of births.
-
-    Attributes:
-        address: its path or URL.
-        scheme: of a URL; "" for a local path.
-        path: its name in the scheme's file system.
-    """
+    """A file of births, by its path or URL."""
 
     address: str
-    scheme: str
-    path: str
 
     @property
     def name(self) -> str:
         """The last part of its path."""
-        return PurePosixPath(self.path).name if self.scheme else Path(self.path).name
+        return PurePosixPath(self.address).name
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether its address is a URL."""
+        return "://" in self.address
 
     def open(self) -> IO[bytes]:
         """Open it to read bytes.
@@ -59,33 +57,40 @@ class File:
         Raises:
             InputError: if a URL cannot be opened, or read later.
         """
-        if not self.scheme:
-            return Path(self.path).open("rb")
-        return io.BufferedReader(_Remote(self), _BUFFER_BYTES)
+        if not self.is_remote:
+            return Path(self.address).open("rb")
+        with _naming(self.address):
+            system, path = _file_system(self.address)
+            return io.BufferedReader(_Remote(self.address, system.open(path, "rb")), _BUFFER_BYTES)
 
     def identity(self) -> tuple[int, ...] | None:
         """What tells whether another machine sees the same file: size and, of a local file, time; None if not seen."""
         try:
-            if self.scheme:
-                return (int(_file_system(self.scheme).info(self.path)["size"]),)
-            status = Path(self.path).stat()
+            if self.is_remote:
+                system, path = _file_system(self.address)
+                return (int(system.info(path)["size"]),)
+            status = Path(self.address).stat()
             return status.st_size, status.st_mtime_ns
         except Exception:  # each file system raises its own
             return None
 
 
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Name a path or URL in any error that a file system raises: each has its own."""
+    try:
+        yield
+    except Exception as error:
+        reason = error.__cause__ or error
+        text = " ".join(str(reason).split())
+        raise InputError(f"{where}: cannot be read: {type(reason).__name__}: {text}") from None
+
+
 class _Remote(io.RawIOBase):
     """A remote file. Every error names its URL."""
 
-    def __init__(self, file: File) -> None:
-        self._address = file.address
-        self._file = self._try(lambda: _file_system(file.scheme).open(file.path, "rb"))
-
-    def _try(self, action: Callable[[], Any]) -> Any:
-        try:
-            return action()
-        except Exception as error:  # each file system raises its own
-            raise _unreadable(self._address, error) from None
+    def __init__(self, address: str, file: Any) -> None:
+        self._address, self._file = address, file
 
     def readable(self) -> bool:
         return True
@@ -94,26 +99,16 @@ class _Remote(io.RawIOBase):
         return bool(self._file.seekable())
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        return int(self._try(lambda: self._file.seek(offset, whence)))
-
-    def tell(self) -> int:
-        return int(self._file.tell())
+        with _naming(self._address):
+            return int(self._file.seek(offset, whence))
 
     def readinto(self, buffer: Any, /) -> int:
-        view = memoryview(buffer)
-        data = self._try(lambda: self._file.read(len(view)))
-        view[: len(data)] = data
-        return len(data)
+        with _naming(self._address):
+            return int(self._file.readinto(buffer))
 
     def close(self) -> None:
-        if not self.closed and hasattr(self, "_file"):
-            self._file.close()
+        self._file.close()
         super().close()
-
-
-def _unreadable(address: str, error: Exception) -> InputError:
-    reason = error.__cause__ or error
-    return InputError(f"{address}: cannot be read: {type(reason).__name__}: {' '.join(str(reason).split())}")
 
 
 def find(pattern: str) -> list[File]:
@@ -137,71 +132,66 @@ def find(pattern: str) -> list[File]:
             file.address.encode()
         except UnicodeEncodeError:
             raise InputError(f"{_PARAMETER}: {file.address!a}: expected a file name in UTF-8") from None
-    _refuse_copies([PurePosixPath(file.path) for file in files])
-    _refuse_same_bytes([Path(file.path) for file in files if not file.scheme])
+    _refuse_copies([file.address for file in files])
+    _refuse_same_bytes([Path(file.address) for file in files if not file.is_remote])
     return files
 
 
 def _find_local(pattern: str) -> list[File]:
     path = Path(pattern)
     if path.is_file():
-        return [File(pattern, "", pattern)]
+        return [File(pattern)]
     if path.is_dir():
-        paths = _without_side_files(path.iterdir(), _IN_FOLDER)
+        paths = list(path.iterdir())
     else:
         # The part that exists is taken literally, so that a folder's name may hold brackets.
         folder = next(parent for parent in path.parents if parent.is_dir() or parent == parent.parent)
         try:
-            paths = _without_side_files(folder.glob(str(path.relative_to(folder))))
+            paths = list(folder.glob(str(path.relative_to(folder))))
         except ValueError as error:
             raise InputError(f"{_PARAMETER}: {pattern}: {error}") from None
+    paths = [p for p in paths if _is_data(p.name, path.is_dir())]
     inside = {parent for p in paths for parent in p.parents}
     for p in paths:
         if not p.is_file() and p not in inside and _IN_FOLDER.fullmatch(p.name):
             found = "a folder; name it, or its files" if p.is_dir() else "a broken link"
             raise InputError(f"{_PARAMETER}: {p}: expected a file, found {found}")
-    return [File(str(p), "", str(p)) for p in paths if p.is_file()]
+    return [File(str(p)) for p in paths if p.is_file()]
 
 
 def _find_remote(url: str) -> list[File]:
-    scheme, _, path = url.partition("://")
-    try:
-        system = _file_system(scheme)
-        if scheme.startswith("http"):  # its files are named by whole URLs
-            path = url
-        elif "*" not in path and system.isdir(path):
+    with _naming(f"{_PARAMETER}: {url}"):
+        system, path = _file_system(url)
+        if path != url and "*" not in path and system.isdir(path):
             path = path.rstrip("/") + "/"
         is_folder = path.endswith("/")
         if "*" not in path and not is_folder:
-            return [File(url, scheme, path)]
+            return [File(url)]
         system.ls(path.partition("*")[0].rpartition("/")[0] + "/")  # says why, where a glob finds nothing
         found = system.glob((path + "*" * is_folder).replace("[", "[[]"))
-    except Exception as error:  # each file system raises its own
-        raise InputError(f"{_PARAMETER}: {_unreadable(url, error)}") from None
-    paths = _without_side_files(map(PurePosixPath, found), _IN_FOLDER if is_folder else None)
-    names = {path.name for path in paths}
-    return [File(p if "://" in p else f"{scheme}://{p}", scheme, p) for p in found if PurePosixPath(p).name in names]
+    files = [File(path if "://" in path else f"{url.partition('://')[0]}://{path}") for path in found]
+    return [file for file in files if _is_data(file.name, is_folder)]
 
 
-def _without_side_files(paths: Iterable[Any], pattern: re.Pattern[str] | None = None) -> list[Any]:
-    """The paths whose names match the pattern and are not those of side files."""
-    return [p for p in paths if not _SIDE_FILE.fullmatch(p.name) and (pattern is None or pattern.fullmatch(p.name))]
+def _is_data(name: str, is_in_folder: bool) -> bool:
+    """Whether a name is no side file's and, where a folder is searched, one of a file of births."""
+    return not _SIDE_FILE.fullmatch(name) and (not is_in_folder or bool(_IN_FOLDER.fullmatch(name)))
 
 
-def _refuse_copies(paths: list[PurePosixPath]) -> None:
+def _refuse_copies(addresses: list[str]) -> None:
     """Refuse two files that seem to hold the same births, as births.csv and births.csv.gz do."""
-    first: dict[tuple[PurePosixPath, str], PurePosixPath] = {}
-    names = {(path.parent, path.name) for path in paths}
-    for path in paths:
-        stem = _ENDINGS.sub("", path.name)
-        other = first.setdefault((path.parent, stem.lower()), path)
-        if other == path:
+    first: dict[tuple[str, str], str] = {}
+    known = set(addresses)
+    for address in addresses:
+        folder, slash, name = address.rpartition("/")
+        other = first.setdefault((folder, _ENDINGS.sub("", name).lower()), address)
+        if other == address:
             # A file whose name begins with another file's whole name: births.csv.1 beside births.csv.
-            begins = (path.name[:end] for end in range(1, len(path.name)) if not path.name[end].isalnum())
-            other = next((path.with_name(name) for name in begins if (path.parent, name) in names), path)
-        if other != path:
+            begins = (folder + slash + name[:end] for end in range(1, len(name)) if not name[end].isalnum())
+            other = next((begin for begin in begins if begin in known), address)
+        if other != address:
             raise InputError(
-                f"{_PARAMETER}: {other} and {path.name} seem to hold the same births; remove one of them, "
+                f"{_PARAMETER}: {other} and {name} seem to hold the same births; remove one of them, "
                 "or name the files to read"
             )
 
@@ -217,9 +207,15 @@ def _refuse_same_bytes(paths: list[Path]) -> None:
             raise InputError(f"{_PARAMETER}: {other} and {path.name} hold the same births; remove one of them")
 
 
+def _file_system(url: str) -> tuple[Any, str]:
+    """The fsspec file system of a URL, and what the file is called there: on a web server, by the whole URL."""
+    scheme, _, path = url.partition("://")
+    return _file_system_of(scheme), url if scheme.startswith("http") else path
+
+
 @functools.cache
-def _file_system(scheme: str) -> Any:
-    """The fsspec file system of a scheme; Arrow's own for the two clouds, with their usual credentials."""
+def _file_system_of(scheme: str) -> Any:
+    """A scheme's file system; Arrow's own for the two clouds, with their usual credentials."""
     import fsspec  # slow to import, and only remote files need it
 
     if scheme not in ("s3", "gs"):

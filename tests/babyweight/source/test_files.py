@@ -7,7 +7,7 @@ from stages.core.errors import InputError
 
 
 def found(pattern: Path | str) -> list[str]:
-    return [Path(file.path).name for file in find(str(pattern))]
+    return [file.name for file in find(str(pattern))]
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -130,10 +130,10 @@ def test_no_file_is_named_by_its_key(tmp_path: Path) -> None:
 
 def test_identity(tmp_path: Path) -> None:
     touch(tmp_path, "births.csv")
-    here = File("births.csv", "", str(tmp_path / "births.csv"))
+    here = File(str(tmp_path / "births.csv"))
     before = here.identity()
     assert before is not None and before == here.identity()
     (tmp_path / "births.csv").write_text("more")
     assert here.identity() != before
-    assert File("x", "", str(tmp_path / "x")).identity() is None
-    assert File("births://x", "births", "x").identity() is None
+    assert File(str(tmp_path / "x")).identity() is None
+    assert File("births://x").identity() is None

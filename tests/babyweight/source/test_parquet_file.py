@@ -154,5 +154,5 @@ def test_a_damaged_file_is_named_in_one_line(tmp_path: Path, births: pd.DataFram
     for damaged in (data[:100], data[:-20], data[:-400] + bytes(392) + data[-8:]):
         path.write_bytes(damaged)
         with pytest.raises(InputError, match=r"births\.parquet: damaged Parquet: \w+") as error:
-            list(parquet_file.read(File(str(path), "", str(path))))
+            list(parquet_file.read(File(str(path))))
         assert "\n" not in str(error.value)
