@@ -62,14 +62,19 @@ def _by_week(table: Mapping[int, Any]) -> Floats:
     return np.stack(columns, axis=-1).reshape(-1, *values.shape[1:])
 
 
+def _moments(curves: Floats) -> tuple[Floats, Floats]:
+    """Mean and deviation of weights by their quantile functions over `_Z`, [..., 97]: each [...]."""
+    density = np.exp(-(_Z**2) / 2)
+    means = np.average(curves, axis=-1, weights=density)
+    return means, np.sqrt(np.average((curves - means[..., None]) ** 2, axis=-1, weights=density))
+
+
 def _measured_curve(mean: float, sd: float, *quantiles: float) -> Floats:
     """The quantile function through five percentiles, over `_Z`; straight beyond, with that mean and deviation."""
     low, high = (np.diff(quantiles)[i] / np.diff(_QUANTILES)[i] for i in (0, -1))
     ends = [quantiles[0] + low * (_Z[0] - _QUANTILES[0]), quantiles[-1] + high * (_Z[-1] - _QUANTILES[-1])]
     curve = np.interp(_Z, [_Z[0], *_QUANTILES, _Z[-1]], [ends[0], *quantiles, ends[1]])
-    density = np.exp(-(_Z**2) / 2)
-    middle = np.average(curve, weights=density)
-    spread = np.sqrt(np.average((curve - middle) ** 2, weights=density))
+    middle, spread = _moments(curve)
     return np.asarray(mean + (curve - middle) * sd / spread)
 
 
@@ -79,10 +84,15 @@ def _log_normal_curve(mean: float, sd: float) -> Floats:
     return np.asarray(mean * np.exp(np.sqrt(variance) * _Z - variance / 2))
 
 
-def _pick(table: Mapping[Any, float], uniform: Floats) -> npt.NDArray[Any]:
-    """The key that a uniform number falls on, where the keys have the shares of the table. [n]."""
+def _place(table: Mapping[Any, float], uniform: Floats) -> Ints:
+    """The positions in a table of shares that uniform numbers fall on. [n]."""
     ends = np.cumsum(list(table.values()))
-    return np.array(list(table))[np.searchsorted(ends / ends[-1], uniform, side="right")]
+    return np.searchsorted(ends / ends[-1], uniform, side="right")
+
+
+def _pick(table: Mapping[int, float], uniform: Floats) -> Ints:
+    """The keys of a table of shares that uniform numbers fall on. [n]."""
+    return np.array(list(table))[_place(table, uniform)]
 
 
 class Generator:
@@ -109,63 +119,46 @@ class Generator:
         curves += [misdated[0] + misdated[1] * _Z, *(_log_normal_curve(*row) for row in twins)]
         self._misdated_share = np.where(_WEEKS < _FIRST_WELL_DATED, dated[:, 0], 0)
         self._curves = np.stack(curves)
-        self._plurality_ratio = self._ratios(twins[:, 0], facts["mean_weight_by_plurality"])
+        # By number of babies, 0 to 5: a baby's weight as a share of a twin's in the same week.
+        weeks, means = self._shares["weeks"][3], facts["mean_weight_by_plurality"]
+        expected = np.average(twins[np.array(list(weeks)) - _FIRST_WEEK, 0], weights=list(weeks.values()))
+        self._plurality_ratio = np.array([1, 1, 1, means[3] / expected, means[4] / expected, means[4] / expected])
         self._set_effects()
 
-    def _ratios(self, twins: Floats, means: Mapping[int, float]) -> Floats:
-        """By number of babies, 0 to 5: a baby's weight as a share of a twin's in the same week."""
-        weeks = self._shares["weeks"][3]
-        expected = np.average(twins[np.array(list(weeks)) - _FIRST_WEEK], weights=list(weeks.values()))
-        return np.array([1, 1, 1, means[3] / expected, means[4] / expected, means[4] / expected])
-
     def _set_effects(self) -> None:
-        """Mean and variance of all effects together at each distribution: what to take off, what is left."""
-        density = np.exp(-(_Z**2) / 2)
-        mean = np.average(self._curves, axis=1, weights=density)
-        self._sd = np.sqrt(np.average((self._curves - mean[:, None]) ** 2, axis=1, weights=density))
+        """Effects by value; their mean and variance together at each distribution: what to take off, what is left."""
+        shares, effects = self._shares, self._effects
+        mean, self._sd = _moments(self._curves)
         self._scale = np.minimum(1, mean / mean[_FULL_TERM - _FIRST_WEEK])
-        boy = _by_week(self._effects["boy"])
+        boy = _by_week(effects["boy"])
         self._boy = np.concatenate([boy, boy[_WEEKS == _FULL_TERM], boy])
 
-        ages = np.array(list(self._shares["age"]))
-        weights = list(self._shares["age"].values())
-        smoker = self._effects["smoker"]
-        smoking = self._smoking(ages)
-        by_age = self._age_effect(ages) + smoker * smoking
+        self._ages, weights = np.array(list(shares["age"])), list(shares["age"].values())
+        older = self._ages - 28
+        self._age_effects = effects["age_over_28"] * older + effects["age_over_28_squared"] * older**2
+        groups = shares["smoker_by_age"]
+        smoking = np.array(list(groups.values()))[np.searchsorted(list(groups), self._ages, side="right") - 1]
+        self._smoking = shares["smoker"] / np.average(smoking, weights=weights) * smoking
+        by_race = {"White": 0.0, "Black": effects["black"]}
+        self._race_effects = np.array([by_race.get(race, effects["other_race"]) for race in shares["race"]])
+
+        smoker = effects["smoker"]
+        by_age = self._age_effects + smoker * self._smoking
         other = np.average(by_age, weights=weights)
         variance = np.average((by_age - other) ** 2, weights=weights)
-        variance += smoker**2 * np.average(smoking * (1 - smoking), weights=weights)
-        for effect, share in self._independent():
+        variance += smoker**2 * np.average(self._smoking * (1 - self._smoking), weights=weights)
+        races = np.array(list(shares["race"].values()), float)
+        wed, drinks = 1 - shares["unmarried"], shares["alcohol"]
+        for effect, share in (  # of traits that are drawn independently
+            (self._race_effects, races / races.sum()),
+            (np.array([0, effects["married"]]), np.array([1 - wed, wed])),
+            (np.array([0, effects["alcohol"]]), np.array([1 - drinks, drinks])),
+        ):
             other += effect @ share
             variance += effect**2 @ share - (effect @ share) ** 2
-        male = self._shares["male"]
+        male = shares["male"]
         self._offset = self._scale * other + self._boy * male
         self._left = np.sqrt(1 - (self._scale**2 * variance + self._boy**2 * male * (1 - male)) / self._sd**2)
-
-    def _independent(self) -> list[tuple[Floats, Floats]]:
-        """Effects by value, and the values' shares, of traits that are drawn independently."""
-        races = np.array(list(self._shares["race"].values()), float)
-        wed, drinks = 1 - self._shares["unmarried"], self._shares["alcohol"]
-        return [
-            (np.array([self._race_effect(race) for race in self._shares["race"]]), races / races.sum()),
-            (np.array([0, self._effects["married"]]), np.array([1 - wed, wed])),
-            (np.array([0, self._effects["alcohol"]]), np.array([1 - drinks, drinks])),
-        ]
-
-    def _race_effect(self, race: str) -> float:
-        return float({"White": 0, "Black": self._effects["black"]}.get(race, self._effects["other_race"]))
-
-    def _age_effect(self, age: Ints) -> Floats:
-        linear, squared = self._effects["age_over_28"], self._effects["age_over_28_squared"]
-        return np.asarray(linear * (age - 28) + squared * (age - 28) ** 2)
-
-    def _smoking(self, age: Ints) -> Floats:
-        """The share of smokers at an age."""
-        groups, ages = self._shares["smoker_by_age"], self._shares["age"]
-        by_age = np.array(list(groups.values()))
-        at = np.searchsorted(list(groups), np.array(list(ages)), side="right") - 1
-        level = self._shares["smoker"] / np.average(by_age[at], weights=list(ages.values()))
-        return np.asarray(level * by_age[np.searchsorted(list(groups), age, side="right") - 1])
 
     def block(self, number: int) -> pd.DataFrame:
         """The births from `number * BLOCK_ROWS` on, `BLOCK_ROWS` of them, as raw values."""
@@ -173,22 +166,17 @@ class Generator:
         u = rng.random((10, BLOCK_ROWS))
         shares = self._shares
         male = u[0] < shares["male"]
-        age: Ints = _pick(shares["age"], u[1])
-        races = list(shares["race"])
-        race: Ints = _pick(dict(enumerate(shares["race"].values())), u[2])
+        age = _place(shares["age"], u[1])
+        race = _place(shares["race"], u[2])
         married = u[3] >= shares["unmarried"]
-        smokes = u[4] < self._smoking(age)
+        smokes = u[4] < self._smoking[age]
         drinks = u[5] < shares["alcohol"]
         asked = u[6] >= shares["use_not_asked"]
-        plurality: Ints = _pick(shares["plurality"], u[7])
-        weeks = np.select(
-            [plurality == 1, plurality == 2],
-            [_pick(shares["weeks"][k], u[8]) for k in (1, 2)],
-            _pick(shares["weeks"][3], u[8]),
-        )
+        plurality = _pick(shares["plurality"], u[7])
+        weeks = np.choose(np.minimum(plurality, 3) - 1, [_pick(shares["weeks"][k], u[8]) for k in (1, 2, 3)])
 
-        effect = self._age_effect(age) + self._effects["smoker"] * smokes
-        effect += np.array([self._race_effect(name) for name in races])[race]
+        effect = self._age_effects[age] + self._effects["smoker"] * smokes
+        effect += self._race_effects[race]
         effect += self._effects["married"] * married + self._effects["alcohol"] * drinks
         at = weeks - _FIRST_WEEK
         which = np.where(
@@ -200,14 +188,14 @@ class Generator:
         grams = np.maximum(_LEAST_GRAMS, np.rint(pounds * GRAMS_PER_POUND))
         codes: dict[str, Ints] = {
             "is_male": 1 + male,
-            "mother_race": np.array([VOCABULARIES["mother_race"].index(name) for name in races])[race],
+            "mother_race": np.array([VOCABULARIES["mother_race"].index(name) for name in shares["race"]])[race],
             "mother_married": 1 + married,
             "cigarette_use": asked * (1 + smokes),
             "alcohol_use": asked * (1 + drinks),
         }
         values = {
             "weight_pounds": grams / GRAMS_PER_POUND,
-            "mother_age": age,
+            "mother_age": self._ages[age],
             "plurality": plurality,
             "gestation_weeks": weeks,
             "key": [f"synthetic-{i}" for i in range(number * BLOCK_ROWS, (number + 1) * BLOCK_ROWS)],
