@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from stages.core.params import (
     Count,
@@ -53,22 +53,20 @@ class Prepare(Section):
         return self
 
 
-def _increasing(values: list[int]) -> None:
+def _increasing(values: list[int]) -> list[int]:
     if values != sorted(set(values)):
         raise ValueError("boundaries must increase")
+    return values
+
+
+Boundaries = Annotated[LayerSizes, AfterValidator(_increasing)]
 
 
 class Buckets(Section):
     """Boundaries of the wide part's buckets."""
 
-    mother_age: LayerSizes
-    gestation_weeks: LayerSizes
-
-    @model_validator(mode="after")
-    def _boundaries_increase(self) -> Self:
-        _increasing(self.mother_age)
-        _increasing(self.gestation_weeks)
-        return self
+    mother_age: Boundaries
+    gestation_weeks: Boundaries
 
 
 class Network(Section):

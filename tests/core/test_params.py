@@ -38,7 +38,7 @@ def test_the_projects_parameters_are_valid() -> None:
         pytest.param({"export": 3}, "export: 3: input should be", id="number for a section"),
         pytest.param(
             {"babyweight.train.network.buckets.mother_age": [30, 20]},
-            "babyweight.train.network.buckets: ",
+            "babyweight.train.network.buckets.mother_age: [30, 20]: boundaries must increase",
             id="boundaries out of order",
         ),
         pytest.param(
