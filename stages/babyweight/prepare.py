@@ -122,9 +122,9 @@ def schema(kind: str) -> dict[str, Any]:
     """What the arrays' columns and codes mean."""
     return {
         "source": kind,
-        "features": list(FEATURES),
-        "numbers": list(NUMBERS),
-        "vocabularies": {column: list(words) for column, words in VOCABULARIES.items()},
+        "features": FEATURES,
+        "numbers": NUMBERS,
+        "vocabularies": VOCABULARIES,
         "spellings": {column: spellings(column) for column in VOCABULARIES},
         "units": UNITS,
     }

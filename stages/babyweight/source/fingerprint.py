@@ -46,15 +46,10 @@ def fingerprints(strings: pa.Array) -> Words:
     return hashes
 
 
-def _fetch(text: Bytes, at: Positions) -> Words:
-    """The eight bytes from each position, as a number."""
-    words = np.ndarray(max(len(text) - 7, 0), "<u8", text, strides=(1,))  # a word starts at each byte
+def _fetch(text: Bytes, at: Positions, size: int = 8) -> Words:
+    """The bytes from each position, as a number."""
+    words = np.ndarray(max(len(text) - size + 1, 0), f"<u{size}", text, strides=(1,))  # a word starts at each byte
     return np.asarray(words[at], np.uint64)
-
-
-def _fetch_half(text: Bytes, at: Positions) -> Words:
-    words = np.ndarray(max(len(text) - 3, 0), "<u4", text, strides=(1,))
-    return words[at].astype(np.uint64)
 
 
 def _rotated(v: Words, bits: int) -> Words:
@@ -88,7 +83,7 @@ def _to_3(text: Bytes, starts: Positions, lengths: Positions) -> Words:
 
 
 def _to_7(text: Bytes, starts: Positions, lengths: Positions) -> Words:
-    first, last = _fetch_half(text, starts), _fetch_half(text, starts + lengths - 4)
+    first, last = _fetch(text, starts, 4), _fetch(text, starts + lengths - 4, 4)
     return _of_two(lengths.astype(np.uint64) + (first << np.uint64(3)), last, _factor(lengths))
 
 

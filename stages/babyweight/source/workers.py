@@ -110,9 +110,9 @@ def _threads(client: Any, timeout: float) -> int:
 
 def _see_all(client: Any, files: Sequence[File]) -> bool:
     """Whether all workers see the same files as this machine."""
-    here = _identities(files)
-    return None not in here and all(there == here for there in client.run(_identities, files).values())
 
+    def identities() -> list[tuple[int, ...] | None]:
+        return [file.identity() for file in files]
 
-def _identities(files: Sequence[File]) -> list[tuple[int, ...] | None]:
-    return [file.identity() for file in files]
+    here = identities()
+    return None not in here and all(there == here for there in client.run(identities).values())
