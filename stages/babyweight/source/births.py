@@ -81,9 +81,6 @@ VOCABULARIES: dict[str, tuple[str, ...]] = {
 }
 """Each category's words by code; code 0 also stands for words that are not in the vocabulary."""
 
-TRUTH = tuple(column for column, words in VOCABULARIES.items() if words[1:] == _TRUTH)
-"""The columns that are true, false or unknown."""
-
 _MISSING = {"", "#n/a", "-nan", "<na>", "n/a", "na", "nan", "none", "null", "unknown", r"\n"}
 _FALSE = ("false", "f", "no", "n", "0")
 _TRUE = ("true", "t", "yes", "y", "1")

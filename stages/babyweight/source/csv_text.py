@@ -10,17 +10,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
 
-from stages.babyweight.source.births import KEY, NUMBERS, TRUTH
+from stages.babyweight.source.births import COLUMNS, KEY, NUMBERS
 from stages.babyweight.source.encode import BadRow, Block
 from stages.babyweight.source.files import File
 
 MARK = b"\xef\xbb\xbf"
 """UTF-8's byte order mark."""
 
-_WORD = pa.dictionary(pa.int32(), pa.string())
-_TYPES = {KEY: pa.string()}
-_FAST_TYPES = dict.fromkeys(NUMBERS, pa.uint8()) | dict.fromkeys(TRUTH, pa.bool_())
-"""Types that are faster to convert than text, where the columns hold nothing else."""
+_TEXT = dict.fromkeys(COLUMNS, pa.dictionary(pa.int32(), pa.string())) | {KEY: pa.string()}
+_FAST = _TEXT | dict.fromkeys(NUMBERS, pa.uint8())
+"""Types that are faster to convert to, where columns of numbers hold whole ones below 256 alone."""
 _NULLS = ["", "NA", "NaN", "None", "null", "Unknown", r"\N"]
 
 _HEXADECIMAL = re.compile(b"0[xX]")
@@ -52,9 +51,9 @@ class Text:
         try:
             # Arrow takes 0x1A for a whole number.
             has_hexadecimal = (b"x" in self.text or b"X" in self.text) and _HEXADECIMAL.search(self.text)
-            table, invalid = self._convert({} if has_hexadecimal else _FAST_TYPES)
+            table, invalid = self._convert(_TEXT if has_hexadecimal else _FAST)
         except pa.ArrowInvalid:
-            table, invalid = self._convert({})
+            table, invalid = self._convert(_TEXT)
         lines = self._lines(table.num_rows + len(invalid))
         skipped = np.array([row.number - 1 for row in invalid], np.int64)  # numbers leave out empty lines
         bad_rows = [
@@ -69,7 +68,7 @@ class Text:
         """The columns of births, and the records that have another number of fields.
 
         Args:
-            types: of some columns; the others' are text.
+            types: of the columns.
 
         Raises:
             pa.ArrowInvalid: if a value is not of its column's type.
@@ -80,7 +79,6 @@ class Text:
             invalid.append(row)
             return "skip"
 
-        known = [name for name in self.columns if name]
         text = self.text
         if text.startswith(MARK):  # part of a field; Arrow takes one off
             text = MARK + text
@@ -99,11 +97,9 @@ class Text:
             ),
             pa.csv.ConvertOptions(
                 check_utf8=False,  # `take_out_damaged` has checked it
-                column_types={name: types.get(name, _TYPES.get(name, _WORD)) for name in known},
-                include_columns=known,
-                null_values=_NULLS if types else [],
-                true_values=["True", "true", "TRUE"],
-                false_values=["False", "false", "FALSE"],
+                column_types=types,
+                include_columns=[name for name in self.columns if name],
+                null_values=_NULLS,  # of numbers: text is never null
             ),
         )
         return table, invalid

@@ -87,7 +87,6 @@ class Encoded:
 
 
 _SMALL_NUMBERS = pa.array(range(MAX_CODE + 1))
-_TRUTH = pa.array(["False", "True", ""])
 
 
 @dataclass(frozen=True)
@@ -107,8 +106,6 @@ class _Column:
         if not array.null_count and (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
             with suppress(pa.ArrowInvalid):  # nearly all are small whole numbers: no need to find the distinct ones
                 return cls(_SMALL_NUMBERS, array.cast(pa.uint8()).to_numpy())
-        if pa.types.is_boolean(array.type):
-            return cls(_TRUTH, array.cast(pa.uint8()).fill_null(2).to_numpy())
         encoded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
         values, indices = encoded.dictionary, encoded.indices
         if indices.null_count:
