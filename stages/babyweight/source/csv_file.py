@@ -1,11 +1,12 @@
 """CSV files of births (RFC 4180), plain or packed, as blocks of whole records, in bounded memory."""
 
 import csv
+import functools
 import gzip
 import io
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,8 +15,8 @@ import pyarrow as pa
 
 from stages.babyweight.source import columns
 from stages.babyweight.source.csv_damage import LINE_BYTES, record_pattern, take_out_damaged
-from stages.babyweight.source.csv_text import MARK, Text
-from stages.babyweight.source.encode import BadRow
+from stages.babyweight.source.csv_text import MARK, parse
+from stages.babyweight.source.encode import BadRow, Block
 from stages.babyweight.source.files import File
 from stages.core.errors import InputError
 
@@ -38,8 +39,8 @@ def header(file: File) -> list[str] | None:
     return columns.match(f"{file.address}:1", names) if columns.is_header(names) else None
 
 
-def read(file: File, default: Sequence[str], block_bytes: int = BLOCK_BYTES) -> Iterator[Text]:
-    """Read a file, plain, gzip or zstd.
+def read(file: File, default: Sequence[str], block_bytes: int = BLOCK_BYTES) -> Iterator[Callable[[], Block]]:
+    """What parses each block of a file, plain, gzip or zstd.
 
     Args:
         file: the file.
@@ -73,7 +74,8 @@ def read(file: File, default: Sequence[str], block_bytes: int = BLOCK_BYTES) -> 
             rest = buffer[len(text) :]
             count = int(np.count_nonzero(np.frombuffer(text, np.uint8) == _NEWLINE))
             if count:
-                yield Text(file, fields, line, count, text, [BadRow(line + i, *why) for i, *why in damaged])
+                bad_rows = [BadRow(line + i, *why) for i, *why in damaged]
+                yield functools.partial(parse, file.name, fields, line, count, text, bad_rows)
             line += count
 
 

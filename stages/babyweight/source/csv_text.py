@@ -1,8 +1,7 @@
 """Whole records of a CSV file, which Arrow splits, unquotes, decodes and converts."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ import pyarrow.csv
 
 from stages.babyweight.source.births import COLUMNS, KEY, NUMBERS
 from stages.babyweight.source.encode import BadRow, Block
-from stages.babyweight.source.files import File
 
 MARK = b"\xef\xbb\xbf"
 """UTF-8's byte order mark."""
@@ -26,92 +24,77 @@ _HEXADECIMAL = re.compile(b"0[xX]")
 _NEWLINE, _RETURN, _QUOTE = b'\n\r"'
 
 
-@dataclass(frozen=True)
-class Text:
-    """Consecutive whole records of a file.
+def parse(name: str, columns: Sequence[str], first: int, count: int, text: bytes, damaged: list[BadRow]) -> Block:
+    """Let Arrow make columns of consecutive whole records.
 
-    Attributes:
-        file: the file.
+    Args:
+        name: the file's name.
         columns: the columns of births that the fields stand for, "" for others.
         first: the first line's number in the file, from 1.
         count: how many lines there are.
-        text: the records, each ended by `\n`; lines that are no CSV are blank.
-        bad_rows: those lines.
+        text: the records, each ended by `\\n`; lines that are no CSV are blank.
+        damaged: those lines.
     """
+    # Arrow takes 0x1A for a whole number.
+    has_hexadecimal = (b"x" in text or b"X" in text) and _HEXADECIMAL.search(text)
+    try:
+        table, invalid = _convert(text, columns, _TEXT if has_hexadecimal else _FAST)
+    except pa.ArrowInvalid:
+        table, invalid = _convert(text, columns, _TEXT)
+    records = table.num_rows + len(invalid)
+    lines = first + (np.arange(records) if records == count else _starts(text))
+    skipped = np.array([row.number - 1 for row in invalid], np.int64)  # numbers leave out empty lines
+    bad_rows = [
+        BadRow(int(line), "number_of_fields", row.text)
+        for line, row in zip(lines[skipped], invalid, strict=True)
+        if row.text.strip()
+    ]
+    rows = pa.RecordBatch.from_arrays([column.combine_chunks() for column in table.columns], table.column_names)
+    return Block(name, rows, np.delete(lines, skipped), damaged + bad_rows)
 
-    file: File
-    columns: list[str]
-    first: int
-    count: int
-    text: bytes
-    bad_rows: list[BadRow]
 
-    def parse(self) -> Block:
-        """Let Arrow make columns of the records."""
-        try:
-            # Arrow takes 0x1A for a whole number.
-            has_hexadecimal = (b"x" in self.text or b"X" in self.text) and _HEXADECIMAL.search(self.text)
-            table, invalid = self._convert(_TEXT if has_hexadecimal else _FAST)
-        except pa.ArrowInvalid:
-            table, invalid = self._convert(_TEXT)
-        lines = self._lines(table.num_rows + len(invalid))
-        skipped = np.array([row.number - 1 for row in invalid], np.int64)  # numbers leave out empty lines
-        bad_rows = [
-            BadRow(int(line), "number_of_fields", row.text)
-            for line, row in zip(lines[skipped], invalid, strict=True)
-            if row.text.strip()
-        ]
-        rows = pa.RecordBatch.from_arrays([column.combine_chunks() for column in table.columns], table.column_names)
-        return Block(self.file.name, rows, np.delete(lines, skipped), self.bad_rows + bad_rows)
+def _convert(text: bytes, columns: Sequence[str], types: Mapping[str, pa.DataType]) -> tuple[pa.Table, list[Any]]:
+    """The columns of births, and the records that have another number of fields.
 
-    def _convert(self, types: Mapping[str, pa.DataType]) -> tuple[pa.Table, list[Any]]:
-        """The columns of births, and the records that have another number of fields.
+    Raises:
+        pa.ArrowInvalid: if a value is not of its column's type.
+    """
+    invalid: list[Any] = []
 
-        Args:
-            types: of the columns.
+    def skip(row: Any) -> str:
+        invalid.append(row)
+        return "skip"
 
-        Raises:
-            pa.ArrowInvalid: if a value is not of its column's type.
-        """
-        invalid: list[Any] = []
+    if text.startswith(MARK):  # part of a field; Arrow takes one off
+        text = MARK + text
+    has_quotes = b'"' in text
+    table = pa.csv.read_csv(
+        pa.BufferReader(text),
+        pa.csv.ReadOptions(
+            use_threads=False,
+            block_size=len(text) + 1,
+            column_names=[name or f"field {i}" for i, name in enumerate(columns)],
+        ),
+        pa.csv.ParseOptions(
+            quote_char='"' if has_quotes else False,
+            newlines_in_values=has_quotes,
+            invalid_row_handler=skip,
+        ),
+        pa.csv.ConvertOptions(
+            check_utf8=False,  # `take_out_damaged` has checked it
+            column_types=types,
+            include_columns=[name for name in columns if name],
+            null_values=_NULLS,  # of numbers: text is never null
+        ),
+    )
+    return table, invalid
 
-        def skip(row: Any) -> str:
-            invalid.append(row)
-            return "skip"
 
-        text = self.text
-        if text.startswith(MARK):  # part of a field; Arrow takes one off
-            text = MARK + text
-        has_quotes = b'"' in text
-        table = pa.csv.read_csv(
-            pa.BufferReader(text),
-            pa.csv.ReadOptions(
-                use_threads=False,
-                block_size=len(text) + 1,
-                column_names=[name or f"field {i}" for i, name in enumerate(self.columns)],
-            ),
-            pa.csv.ParseOptions(
-                quote_char='"' if has_quotes else False,
-                newlines_in_values=has_quotes,
-                invalid_row_handler=skip,
-            ),
-            pa.csv.ConvertOptions(
-                check_utf8=False,  # `take_out_damaged` has checked it
-                column_types=types,
-                include_columns=[name for name in self.columns if name],
-                null_values=_NULLS,  # of numbers: text is never null
-            ),
-        )
-        return table, invalid
-
-    def _lines(self, records: int) -> npt.NDArray[np.int64]:
-        """The line on which each record begins; empty lines are no records. [records]."""
-        if records == self.count:
-            return np.arange(self.first, self.first + records)
-        text = np.frombuffer(self.text, np.uint8)
-        ends = np.flatnonzero(text == _NEWLINE)
-        starts = np.concatenate([[0], ends[:-1] + 1])
-        is_quoted = np.searchsorted(np.flatnonzero(text == _QUOTE), starts) % 2 == 1
-        is_empty = (starts == ends) | ((starts + 1 == ends) & (text[starts] == _RETURN))
-        lines: npt.NDArray[np.int64] = self.first + np.flatnonzero(~is_quoted & ~is_empty)
-        return lines
+def _starts(text: bytes) -> npt.NDArray[np.int64]:
+    """The lines, from 0, on which the records begin; empty lines are no records."""
+    characters = np.frombuffer(text, np.uint8)
+    ends = np.flatnonzero(characters == _NEWLINE)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    is_quoted = np.searchsorted(np.flatnonzero(characters == _QUOTE), starts) % 2 == 1
+    is_empty = (starts == ends) | ((starts + 1 == ends) & (characters[starts] == _RETURN))
+    return np.flatnonzero(~is_quoted & ~is_empty)

@@ -1,6 +1,7 @@
 """Parquet files of births, as BigQuery exports them, in bounded memory."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -16,8 +17,8 @@ MAGIC = b"PAR1"
 BLOCK_ROWS = 1 << 16
 
 
-def read(file: File) -> Iterator[Block]:
-    """Read a file in blocks; a row's line is its number in the file, from 1.
+def read(file: File) -> Iterator[Callable[[], Block]]:
+    """What makes each block of a file; a row's line is its number in the file, from 1.
 
     Raises:
         InputError: if the file is damaged, or lacks a required column.
@@ -33,7 +34,7 @@ def read(file: File) -> Iterator[Block]:
                 # A name with a dot selects members of structs too.
                 arrays = [_readable(file, column, batch[name]) for name, column in known.items()]
                 rows = pa.RecordBatch.from_arrays(arrays, list(known.values()))
-                yield Block(file.name, rows, np.arange(first, first + rows.num_rows), [])
+                yield functools.partial(Block, file.name, rows, np.arange(first, first + rows.num_rows), [])
                 first += rows.num_rows
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{file.address}: damaged Parquet: {' '.join(str(error).split())}") from None

@@ -1,6 +1,5 @@
 """Births from files of either format, as work to be done on each block."""
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 
 from stages.babyweight.source import csv_file, parquet_file
@@ -20,7 +19,7 @@ def default_columns(files: Sequence[File]) -> list[str]:
 
 
 def read(file: File, default: Sequence[str]) -> Iterator[Callable[[], Block]]:
-    """What parses each block of a file, in order.
+    """What makes each block of a file, in order.
 
     Args:
         file: a CSV file, plain, gzip or zstd, or a Parquet file.
@@ -29,13 +28,7 @@ def read(file: File, default: Sequence[str]) -> Iterator[Callable[[], Block]]:
     Raises:
         InputError: if the file cannot be used.
     """
-    if _is_parquet(file):
-        return (functools.partial(_loaded, block) for block in parquet_file.read(file))
-    return (text.parse for text in csv_file.read(file, default))
-
-
-def _loaded(block: Block) -> Block:
-    return block
+    return parquet_file.read(file) if _is_parquet(file) else csv_file.read(file, default)
 
 
 def _is_parquet(file: File) -> bool:

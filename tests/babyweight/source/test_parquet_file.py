@@ -10,7 +10,6 @@ import pytest
 from stages.babyweight.source import parquet_file
 from stages.babyweight.source.births import COLUMNS, FACTS
 from stages.babyweight.source.encode import Block, Encoded, encode
-from stages.babyweight.source.files import File
 from stages.babyweight.source.synthetic import Generator, read_facts
 from stages.core.errors import InputError
 from tests.babyweight.births import file, parse
@@ -50,6 +49,10 @@ def as_bigquery_exports(frame: pd.DataFrame, path: Path, **options: object) -> N
     pq.write_table(pa.table(columns), path, row_group_size=700, **options)
 
 
+def read(path: Path) -> list[Block]:
+    return [load() for load in parquet_file.read(file(path))]
+
+
 def encoded(blocks: list[Block]) -> list[Encoded]:
     return [encode(block, 0.1, 0.1) for block in blocks]
 
@@ -59,7 +62,7 @@ def test_the_same_bytes_as_from_csv(tmp_path: Path, births: pd.DataFrame, option
     births.to_csv(tmp_path / "births.csv", index=False)
     as_bigquery_exports(births, tmp_path / "births.parquet", **options)
     (expected,) = encoded(parse(tmp_path / "births.csv"))
-    (actual,) = encoded(list(parquet_file.read(file(tmp_path / "births.parquet"))))
+    (actual,) = encoded(read(tmp_path / "births.parquet"))
     assert sum(expected.dropped.values()) > 300, "gaps are there"
     for ours, theirs in zip(actual.splits, expected.splits, strict=True):
         assert ours[0].tobytes() == theirs[0].tobytes() and ours[1].tobytes() == theirs[1].tobytes()
@@ -76,7 +79,7 @@ def test_other_types_of_the_same_values(tmp_path: Path, births: pd.DataFrame) ->
     table = table.set_column(position, "mother_race", table["mother_race"].dictionary_encode())
     pq.write_table(table, tmp_path / "births.parquet")
     (expected,) = encoded(parse(tmp_path / "births.csv"))
-    (actual,) = encoded(list(parquet_file.read(file(tmp_path / "births.parquet"))))
+    (actual,) = encoded(read(tmp_path / "births.parquet"))
     for ours, theirs in zip(actual.splits, expected.splits, strict=True):
         assert ours[0].tobytes() == theirs[0].tobytes() and ours[1].tobytes() == theirs[1].tobytes()
 
@@ -87,7 +90,7 @@ def test_numeric_keys_split_as_their_text(tmp_path: Path, births: pd.DataFrame) 
     table = pa.Table.from_pandas(births.astype({"key": "int64"} | {c: str for c in COLUMNS[:-1]}), preserve_index=False)
     pq.write_table(table, tmp_path / "births.parquet")
     (expected,) = encoded(parse(tmp_path / "births.csv"))
-    (actual,) = encoded(list(parquet_file.read(file(tmp_path / "births.parquet"))))
+    (actual,) = encoded(read(tmp_path / "births.parquet"))
     assert actual.sample[2] == expected.sample[2]
     assert [len(weights) for _, weights in actual.splits] == [len(weights) for _, weights in expected.splits]
 
@@ -97,16 +100,16 @@ def test_a_column_of_nulls_alone_is_unknown(tmp_path: Path, births: pd.DataFrame
     for name in ("mother_race", "mother_age"):
         nulls = table.set_column(table.column_names.index(name), name, pa.nulls(len(table)))
         pq.write_table(nulls, tmp_path / f"{name}.parquet")
-    (races,) = encoded(list(parquet_file.read(file(tmp_path / "mother_race.parquet"))))
+    (races,) = encoded(read(tmp_path / "mother_race.parquet"))
     assert races.rows == len(table) and not any(features[:, 2].any() for features, _ in races.splits)
-    (ages,) = encoded(list(parquet_file.read(file(tmp_path / "mother_age.parquet"))))
+    (ages,) = encoded(read(tmp_path / "mother_age.parquet"))
     assert ages.dropped["mother_age_missing"] == len(table) and not ages.bad_rows
 
 
 def refused(table: pa.Table, path: Path, message: str) -> None:
     pq.write_table(table, path)
     with pytest.raises(InputError, match=message):
-        encoded(list(parquet_file.read(file(path))))
+        encoded(read(path))
 
 
 def test_columns_that_cannot_be_read(tmp_path: Path, births: pd.DataFrame) -> None:
@@ -134,7 +137,7 @@ def test_a_struct_may_be_called_like_the_table(tmp_path: Path, births: pd.DataFr
     table = table.rename_columns([f"births.{name}" for name in table.column_names])
     members = pa.StructArray.from_arrays([pa.nulls(ROWS, pa.string())], ["weight_pounds"])
     pq.write_table(table.append_column("births", members), tmp_path / "births.parquet")
-    blocks = list(parquet_file.read(file(tmp_path / "births.parquet")))
+    blocks = read(tmp_path / "births.parquet")
     assert sum(block.rows.num_rows for block in blocks) == ROWS
     assert blocks[0].rows.schema.names == list(COLUMNS)
 
@@ -154,5 +157,5 @@ def test_a_damaged_file_is_named_in_one_line(tmp_path: Path, births: pd.DataFram
     for damaged in (data[:100], data[:-20], data[:-400] + bytes(392) + data[-8:]):
         path.write_bytes(damaged)
         with pytest.raises(InputError, match=r"births\.parquet: damaged Parquet: \w+") as error:
-            list(parquet_file.read(File(str(path))))
+            read(path)
         assert "\n" not in str(error.value)
