@@ -128,8 +128,8 @@ def word_code(column: str, text: str) -> int | None:
     return _raw_spellings(column).get(_normalized(text.strip()))
 
 
-MISSING, NOT_POSITIVE, NO_NUMBER, TOO_HEAVY = range(1, 5)
-"""Flaws of a number; 0 is none. The first two drop a row, the others make it bad."""
+MISSING, NOT_POSITIVE, NO_NUMBER, TOO_HEAVY, UNKNOWN_WORD = range(1, 6)
+"""Flaws of a value; 0 is none. The first two drop a row, the next two make it bad, the last counts as missing."""
 FLAW_NAMES = ("", "missing", "not_positive", "no_number", "too_heavy")
 
 
@@ -162,6 +162,16 @@ def number_code(column: str, text: str) -> tuple[int, int]:
     if not flaw and number < 1:  # less than one completed year or week, or baby
         flaw = NOT_POSITIVE
     return int(max(0.0, min(number, float(MAX_CODE)))), flaw
+
+
+def interpret(column: str, text: str) -> tuple[float, int]:
+    """What a raw text stands for, a weight in pounds or a code, and its flaw."""
+    if column == WEIGHT:
+        return weight(text)
+    if column in NUMBERS:
+        return number_code(column, text)
+    code = word_code(column, text)
+    return (0, UNKNOWN_WORD) if code is None else (code, 0)
 
 
 def decode(features: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from stages.babyweight.source.births import COLUMNS, NO_NUMBER, REQUIRED, WEIGHT, number_code, weight
+from stages.babyweight.source.births import COLUMNS, NO_NUMBER, REQUIRED, interpret
 from stages.core.errors import InputError
 
 
@@ -66,7 +66,7 @@ def check_birth(where: str, values: Sequence[str], columns: Sequence[str]) -> No
         raise InputError(f"{where}: no header, and {len(values)} columns; {expected}; found {_quoted(values)}")
     for column, value in zip(columns, values, strict=True):
         if column in REQUIRED:
-            _, flaw = weight(value) if column == WEIGHT else number_code(column, value)
+            _, flaw = interpret(column, value)
             if flaw == NO_NUMBER:
                 raise InputError(f"{where}: no header and no birth: {column} is {value[:60]!r}; {expected}")
 

@@ -1,7 +1,6 @@
 """A block of births: from raw values to one byte a feature, split by a hash of the keys."""
 
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,6 @@ from stages.babyweight.source.births import (
     FEATURES,
     FLAW_NAMES,
     KEY,
-    MAX_CODE,
     MAX_POUNDS,
     MISSING,
     NOT_POSITIVE,
@@ -23,9 +21,7 @@ from stages.babyweight.source.births import (
     REQUIRED,
     SPLITS,
     WEIGHT,
-    number_code,
-    weight,
-    word_code,
+    interpret,
 )
 from stages.babyweight.source.fingerprint import fingerprints
 
@@ -86,9 +82,6 @@ class Encoded:
     absent_columns: list[str]
 
 
-_SMALL_NUMBERS = pa.array(range(MAX_CODE + 1))
-
-
 @dataclass(frozen=True)
 class _Column:
     """A column's distinct values: few, whatever the number of rows.
@@ -103,9 +96,6 @@ class _Column:
 
     @classmethod
     def of(cls, array: pa.Array) -> "_Column":
-        if not array.null_count and (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
-            with suppress(pa.ArrowInvalid):  # nearly all are small whole numbers: no need to find the distinct ones
-                return cls(_SMALL_NUMBERS, array.cast(pa.uint8()).to_numpy())
         encoded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
         values, indices = encoded.dictionary, encoded.indices
         if indices.null_count:
@@ -121,30 +111,25 @@ class _Column:
         """One row's value as text."""
         return str(self.values[int(self.indices[row])].cast(pa.string()))
 
-    def pounds(self) -> tuple[Weights, Features]:
-        """The distinct values as weights in pounds, and their flaws."""
-        try:
-            pounds = self.values.cast(pa.float64()).to_numpy()
-            if ((pounds > 0) & (pounds <= MAX_POUNDS)).all():
-                return pounds.astype(np.float32), np.zeros(len(pounds), np.uint8)
-        except pa.ArrowException:
-            pass
-        return self._converted(weight, np.float32)
-
-    def numbers(self, name: str) -> tuple[Features, Features]:
-        """The distinct values as codes of a number, and their flaws."""
-        if self.values is _SMALL_NUMBERS:
-            return _small_numbers(name)
-        return self._converted(lambda text: number_code(name, text), np.uint8)
-
-    def _converted(self, convert: Callable[[str], tuple[float, int]], dtype: type) -> tuple[npt.NDArray[Any], Features]:
-        numbers, flaws = np.fromiter(map(convert, self.texts()), np.dtype((float, 2)), len(self.values)).T
-        return numbers.astype(dtype), flaws.astype(np.uint8)
+    def interpreted(self, name: str) -> tuple[npt.NDArray[np.float64], Features]:
+        """The distinct values as weights in pounds or codes of this column, and their flaws."""
+        if name == WEIGHT:
+            with suppress(pa.ArrowException):  # some are no numbers
+                pounds = self.values.cast(pa.float64()).to_numpy()
+                if ((pounds > 0) & (pounds <= MAX_POUNDS)).all():
+                    return pounds, np.zeros(len(pounds), np.uint8)
+        pairs = (interpret(name, text) for text in self.texts())
+        numbers, flaws = np.fromiter(pairs, np.dtype((float, 2)), len(self.values)).T
+        return numbers, flaws.astype(np.uint8)
 
 
-@functools.cache
-def _small_numbers(name: str) -> tuple[Features, Features]:
-    return _Column(_SMALL_NUMBERS.cast(pa.string()), np.zeros(0, np.uint8)).numbers(name)
+def _small_numbers(array: pa.Array) -> Features | None:
+    """Whole numbers from 0 to 255, as nearly all are, which are their own codes; None if others are among them."""
+    if not array.null_count and (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
+        with suppress(pa.ArrowInvalid):
+            codes: Features = array.cast(pa.uint8()).to_numpy()
+            return codes
+    return None
 
 
 def encode(block: Block, validation_share: float, test_share: float) -> Encoded:
@@ -158,29 +143,29 @@ def encode(block: Block, validation_share: float, test_share: float) -> Encoded:
         test_share: share of all keys that goes to test.
     """
     count = block.rows.num_rows
-    columns = {name: _Column.of(block.rows[name]) for name in block.rows.schema.names if name != KEY}
     flaws = np.zeros((len(REQUIRED), count), np.uint8)
     features = np.zeros((count, len(FEATURES)), np.uint8)
-    unknown: dict[str, npt.NDArray[np.bool_]] = {}
-
-    pounds, weight_flaws = columns[WEIGHT].pounds()
-    weights = pounds.take(columns[WEIGHT].indices)
-    if weight_flaws.any():
-        flaws[0] = weight_flaws[columns[WEIGHT].indices]
-    for position, name in enumerate(FEATURES):
-        if name not in columns:
+    weights = np.zeros(count, np.float32)
+    columns: dict[str, _Column] = {}
+    unknown: dict[str, Features] = {}
+    for name, array in zip(block.rows.schema.names, block.rows.columns, strict=True):
+        if name == KEY:
             continue
-        column = columns[name]
-        if name in NUMBERS:
-            codes, number_flaws = column.numbers(name)
-            if number_flaws.any():
-                flaws[REQUIRED.index(name)] = number_flaws[column.indices]
+        if name in NUMBERS and (codes := _small_numbers(array)) is not None:
+            features[:, FEATURES.index(name)] = codes
+            flaws[REQUIRED.index(name), codes == 0] = NOT_POSITIVE
+            continue
+        column = columns[name] = _Column.of(array)
+        numbers, flaws_of_values = column.interpreted(name)
+        if name == WEIGHT:
+            weights = numbers.astype(np.float32).take(column.indices)
         else:
-            word_codes = [word_code(name, text) for text in column.texts()]
-            if None in word_codes:
-                unknown[name] = np.array([code is None for code in word_codes])
-            codes = np.array([code or 0 for code in word_codes], np.uint8)
-        features[:, position] = codes.take(column.indices)
+            features[:, FEATURES.index(name)] = numbers.astype(np.uint8).take(column.indices)
+        if flaws_of_values.any():
+            if name in REQUIRED:
+                flaws[REQUIRED.index(name)] = flaws_of_values[column.indices]
+            else:
+                unknown[name] = flaws_of_values
 
     keys = _keys(block)
     hashes = fingerprints(keys)
@@ -200,8 +185,8 @@ def encode(block: Block, validation_share: float, test_share: float) -> Encoded:
         sample=(features[first].copy(), weights[first].copy(), keys.take(pa.array(kept[first])).to_pylist()),
         dropped=dropped,
         bad_rows=sorted(block.bad_rows + bad_rows, key=lambda row: row.line),
-        unknown_words={name: _count_words(columns[name], mask, kept) for name, mask in unknown.items()},
-        absent_columns=[name for name in FEATURES if name not in columns],
+        unknown_words={name: _count_words(columns[name], flaws, kept) for name, flaws in unknown.items()},
+        absent_columns=[name for name in FEATURES if name not in block.rows.schema.names],
     )
 
 
@@ -236,7 +221,7 @@ def _explain(
     return dropped, bad_rows
 
 
-def _count_words(column: _Column, is_unknown: npt.NDArray[np.bool_], kept: npt.NDArray[np.int64]) -> dict[str, int]:
+def _count_words(column: _Column, is_unknown: Features, kept: npt.NDArray[np.int64]) -> dict[str, int]:
     """How many of the kept rows have each unknown word."""
     counts = np.bincount(column.indices[kept], minlength=len(is_unknown))
     words: dict[str, int] = {}
