@@ -30,7 +30,7 @@ def match(where: str, names: Sequence[str]) -> list[str]:
     Raises:
         InputError: if a required column is missing, or a column is there twice.
     """
-    columns = [name if name in COLUMNS else _column(name) for name in names]
+    columns = list(map(_column, names))
     # A column by its exact name makes similar names, say of a joined table, columns to ignore.
     columns = [c if c == name or c not in names else "" for c, name in zip(columns, names, strict=True)]
     for column in COLUMNS:

@@ -124,11 +124,7 @@ def _first_line(file: File, head: bytes) -> tuple[bytes, list[str]]:
 
 
 def _check_lengths(file: File, text: bytes, line: int) -> None:
-    """Check that no line of the text, whose first is `line`, is too long.
-
-    Raises:
-        InputError: if one is.
-    """
+    """Refuse a text, whose first line's number is `line`, if one of its lines is too long."""
     start = 0
     while len(text) - start > LINE_BYTES:
         end = text.rfind(b"\n", start, start + LINE_BYTES + 1)

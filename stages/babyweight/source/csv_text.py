@@ -54,11 +54,7 @@ def parse(name: str, columns: Sequence[str], first: int, count: int, text: bytes
 
 
 def _convert(text: bytes, columns: Sequence[str], types: Mapping[str, pa.DataType]) -> tuple[pa.Table, list[Any]]:
-    """The columns of births, and the records that have another number of fields.
-
-    Raises:
-        pa.ArrowInvalid: if a value is not of its column's type.
-    """
+    """The columns of births, and the records that have another number of fields; `ArrowInvalid` if a type is wrong."""
     invalid: list[Any] = []
 
     def skip(row: Any) -> str:

@@ -1,5 +1,6 @@
 """A block of births: from raw values to one byte a feature, split by a hash of the keys."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -224,8 +225,8 @@ def _explain(
 def _count_words(column: _Column, is_unknown: Features, kept: npt.NDArray[np.int64]) -> dict[str, int]:
     """How many of the kept rows have each unknown word."""
     counts = np.bincount(column.indices[kept], minlength=len(is_unknown))
-    words: dict[str, int] = {}
+    words = Counter[str]()
     for text, count, unknown in zip(column.texts(), counts.tolist(), is_unknown, strict=True):
         if unknown and count:
-            words[text.strip()] = words.get(text.strip(), 0) + count
+            words[text.strip()] += count
     return words
