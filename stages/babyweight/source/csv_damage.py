@@ -5,6 +5,8 @@ import re
 import numpy as np
 import numpy.typing as npt
 
+from stages.babyweight.source.encode import BadRow
+
 LINE_BYTES = 1 << 20
 """The longest line. A quoted field may hold line ends, but its record is not longer than this."""
 
@@ -21,13 +23,11 @@ def record_pattern(width: int) -> re.Pattern[bytes]:
     return re.compile(field + b"(?:," + field + b"){%d}\r?\n" % (width - 1))
 
 
-def take_out_damaged(
-    buffer: bytes, record: re.Pattern[bytes], is_last: bool
-) -> tuple[bytes, list[tuple[int, str, str]]]:
-    """Cut a text after its last whole record, and overwrite the lines that are no CSV with spaces.
+def take_out_damaged(buffer: bytes, first: int, record: re.Pattern[bytes], is_last: bool) -> tuple[bytes, list[BadRow]]:
+    """Cut a text, which begins with line `first`, after its last whole record, and take out the lines that are no CSV.
 
     Returns:
-        The text, and the lines: each its position, a word for the reason, and what it was.
+        The text with spaces in place of those lines, and the lines.
     """
     text = buffer[: buffer.rfind(b"\n") + 1]
     if text.isascii() and not any(mark in text for mark in (b'"', b"\r", b"\0")):  # true of most files
@@ -35,7 +35,7 @@ def take_out_damaged(
     newlines, suspects = _suspects(text)
     if not len(suspects):
         return text, []
-    clean, damaged = bytearray(text), list[tuple[int, str, str]]()
+    clean, damaged = bytearray(text), list[BadRow]()
     recognized = 0  # all before this is known to be CSV
     for i in suspects:
         start, stop = int(newlines[i - 1]) + 1 if i else 0, int(newlines[i])
@@ -54,7 +54,7 @@ def take_out_damaged(
             reason = "stray_quote" if b'"' in line else "stray_carriage_return"
         # Rows that end with a carriage return alone, in a file whose first ones do not, are one line together.
         rows = [row for row in line.split(b"\r") if record.fullmatch(row + b"\n")] or [line]
-        damaged += [(int(i), reason, row.decode(errors="backslashreplace")) for row in rows]
+        damaged += [BadRow(first + int(i), reason, row.decode(errors="backslashreplace")) for row in rows]
         clean[start:stop] = b" " * len(line)
     return bytes(clean), damaged
 

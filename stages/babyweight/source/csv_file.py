@@ -16,7 +16,7 @@ import pyarrow as pa
 from stages.babyweight.source import columns
 from stages.babyweight.source.csv_damage import LINE_BYTES, record_pattern, take_out_damaged
 from stages.babyweight.source.csv_text import MARK, parse
-from stages.babyweight.source.encode import BadRow, Block
+from stages.babyweight.source.encode import Block
 from stages.babyweight.source.files import File
 from stages.core.errors import InputError
 
@@ -70,12 +70,11 @@ def read(file: File, default: Sequence[str], block_bytes: int = BLOCK_BYTES) -> 
             if ends_with_return:
                 buffer = buffer.replace(b"\r", b"\n")
             _check_lengths(file, buffer, line)
-            text, damaged = take_out_damaged(buffer, record, is_last)
+            text, damaged = take_out_damaged(buffer, line, record, is_last)
             rest = buffer[len(text) :]
             count = int(np.count_nonzero(np.frombuffer(text, np.uint8) == _NEWLINE))
             if count:
-                bad_rows = [BadRow(line + i, *why) for i, *why in damaged]
-                yield functools.partial(parse, file.name, fields, line, count, text, bad_rows)
+                yield functools.partial(parse, file.name, fields, line, count, text, damaged)
             line += count
 
 
