@@ -5,14 +5,15 @@ Specification: TensorFlow Serving, RESTful API; where its implementation differs
 """
 
 import asyncio
+import functools
 import logging
 import re
 import zlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -24,9 +25,10 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from serving import codec, servable
+from serving import codec
 from serving.guard import LABELS, Guard, json_response
 from serving.registry import Registry
+from serving.servable import Servable
 from serving.settings import Limits
 from stages.core.errors import InputError
 from stages.savedmodel.graph import SIGNATURE, Signature
@@ -41,6 +43,9 @@ _METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"]
 _TARGET = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _POST = re.compile(rf"/v1/models/(?P<model>[^/:]+){_TARGET}:(?P<action>classify|regress|predict)", re.I | re.A)
 _GET = re.compile(rf"/v1/models(?:/(?P<model>[^/:]+))?{_TARGET}(?:/(?P<action>metadata))?", re.I | re.A)
+
+T = TypeVar("T")
+Encoder = Callable[[Arrays], bytes]
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,10 @@ def parse_path(method: str, path: str) -> Target:
     label = None if match["label"] is None else unquote(match["label"])
     action = "status" if method == "GET" and match["action"] != "metadata" else match["action"]
     return Target(unquote(match["model"]), version, label, action)
+
+
+async def _call(in_thread: bool, function: Callable[..., T], *arguments: Any) -> T:
+    return await asyncio.to_thread(function, *arguments) if in_thread else function(*arguments)
 
 
 class Server:
@@ -114,33 +123,30 @@ class Server:
     async def _infer(self, request: Request, target: Target) -> Response:
         """Predict, classify or regress."""
         body = await self._body(request)
-        in_thread = len(body) > _INLINE
-        if target.action != "predict":
-            answer = await self._examples(target, body)
-        else:
-            read = asyncio.to_thread(self._read, target, body) if in_thread else None
-            model, signature, by_row, inputs = await read if read else self._read(target, body)
-            outputs = await model.run(signature, inputs)
-            arguments = (outputs, by_row, self._keep_name)
-            if in_thread:
-                answer = await asyncio.to_thread(codec.encode_outputs, *arguments)
-            else:
-                answer = codec.encode_outputs(*arguments)
-        return Response(answer, media_type="application/json")
+        large = len(body) > _INLINE
+        model, signature, inputs, encode = await _call(large, self._read, target, body)
+        outputs = await model.run(signature, inputs)
+        return Response(await _call(large, encode, outputs), media_type="application/json")
 
-    def _read(self, target: Target, body: bytearray) -> tuple[servable.Servable, Signature, bool, Arrays]:
-        """The model, the signature, whether the format is by row, and the arrays of a body of predict."""
-        try:
+    def _read(self, target: Target, body: bytearray) -> tuple[Servable, Signature, Arrays, Encoder]:
+        """The model, the signature, the arrays of a body, and what writes the answer."""
+        encode = functools.partial(codec.encode_outputs, keep_name=self._keep_name)
+        with suppress(HTTPException):  # what is wrong is said below, a wrong body before an unknown model
             model = self._registry.servable(target.model, target.version, target.label)
-            if (rows := model.read_rows(body)) is not None:
-                signature = model.signature(SIGNATURE)
+            if target.action == "predict" and (rows := model.read_rows(body)) is not None:
                 self._check_instances(len(next(iter(rows.values()))))
-                return model, signature, True, rows
-        except HTTPException:
-            codec.signature_name(codec.parse(body))  # a body that is wrong is reported first
-            raise
+                return model, model.signature(SIGNATURE), rows, functools.partial(encode, by_row=True)
         document = codec.parse(body)
-        signature = model.signature(codec.signature_name(document))
+        name = codec.signature_name(document)
+        self._check_instances(codec.count_instances(document))
+        examples = None if target.action == "predict" else codec.decode_examples(document)
+        model = self._registry.servable(target.model, target.version, target.label)
+        signature = model.signature(name)
+        if examples is not None:
+            if list(signature.inputs) != ["inputs"]:
+                raise HTTPException(400, f"signature {name}: Expected one input Tensor named inputs")
+            write = codec.encode_classes if target.action == "classify" else codec.encode_regressions
+            return model, signature, {"inputs": examples}, functools.partial(write, examples=len(examples))
         by_row = "instances" in document
         if by_row and "inputs" in document:
             raise HTTPException(
@@ -148,23 +154,11 @@ class Server:
             )
         if not by_row and "inputs" not in document:
             raise HTTPException(400, "Missing 'inputs' or 'instances' key")
-        self._check_instances(codec.count_instances(document))
         if by_row:
-            return model, signature, True, decode_instances(document["instances"], signature.inputs)
-        return model, signature, False, decode_inputs(document["inputs"], signature.inputs)
-
-    async def _examples(self, target: Target, body: bytearray) -> bytes:
-        """The answer to classify or regress."""
-        document = codec.parse(body)
-        name = codec.signature_name(document)
-        self._check_instances(codec.count_instances(document))
-        examples = codec.decode_examples(document)
-        model = self._registry.servable(target.model, target.version, target.label)
-        signature = model.signature(name)
-        outputs = await model.run(signature, {servable.examples_input(signature): examples})
-        if target.action == "classify":
-            return codec.encode_classes(*servable.classes_and_scores(outputs, len(examples)))
-        return codec.encode_regressions(servable.regressions(outputs, len(examples)))
+            inputs = decode_instances(document["instances"], signature.inputs)
+        else:
+            inputs = decode_inputs(document["inputs"], signature.inputs)
+        return model, signature, inputs, functools.partial(encode, by_row=by_row)
 
     def _check_instances(self, count: int) -> None:
         if count > self._limits.instances:

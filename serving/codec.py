@@ -233,33 +233,56 @@ def encode_outputs(outputs: Arrays, by_row: bool, keep_name: bool = False) -> by
     return _dump({"predictions" if by_row else "outputs": answer}, finite)
 
 
-def encode_classes(classes: npt.NDArray[Any] | None, scores: npt.NDArray[Any] | None) -> bytes:
+def encode_classes(outputs: Arrays, examples: int) -> bytes:
     """The body of an answer to classify: for each example a list of pairs of label and score.
 
     Args:
-        classes: labels [n, k] as `bytes` objects; empty strings stand in for None.
-        scores: float32 [n, k]; zeros stand in for None.
+        outputs: `classes` [n, k] as `bytes` objects, `scores` float32 [n, k]. Empty strings stand in for missing
+            classes, zeros for missing scores.
+        examples: n.
+
+    Raises:
+        InputError: if the outputs are not those of a classification.
     """
-    if scores is None:
-        assert classes is not None
-        scores = np.zeros(classes.shape, np.float32)
-    labels = np.full(scores.shape, b"", object) if classes is None else classes
+    found = {name: outputs[name] for name in ("classes", "scores") if name in outputs}
+    if not found or len(outputs) > 2:
+        raise InputError("Expected classification signature outputs to contain at least one of classes, scores")
+    for name, values in found.items():
+        if values.dtype != (object if name == "classes" else np.float32) or values.ndim != 2 or len(values) != examples:
+            raise InputError(
+                f"Expected {name} Tensor of {'DT_STRING' if name == 'classes' else 'DT_FLOAT'} and shape [{examples}, "
+                f"num_classes], got {values.dtype} of shape {list(values.shape)}"
+            )
+    shape, *others = {values.shape for values in found.values()}
+    if others:
+        raise InputError("Tensors class and score should match in dim_size(1)")
+    scores = found.get("scores", np.zeros(shape, np.float32))
     finite = bool(np.isfinite(scores).all())
-    rows = [
-        [list(pair) for pair in zip(*row, strict=True)]
-        for row in zip(_values("", labels, finite), _values("", scores, finite), strict=True)
-    ]
+    labels = _values("", found.get("classes", np.full(shape, b"", object)), finite)
+    rows = [list(zip(*row, strict=True)) for row in zip(labels, _values("", scores, finite), strict=True)]
     return _dump({"results": rows}, finite)
 
 
-def encode_regressions(values: npt.NDArray[Any]) -> bytes:
+def encode_regressions(outputs: Arrays, examples: int) -> bytes:
     """The body of an answer to regress: a number for each example.
 
     Args:
-        values: float32 [n].
+        outputs: `outputs` float32 [n] or [n, 1].
+        examples: n.
+
+    Raises:
+        InputError: if the outputs are not those of a regression.
     """
-    finite = bool(np.isfinite(values).all())
-    return _dump({"results": _values("", values, finite)}, finite)
+    if list(outputs) != ["outputs"]:
+        raise InputError("Expected one output Tensor named outputs")
+    found = outputs["outputs"]
+    if found.dtype != np.float32 or found.shape not in ((examples,), (examples, 1)):
+        raise InputError(
+            f"Expected output Tensor of DT_FLOAT and shape [{examples}] or [{examples}, 1], got {found.dtype} of shape "
+            f"{list(found.shape)}"
+        )
+    finite = bool(np.isfinite(found).all())
+    return _dump({"results": _values("", found.reshape(-1), finite)}, finite)
 
 
 def _dump(document: dict[str, Any], finite: bool) -> bytes:

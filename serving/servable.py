@@ -200,56 +200,6 @@ class Servable:
                 self.call(signature, inputs)
 
 
-def examples_input(signature: Signature) -> str:
-    """The input of a classification or regression signature.
-
-    Raises:
-        HTTPException: 400 if it does not have exactly one, named `inputs`.
-    """
-    if list(signature.inputs) != ["inputs"]:
-        raise HTTPException(400, f"signature {signature.name}: Expected one input Tensor named inputs")
-    return "inputs"
-
-
-def classes_and_scores(outputs: Arrays, examples: int) -> tuple[npt.NDArray[Any] | None, npt.NDArray[Any] | None]:
-    """The labels and scores [n, k] of a classification, either of which may be missing.
-
-    Raises:
-        HTTPException: 400 if the outputs are not those of a classification.
-    """
-    classes, scores = outputs.get("classes"), outputs.get("scores")
-    if not 1 <= len(outputs) <= 2 or (classes is None and scores is None):
-        raise HTTPException(400, "Expected classification signature outputs to contain at least one of classes, scores")
-    for name, found, dtype in (("classes", classes, object), ("scores", scores, np.float32)):
-        if found is not None and (found.dtype != dtype or found.ndim != 2 or len(found) != examples):
-            raise HTTPException(
-                400,
-                f"Expected {name} Tensor of {'DT_STRING' if dtype is object else 'DT_FLOAT'} and shape [{examples}, "
-                f"num_classes], got {found.dtype} of shape {list(found.shape)}",
-            )
-    if classes is not None and scores is not None and classes.shape != scores.shape:
-        raise HTTPException(400, "Tensors class and score should match in dim_size(1)")
-    return classes, scores
-
-
-def regressions(outputs: Arrays, examples: int) -> npt.NDArray[Any]:
-    """The numbers [n] of a regression.
-
-    Raises:
-        HTTPException: 400 if the outputs are not those of a regression.
-    """
-    if list(outputs) != ["outputs"]:
-        raise HTTPException(400, "Expected one output Tensor named outputs")
-    found = outputs["outputs"]
-    if found.dtype != np.float32 or found.shape not in ((examples,), (examples, 1)):
-        raise HTTPException(
-            400,
-            f"Expected output Tensor of DT_FLOAT and shape [{examples}] or [{examples}, 1], got {found.dtype} of shape "
-            f"{list(found.shape)}",
-        )
-    return found.reshape(-1)
-
-
 def _has_rows(signature: Signature) -> bool:
     """Whether all shapes begin with a free dimension, so that several requests' instances fit into one call."""
     tensors = [*signature.inputs.values(), *signature.outputs.values()]
