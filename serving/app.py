@@ -167,26 +167,25 @@ class Server:
     async def _body(self, request: Request) -> bytearray:
         """The body, decompressed."""
         limit = self._limits.body_bytes
-        inflate = (
-            zlib.decompressobj(16 + zlib.MAX_WBITS) if "gzip" in request.headers.get("content-encoding", "") else None
-        )
+        too_large = HTTPException(413, f"expected a body of at most {limit} bytes")
+        declared = request.headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > limit:
+            raise too_large
+        gzipped = "gzip" in request.headers.get("content-encoding", "") and declared != "0"
+        inflate = zlib.decompressobj(16 + zlib.MAX_WBITS) if gzipped else None
         body = bytearray()
-        declared = request.headers.get("content-length", "0")
-        if not declared.isdigit() or int(declared) <= limit:
-            try:
-                async for part in request.stream():
-                    body += inflate.decompress(part, limit + 1 - len(body)) if inflate else part
-                    if len(body) > limit:
-                        break
-                else:
-                    if inflate and (not inflate.eof or inflate.unused_data) and declared != "0":
-                        raise HTTPException(400, "the body is not gzip data, as its Content-Encoding says")
-                    return body
-            except ClientDisconnect:
-                raise HTTPException(499, "the client went away") from None
-            except zlib.error:
-                raise HTTPException(400, "the body is not gzip data, as its Content-Encoding says") from None
-        raise HTTPException(413, f"expected a body of at most {limit} bytes")
+        try:
+            async for part in request.stream():
+                body += inflate.decompress(part, limit + 1 - len(body)) if inflate else part
+                if len(body) > limit:
+                    raise too_large
+            if inflate and (not inflate.eof or inflate.unused_data):
+                raise zlib.error
+        except ClientDisconnect:
+            raise HTTPException(499, "the client went away") from None
+        except zlib.error:
+            raise HTTPException(400, "the body is not gzip data, as its Content-Encoding says") from None
+        return body
 
     async def healthz(self, request: Request) -> Response:
         """Whether the process answers at all."""

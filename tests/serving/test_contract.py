@@ -646,7 +646,8 @@ class TestCompression:
         ],
     )
     def test_not_gzip(self, client: TestClient, body: bytes) -> None:
-        assert "not gzip data" in error(client.post(PREDICT, content=body, headers=self.GZIP), 400)
+        for content in (body, iter([body])):
+            assert "not gzip data" in error(client.post(PREDICT, content=content, headers=self.GZIP), 400)
 
     def test_the_limit_is_on_what_comes_out(self, client: TestClient, settings: Settings) -> None:
         bomb = gzip.compress(b" " * (settings.limits.body_bytes + 1))
