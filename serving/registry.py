@@ -5,7 +5,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ LOADING, AVAILABLE, END = "LOADING", "AVAILABLE", "END"
 _NEWEST = Gauge("serving_newest_version", "Number of the newest version that is available", ["model"])
 _FAILED = Gauge("serving_failed_versions", "Published versions that could not be loaded", ["model"])
 
-_Stamp = tuple[tuple[str, int, int], ...]
+_Stamp = tuple[tuple[str, int, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Version:
 
     Args:
         number: its number.
-        stamp: names, sizes and times of its files when it was last loaded, or tried.
+        stamp: names, sizes and times of its files when it was last loaded, or tried; None before.
         state: one of the states above.
         error: why the last attempt to load it failed.
         servable: the loaded model, if there is one.
@@ -43,7 +44,7 @@ class Version:
     """
 
     number: int
-    stamp: _Stamp = ()
+    stamp: _Stamp | None = None
     state: str = LOADING
     error: str = ""
     servable: Servable | None = None
@@ -60,24 +61,15 @@ class Version:
         }
 
 
-@dataclass(frozen=True)
-class Model:
-    """A model's versions by number, those that were withdrawn included, and its labels."""
-
-    versions: Mapping[int, Version] = field(default_factory=dict)
-    labels: Mapping[str, int] = field(default_factory=dict)
-    on_offer: bool = True
-
-    def newest(self) -> Version | None:
-        """The newest version that is available."""
-        numbers = [number for number, version in self.versions.items() if version.servable]
-        return self.versions[max(numbers)] if numbers else None
+def _newest(versions: Mapping[int, Version]) -> Version | None:
+    """The newest version that is available."""
+    return max((v for v in versions.values() if v.servable), key=lambda version: version.number, default=None)
 
 
 class Registry:
     """Follows a source of models.
 
-    Readers see each model whole: it is replaced, never changed. Only one thread may call `scan`.
+    Readers see each model's versions whole: they are replaced, never changed. Only one thread may call `scan`.
 
     Args:
         source: says which versions are on offer.
@@ -89,7 +81,8 @@ class Registry:
         self._source = source
         self._load = load
         self._loading = loading
-        self._models: dict[str, Model] = {}
+        self._offers: dict[str, Offer] = {}
+        self._versions: dict[str, dict[int, Version]] = {}  # by model and number, those that were withdrawn included
         self._scanned = False
 
     def watch(self, stop: threading.Event) -> None:
@@ -106,18 +99,18 @@ class Registry:
         offers = self._source()
         due: list[tuple[int, str, int, _Stamp]] = []
         for name, offer in offers.items():
-            known = self._models.get(name, Model())
-            added = {number: Version(number) for number in offer.versions if number not in known.versions}
-            self._put(name, Model({**known.versions, **added}, offer.labels))
+            versions = {number: Version(number) for number in offer.versions} | self._versions.get(name, {})
+            self._put(name, versions)
             for age, number in enumerate(sorted(offer.versions, reverse=True)):
                 stamp = _stamp(offer.versions[number])
-                if self._is_due(self._models[name].versions[number], stamp):
+                if self._is_due(versions[number], stamp):
                     due.append((age, name, number, stamp))
+        self._offers = offers
         for _, name, number, stamp in sorted(due):  # the newest version of every model first
-            version = self._loaded(offers[name].versions[number], name, self._models[name].versions[number], stamp)
-            self._put(name, replace(self._models[name], versions={**self._models[name].versions, number: version}))
-        for name in list(self._models):
-            self._withdraw_others(name, offers.get(name))
+            version = self._loaded(offers[name].versions[number], name, self._versions[name][number], stamp)
+            self._put(name, self._versions[name] | {number: version})
+        for name in self._versions:
+            self._withdraw_others(name)
         if due:  # models are large and stay: take them out of the garbage collector's searches
             gc.unfreeze()
             gc.collect()
@@ -126,10 +119,8 @@ class Registry:
 
     def _is_due(self, version: Version, stamp: _Stamp) -> bool:
         """Whether to load a version: it is new, its files have changed, or it failed and its next attempt has come."""
-        if not version.stamp or version.stamp != stamp:
-            return True
-        waiting = version.error and version.failures <= self._loading.max_retries
-        return bool(waiting) and time.monotonic() >= version.retry_at
+        waiting = bool(version.error) and version.failures <= self._loading.max_retries
+        return version.stamp != stamp or (waiting and time.monotonic() >= version.retry_at)
 
     def _loaded(self, path: Path, name: str, version: Version, stamp: _Stamp) -> Version:
         """A version after an attempt to load it. If that fails, what was loaded before goes on serving."""
@@ -145,31 +136,30 @@ class Registry:
         log.info("%s: version %d is available", name, version.number)
         return Version(version.number, stamp, AVAILABLE, servable=servable)
 
-    def _withdraw_others(self, name: str, offer: Offer | None) -> None:
+    def _withdraw_others(self, name: str) -> None:
         """Unload versions that are no longer on offer, but not the last one of an offered model that works."""
-        model = self._models[name]
-        kept = {number: model.versions[number] for number in (offer.versions if offer else ())}
-        newest = model.newest()
-        if newest and kept and not any(version.servable for version in kept.values()):
+        versions = self._versions[name]
+        kept = {number: versions[number] for number in self._offers.get(name, Offer()).versions}
+        newest = _newest(versions)
+        if newest and kept and not _newest(kept):
             kept[newest.number] = newest
-        versions = {number: kept.get(number, Version(number, state=END)) for number in model.versions}
-        self._put(name, replace(model, versions=versions, on_offer=offer is not None))
+        self._put(name, {number: kept.get(number, Version(number, state=END)) for number in versions})
 
-    def _put(self, name: str, model: Model) -> None:
-        self._models = {**self._models, name: model}
-        newest = model.newest()
+    def _put(self, name: str, versions: dict[int, Version]) -> None:
+        self._versions = self._versions | {name: versions}
+        newest = _newest(versions)
         _NEWEST.labels(name).set(newest.number if newest else 0)
-        _FAILED.labels(name).set(sum(bool(v.error) and not v.servable for v in model.versions.values()))
+        _FAILED.labels(name).set(sum(bool(v.error) and not v.servable for v in versions.values()))
 
     @property
     def names(self) -> list[str]:
         """Names of the models on offer."""
-        return sorted(name for name, model in self._models.items() if model.on_offer)
+        return sorted(self._offers)
 
     @property
     def ready(self) -> bool:
         """Whether every model on offer can be asked."""
-        return self._scanned and all(model.newest() for model in self._models.values() if model.on_offer)
+        return self._scanned and all(_newest(self._versions[name]) for name in self._offers)
 
     def statuses(self, name: str, number: int | None = None) -> list[Version]:
         """A model's versions, newest first, or the one with a number.
@@ -177,7 +167,7 @@ class Registry:
         Raises:
             HTTPException: 404 if there is none.
         """
-        versions = self._models.get(name, Model()).versions
+        versions = self._versions.get(name, {})
         if number is not None:
             if number not in versions:
                 raise HTTPException(404, f"Could not find version {number} of model {shown(name)}")
@@ -193,16 +183,16 @@ class Registry:
             HTTPException: 400 if there is no such label; 404 if there is no such model or version, or it cannot be
                 loaded; 503 if it is still being loaded.
         """
-        model = self._models.get(name, Model())
         if label is not None:
-            if label not in model.labels:
+            number = self._offers.get(name, Offer()).labels.get(label)
+            if number is None:
                 raise HTTPException(400, f"Unrecognized servable version label: {shown(label)}")
-            number = model.labels[label]
-        version = model.newest() if number is None else model.versions.get(number)
+        versions = self._versions.get(name, {})
+        version = _newest(versions) if number is None else versions.get(number)
         if version and version.servable:
             return version.servable
         wanted = f"Latest({name[:64]})" if number is None else f"Specific({name[:64]}, {number})"
-        unready = [version] if version else model.versions.values() if number is None else []
+        unready = [version] if version else versions.values() if number is None else []
         if any(v.state == LOADING for v in unready):
             raise HTTPException(503, f"Servable is still being loaded: {wanted}")
         reason = version.error if version else "; ".join(v.error for v in unready)
@@ -212,10 +202,8 @@ class Registry:
 def _stamp(folder: Path) -> _Stamp:
     """What changes when a version's files do."""
     found = []
-    for path in sorted(folder.rglob("*")):
-        try:
+    for path in [folder, *sorted(folder.rglob("*"))]:
+        with suppress(FileNotFoundError):  # withdrawn at this moment
             about = path.stat()
-        except FileNotFoundError:  # withdrawn at this moment
-            continue
-        found.append((path.relative_to(folder).as_posix(), about.st_size, about.st_mtime_ns))
-    return (("", 0, folder.stat().st_ino if folder.exists() else 0), *found)
+            found.append((str(path), about.st_size, about.st_mtime_ns, about.st_ino))
+    return tuple(found)
