@@ -33,19 +33,65 @@ Source = Callable[[], dict[str, Offer]]
 """Says what is on offer now, by model."""
 
 
-class PublishedFolder:
-    """A folder with a folder for each model: all versions of all models.
+class Root:
+    """A local folder, or a remote one and its mirror.
 
     Args:
-        root: reads the folder.
+        address: a path, or an address that fsspec reads.
+        cache: where the mirror is made.
+
+    Raises:
+        InputError: if nothing here reads such addresses.
     """
 
-    def __init__(self, root: "Root") -> None:
-        self._root = root
+    def __init__(self, address: str, cache: Path) -> None:
+        self._system: Any = None
+        self._folder = Path(address)
+        if "://" not in address:
+            return
+        try:
+            self._system, path = _file_system(address)
+        except (ImportError, ValueError) as error:
+            raise InputError(f"{address}: cannot be read: {' '.join(str(error).split())}") from None
+        self._path = path.rstrip("/")
+        self._folder = cache / re.sub(r"\W+", "-", address)
+        self._known: dict[str, Any] = {}
+
+    def current(self) -> Path:
+        """The local folder. A mirror is brought up to date: the next call makes good an update that was interrupted."""
+        if self._system is None:
+            return self._folder
+        self._system.invalidate_cache()
+        found = dict(self._listing())
+        for name in self._known.keys() - found.keys():
+            del self._known[name]
+            files.remove(self._folder / name)
+        for name, stamp in found.items():
+            if self._known.get(name) != stamp:
+                with files.whole_file(self._folder / name) as temporary:
+                    self._system.get_file(f"{self._path}/{name}", str(temporary))
+                self._known[name] = stamp
+        for folder in sorted((p for p in self._folder.rglob("*") if p.is_dir()), reverse=True):
+            if not any(folder.iterdir()):
+                folder.rmdir()
+        return self._folder
+
+    def _listing(self) -> Iterator[tuple[str, Any]]:
+        for path, info in self._system.find(self._path, detail=True).items():
+            name = path.removeprefix(self._path).lstrip("/")
+            if not any(part.startswith(".") for part in name.split("/")):  # nor what publishing has not finished
+                yield name, [info.get(key) for key in ("size", "ETag", "etag", "LastModified", "mtime", "created")]
+
+
+@dataclass(frozen=True)
+class PublishedFolder:
+    """A folder with a folder for each model: all versions of all models."""
+
+    root: Root
 
     def __call__(self) -> dict[str, Offer]:
         """What is on offer."""
-        folder = self._root.current()
+        folder = self.root.current()
         offers = {}
         for name in published.models(folder):
             try:
@@ -56,6 +102,18 @@ class PublishedFolder:
             if versions := published.versions(folder / name):
                 offers[name] = Offer(versions, labels)
         return offers
+
+
+@dataclass(frozen=True)
+class SingleModel:
+    """One model by its name and the folder of its versions: the latest is served."""
+
+    name: str
+    root: Root
+
+    def __call__(self) -> dict[str, Offer]:
+        """What is on offer."""
+        return {self.name: Offer(_latest(published.versions(self.root.current()), 1))}
 
 
 class ModelConfigFile:
@@ -80,13 +138,10 @@ class ModelConfigFile:
 
         try:
             text = self._path.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise InputError(f"{self._path}: expected text") from None
-        if text == self._text:
-            return
-        try:
+            if text == self._text:
+                return
             configs = text_format.Parse(text, ModelServerConfig()).model_config_list.config
-        except text_format.ParseError as error:
+        except (UnicodeDecodeError, text_format.ParseError) as error:
             raise InputError(f"{self._path}: expected a ModelServerConfig: {' '.join(str(error).split())}") from None
         for config in configs:
             if not config.name or not config.base_path:
@@ -96,8 +151,7 @@ class ModelConfigFile:
                     f"{self._path}: model {config.name}: expected the model_platform tensorflow, found "
                     f"{config.model_platform}"
                 )
-        names = [config.name for config in configs]
-        if len(set(names)) < len(names):
+        if len({config.name for config in configs}) < len(configs):
             raise InputError(f"{self._path}: two models have the same name")
         self._models = [(config, Root(config.base_path, self._cache)) for config in configs]
         self._text = text
@@ -117,64 +171,17 @@ class ModelConfigFile:
         }
 
 
-class SingleModel:
-    """One model by the path of its versions: the latest is served.
-
-    Args:
-        name: the model's name.
-        root: reads the folder of its versions.
-    """
-
-    def __init__(self, name: str, root: "Root") -> None:
-        self._name = name
-        self._root = root
-
-    def __call__(self) -> dict[str, Offer]:
-        """What is on offer."""
-        return {self._name: Offer(_latest(published.versions(self._root.current()), 1))}
-
-
 def _apply(policy: Any, versions: dict[int, Path]) -> dict[int, Path]:
     """The versions that a policy lets through; the latest alone by default."""
     if policy.HasField("all"):
         return versions
     if policy.HasField("specific"):
-        return {number: versions[number] for number in policy.specific.versions if number in versions}
+        return {number: path for number, path in versions.items() if number in policy.specific.versions}
     return _latest(versions, max(policy.latest.num_versions, 1))
 
 
 def _latest(versions: dict[int, Path], count: int) -> dict[int, Path]:
-    return {number: versions[number] for number in sorted(versions)[-count:]}
-
-
-class Root:
-    """A local folder, or a remote one and its mirror.
-
-    Args:
-        address: a path, or an address that fsspec reads.
-        cache: where the mirror is made.
-
-    Raises:
-        InputError: if nothing here reads such addresses.
-    """
-
-    def __init__(self, address: str, cache: Path) -> None:
-        self._mirror = None
-        self._folder = Path(address)
-        if "://" not in address:
-            return
-        try:
-            system, path = _file_system(address)
-        except (ImportError, ValueError) as error:
-            raise InputError(f"{address}: cannot be read: {' '.join(str(error).split())}") from None
-        self._folder = cache / re.sub(r"\W+", "-", address)
-        self._mirror = _Mirror(system, path, self._folder)
-
-    def current(self) -> Path:
-        """The local folder, brought up to date."""
-        if self._mirror:
-            self._mirror.update()
-        return self._folder
+    return dict(list(versions.items())[-count:])
 
 
 def _file_system(address: str) -> tuple[Any, str]:
@@ -190,35 +197,3 @@ def _file_system(address: str) -> tuple[Any, str]:
         return ArrowFSWrapper(fs.GcsFileSystem()), path
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     return ArrowFSWrapper(fs.S3FileSystem(endpoint_override=endpoint)), path
-
-
-class _Mirror:
-    """A local copy of a remote folder."""
-
-    def __init__(self, system: Any, path: str, folder: Path) -> None:
-        self._system = system
-        self._path = path.rstrip("/")
-        self._folder = folder
-        self._known: dict[str, Any] = {}
-
-    def update(self) -> None:
-        """Copy what is new or changed, remove what is gone. An interrupted update is made good by the next."""
-        self._system.invalidate_cache()
-        found = dict(self._listing())
-        for name in self._known.keys() - found.keys():
-            del self._known[name]
-            files.remove(self._folder / name)
-        for name, stamp in found.items():
-            if self._known.get(name) != stamp:
-                with files.whole_file(self._folder / name) as temporary:
-                    self._system.get_file(f"{self._path}/{name}", str(temporary))
-                self._known[name] = stamp
-        for folder in sorted((p for p in self._folder.rglob("*") if p.is_dir()), reverse=True):
-            if not any(folder.iterdir()):
-                folder.rmdir()
-
-    def _listing(self) -> Iterator[tuple[str, Any]]:
-        for path, info in self._system.find(self._path, detail=True).items():
-            name = path.removeprefix(self._path).lstrip("/")
-            if not any(part.startswith(".") for part in name.split("/")):  # nor what publishing has not finished
-                yield name, [info.get(key) for key in ("size", "ETag", "etag", "LastModified", "mtime", "created")]
