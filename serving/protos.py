@@ -4,8 +4,6 @@ Source: `model_server_config.proto`, `file_system_storage_path_source.proto`, `p
 import. Fields that are not listed here are unknown: an error in a configuration, ignored in a warm-up record.
 """
 
-from typing import Any
-
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from tensorflow.core.example import example_pb2
 from tensorflow.core.framework import tensor_pb2
@@ -60,23 +58,17 @@ def _add_field(message: descriptor_pb2.DescriptorProto, scope: str, name: str, n
         field.type_name = kind if kind[0] == "." else f".{_PACKAGE}.{kind}"
 
 
-def _build() -> dict[str, Any]:
-    file = descriptor_pb2.FileDescriptorProto(
-        name="savedmodel_pipeline/serving.proto", package=_PACKAGE, syntax="proto3"
-    )
+def _file() -> descriptor_pb2.FileDescriptorProto:
+    file = descriptor_pb2.FileDescriptorProto(name="savedmodel_pipeline/serving.proto", package=_PACKAGE)
+    file.syntax = "proto3"
     file.dependency.extend([example_pb2.DESCRIPTOR.name, tensor_pb2.DESCRIPTOR.name])
     for name, fields in _MESSAGES.items():
         message = file.message_type.add(name=name)
         for field, (number, kind) in fields.items():
             _add_field(message, f"{_PACKAGE}.{name}", field, number, kind)
-    pool = descriptor_pool.Default()
-    pool.AddSerializedFile(file.SerializeToString())
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}"))
-        for name in ("ModelServerConfig", "PredictionLog")
-    }
+    return file
 
 
-_CLASSES = _build()
-ModelServerConfig = _CLASSES["ModelServerConfig"]
-PredictionLog = _CLASSES["PredictionLog"]
+_CLASSES = message_factory.GetMessages([_file()], descriptor_pool.Default())
+ModelServerConfig = _CLASSES[f"{_PACKAGE}.ModelServerConfig"]
+PredictionLog = _CLASSES[f"{_PACKAGE}.PredictionLog"]
