@@ -9,8 +9,8 @@ import functools
 import logging
 import re
 import zlib
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -94,7 +94,6 @@ class Server:
         self._registry = registry
         self._limits = limits
         self._keep_name = keep_name
-        self.stopping = False
 
     async def api(self, request: Request) -> Response:
         """Everything below `/v1/`."""
@@ -192,11 +191,9 @@ class Server:
         return json_response({"status": "ok"})
 
     async def readyz(self, request: Request) -> Response:
-        """Whether every model can be asked; 503 while loading and while stopping."""
-        if self.stopping or not self._registry.ready:
-            raise HTTPException(
-                503, "stopping" if self.stopping else "models are being loaded, or one has no working version"
-            )
+        """Whether every model can be asked."""
+        if not self._registry.ready:
+            raise HTTPException(503, "models are being loaded, or one has no working version")
         return json_response({"status": "ready", "models": self._registry.names})
 
     async def metrics(self, request: Request) -> Response:
@@ -205,38 +202,13 @@ class Server:
 
 
 def create(
-    registry: Registry,
-    limits: Limits,
-    *,
-    keep_name: bool = False,
-    token: str | None = None,
-    loopback_only: bool = True,
+    registry: Registry, limits: Limits, keep_name: bool = False, token: str | None = None, loopback_only: bool = True
 ) -> Starlette:
-    """The application.
-
-    Args:
-        registry: the models.
-        limits: what is refused.
-        keep_name: name a prediction's output even if it is the only one.
-        token: see `Guard`.
-        loopback_only: see `Guard`.
-    """
+    """The application. Its arguments are those of `Server` and `Guard`."""
     server = Server(registry, limits, keep_name)
-
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        yield
-        server.stopping = True
-
-    async def page(_: Request) -> Response:
-        return FileResponse(STATIC / "index.html")
-
-    async def openapi(_: Request) -> Response:
-        return FileResponse(STATIC / "openapi.json")
-
     routes = [
-        Route("/", page),
-        Route("/openapi.json", openapi),
+        Route("/", lambda _: FileResponse(STATIC / "index.html")),
+        Route("/openapi.json", lambda _: FileResponse(STATIC / "openapi.json")),
         Route("/healthz", server.healthz),
         Route("/readyz", server.readyz),
         Route("/metrics", server.metrics),
@@ -246,7 +218,7 @@ def create(
     ]
     guard = Middleware(Guard, concurrency=limits.concurrency, token=token, loopback_only=loopback_only)
     errors: dict[Any, Any] = {error: _refused for error in (InputError, HTTPException, Exception)}
-    return Starlette(routes=routes, middleware=[guard], exception_handlers=errors, lifespan=lifespan)
+    return Starlette(routes=routes, middleware=[guard], exception_handlers=errors)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
