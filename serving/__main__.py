@@ -97,23 +97,19 @@ def read_token(path: Path | None) -> str | None:
     return token
 
 
-def read_certificate(certificate: Path | None, key: Path | None) -> tuple[Path, Path] | None:
-    """The files for TLS, checked; None without any.
+def check_certificate(certificate: Path | None, key: Path | None) -> None:
+    """Check the files for TLS, if there are any.
 
     Raises:
         InputError: if one is missing, or they are not a certificate and its key.
     """
-    if certificate is None and key is None:
-        return None
-    if certificate is None or key is None:
+    if (certificate is None) != (key is None):
         raise InputError("expected both --ssl-certfile and --ssl-keyfile")
-    try:
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
-    except ssl.SSLError as error:
-        raise InputError(f"{certificate}, {key}: expected a certificate and its key: {error}") from None
-    except FileNotFoundError:
-        raise InputError(f"{certificate}, {key}: no such file") from None
-    return certificate, key
+    if certificate:
+        try:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
+        except OSError as error:
+            raise InputError(f"{certificate}, {key}: expected a certificate and its key: {error}") from None
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -122,15 +118,13 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         InputError: if the address cannot be had.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    ipv6 = ":" in host
+    family = socket.AF_INET6 if ipv6 else socket.AF_INET
+    both = ipv6 and socket.has_dualstack_ipv6()
     try:
-        bound.bind((host, port))
-        bound.listen(1024)
+        return socket.create_server((host, port), family=family, backlog=1024, dualstack_ipv6=both)
     except (OSError, OverflowError) as error:
         raise InputError(f"{host}:{port}: cannot be listened on: {error}") from None
-    return bound
 
 
 def open_source(args: argparse.Namespace, keep: int, cache: Path) -> Source:
@@ -149,25 +143,19 @@ def open_source(args: argparse.Namespace, keep: int, cache: Path) -> Source:
     return PublishedFolder(Root(args.published, cache))
 
 
-def serve(
-    settings: Settings,
-    source: Source,
-    bound: socket.socket,
-    *,
-    keep_name: bool,
-    token: str | None,
-    certificate: tuple[Path, Path] | None,
-) -> None:
+def serve(args: argparse.Namespace, settings: Settings, source: Source, token: str | None) -> None:
     """Answer requests until SIGTERM or Ctrl-C, finish those in progress, and end the process with code 0.
 
     Args:
+        args: the command line.
         settings: the server's settings.
         source: the models.
-        bound: the socket to listen on.
-        keep_name: name a prediction's output even if it is the only one.
         token: what clients must send; without one, only loopback names are answered.
-        certificate: files of the certificate chain and its key, for TLS.
+
+    Raises:
+        InputError: if the address cannot be had.
     """
+    bound = listen(args.host, args.port)
     # These import TensorFlow, which takes seconds; what is wrong with the command line is said before.
     import tensorflow as tf
     import uvicorn
@@ -184,27 +172,22 @@ def serve(
     pool = ThreadPoolExecutor(_CALLS, thread_name_prefix="model")
     load = functools.partial(Servable, batching=settings.batching, pool=pool)
     registry = Registry(source, load, settings.loading)
-    application = app.create(registry, settings.limits, keep_name=keep_name, token=token, loopback_only=token is None)
     config = uvicorn.Config(
-        application,
+        app.create(registry, settings.limits, args.name_single_output, token, loopback_only=token is None),
         log_level="warning",
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=_STOP_SECONDS,
         timeout_keep_alive=_IDLE_SECONDS,
         ws="none",
-        ssl_certfile=certificate and certificate[0],
-        ssl_keyfile=certificate and certificate[1],
+        ssl_certfile=args.ssl_certfile,
+        ssl_keyfile=args.ssl_keyfile,
     )
     server = uvicorn.Server(config)
-
-    def stop(*_: object) -> None:
-        server.should_exit = True
-
-    for number in (signal.SIGTERM, signal.SIGINT):  # until uvicorn has its own; it raises them again at its end
-        signal.signal(number, stop)
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn takes them later, and raises them again at its end
+        signal.signal(number, server.handle_exit)
     host, port = bound.getsockname()[:2]
-    scheme = "https" if certificate else "http"
+    scheme = "https" if config.is_ssl else "http"
     print(f"serving on {scheme}://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
     stopped = threading.Event()
     threading.Thread(target=registry.watch, args=(stopped,), daemon=True).start()
@@ -221,11 +204,9 @@ def main() -> None:
     token = read_token(args.token_file)
     if token is None and not is_loopback(args.host):
         raise InputError(f"--host {args.host}: a server beyond loopback needs a token (--token-file, or {TOKEN})")
-    certificate = read_certificate(args.ssl_certfile, args.ssl_keyfile)
+    check_certificate(args.ssl_certfile, args.ssl_keyfile)
     with tempfile.TemporaryDirectory(prefix="serving-") as cache:
-        source = open_source(args, settings.keep, Path(cache))
-        bound = listen(args.host, args.port)
-        serve(settings, source, bound, keep_name=args.name_single_output, token=token, certificate=certificate)
+        serve(args, settings, open_source(args, settings.keep, Path(cache)), token)
 
 
 if __name__ == "__main__":

@@ -248,7 +248,7 @@ def test_an_empty_folder_is_published_first(tmp_path: Path) -> None:
         (["--settings", "/nonexistent"], {}, ["/nonexistent", "no such file"]),
         (["--rest_api_timeout_in_ms", "-5"], {}, ["command line: limits.seconds"]),
         (["--ssl-certfile", "/nonexistent"], {}, ["--ssl-keyfile"]),
-        (["--ssl-certfile", "/nonexistent", "--ssl-keyfile", "/nonexistent"], {}, ["/nonexistent", "no such file"]),
+        (["--ssl-certfile", "/nonexistent", "--ssl-keyfile", "/nonexistent"], {}, ["/nonexistent", "No such file"]),
         (["--published", "nowhere://bucket"], {}, ["nowhere://bucket: cannot be read"]),
         (["--model_config_file", "/nonexistent"], {}, ["/nonexistent", "No such file"]),
     ],
