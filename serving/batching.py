@@ -109,31 +109,24 @@ class Batcher:
         return jobs
 
     def _work(self, jobs: list[_Job], loop: asyncio.AbstractEventLoop) -> None:
-        """In a thread: one call for all, or, if it fails, one for each, so that no request fails for another."""
-        answers: list[Arrays | Exception]
-        try:
-            answers = list(self._together(jobs))
-        except Exception as error:
-            answers = [error] if len(jobs) == 1 else [self._alone(job) for job in jobs]
-        loop.call_soon_threadsafe(self._done, jobs, answers, loop)
+        """In a thread: answer the jobs, and hand the answers to the loop."""
+        loop.call_soon_threadsafe(self._done, jobs, self._answers(jobs), loop)
 
-    def _together(self, jobs: list[_Job]) -> list[Arrays]:
-        if len(jobs) == 1:
-            return [self._function(jobs[0].inputs)]
-        outputs = self._function({n: np.concatenate([job.inputs[n] for job in jobs]) for n in jobs[0].inputs})
-        ends = list(accumulate(job.rows for job in jobs))
-        if any(len(value) != ends[-1] for value in outputs.values()):
-            raise ValueError("an output does not have one row for each instance")
-        return [
-            {name: value[end - job.rows : end] for name, value in outputs.items()}
-            for job, end in zip(jobs, ends, strict=True)
-        ]
-
-    def _alone(self, job: _Job) -> Arrays | Exception:
+    def _answers(self, jobs: list[_Job]) -> list[Arrays | Exception]:
+        """One call for all jobs or, if it fails, one for each, so that no request fails for another."""
         try:
-            return self._function(job.inputs)
+            if len(jobs) == 1:
+                return [self._function(jobs[0].inputs)]
+            outputs = self._function({n: np.concatenate([job.inputs[n] for job in jobs]) for n in jobs[0].inputs})
+            ends = list(accumulate(job.rows for job in jobs))
+            if any(len(value) != ends[-1] for value in outputs.values()):
+                raise ValueError("an output does not have one row for each instance")
+            return [
+                {name: value[end - job.rows : end] for name, value in outputs.items()}
+                for job, end in zip(jobs, ends, strict=True)
+            ]
         except Exception as error:
-            return error
+            return [error] if len(jobs) == 1 else [answer for job in jobs for answer in self._answers([job])]
 
     def _done(self, jobs: list[_Job], answers: list[Arrays | Exception], loop: asyncio.AbstractEventLoop) -> None:
         self._running -= 1
