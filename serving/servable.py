@@ -192,10 +192,7 @@ class Servable:
     def _warm_up_with_zeros(self) -> None:
         """Call each signature once, so that the first request is as fast as the next."""
         for signature in self.signatures.values():
-            inputs = {}
-            for name, tensor in signature.inputs.items():
-                zero = b"" if tensor.dtype == tf.string else 0
-                inputs[name] = np.full([size or 1 for size in tensor.shape], zero, tensor.dtype.as_numpy_dtype)
+            inputs = {key: np.zeros([n or 1 for n in t.shape], t.numpy_type) for key, t in signature.inputs.items()}
             with suppress(HTTPException):  # zeros need not be a valid input
                 self.call(signature, inputs)
 

@@ -67,7 +67,11 @@ class Tensor:
     tensor: str
     dtype: tf.DType
     shape: tuple[int | None, ...]
-    unknown_rank: bool
+
+    @property
+    def numpy_type(self) -> Any:
+        """The type of an array of its values, where strings are text."""
+        return str if self.dtype == tf.string else self.dtype.as_numpy_dtype
 
 
 @dataclass(frozen=True)
@@ -84,10 +88,7 @@ def _tensors(infos: Mapping[str, Any]) -> dict[str, Tensor]:
     def shape(info: Any) -> tuple[int | None, ...]:
         return tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim)
 
-    return {
-        key: Tensor(key, info.name, tf.as_dtype(info.dtype), shape(info), info.tensor_shape.unknown_rank)
-        for key, info in sorted(infos.items())
-    }
+    return {key: Tensor(key, info.name, tf.as_dtype(info.dtype), shape(info)) for key, info in sorted(infos.items())}
 
 
 def read_signatures(path: Path) -> dict[str, Signature]:

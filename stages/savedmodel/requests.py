@@ -154,8 +154,7 @@ def predictions(outputs: Arrays) -> list[Any]:
 def example(signature: Signature) -> dict[str, Any]:
     """An instance that a signature accepts, made of zeros and empty strings: it shows the form alone."""
 
-    def value(tensor: Tensor) -> Any:
-        shape = [size or 1 for size in tensor.shape[1:]]
-        return np.full(shape, "").tolist() if tensor.dtype == "string" else np.zeros(shape).tolist()
-
-    return {key: value(tensor) for key, tensor in signature.inputs.items()}
+    return {
+        key: np.zeros([size or 1 for size in tensor.shape[1:]], tensor.numpy_type).tolist()
+        for key, tensor in signature.inputs.items()
+    }

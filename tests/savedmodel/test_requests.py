@@ -10,8 +10,8 @@ from stages.core.errors import InputError
 from stages.savedmodel.graph import Signature, Tensor
 from stages.savedmodel.requests import decode_inputs, decode_instances, decode_request, example, predictions
 
-ONE = {"x": Tensor("x", "x:0", tf.float32, (None, 2), False)}
-TWO = {**ONE, "name": Tensor("name", "name:0", tf.string, (None,), False)}
+ONE = {"x": Tensor("x", "x:0", tf.float32, (None, 2))}
+TWO = {**ONE, "name": Tensor("name", "name:0", tf.string, (None,))}
 SIGNATURE = Signature("serving_default", "tensorflow/serving/predict", TWO, {})
 ROWS = [{"x": [1, 2], "name": "a"}, {"x": [3, 4], "name": "b"}]
 

@@ -17,7 +17,7 @@ from stages.savedmodel.requests import Arrays, decode_instances
 from tests.serving.test_properties import EXAMPLES, leaves
 
 TYPES = {"text": tf.string, "single": tf.float32, "double": tf.float64, "flag": tf.bool}
-INPUTS = {name: Tensor(name, name, dtype, (None,), False) for name, dtype in TYPES.items()}
+INPUTS = {name: Tensor(name, name, dtype, (None,)) for name, dtype in TYPES.items()}
 READ = RowReader(INPUTS)
 ROW = {"text": "a", "single": 1.5, "double": 2, "flag": True}
 
@@ -113,7 +113,7 @@ def test_the_default_signature_may_be_named() -> None:
     ],
 )
 def test_other_signatures_go_the_long_way(types: list[tf.DType]) -> None:
-    read = RowReader({f"x{i}": Tensor(f"x{i}", "", dtype, (None,), False) for i, dtype in enumerate(types)})
+    read = RowReader({f"x{i}": Tensor(f"x{i}", "", dtype, (None,)) for i, dtype in enumerate(types)})
     assert read(body_of({f"x{i}": 1 for i in range(len(types))})) is None
 
 

@@ -118,7 +118,7 @@ def test_any_shape_survives_both_writers(shape: list[int], special: float, by_ro
     values[values == 1] = special
     body = codec.encode_outputs({"y": values}, by_row)
     document = json.loads(body)["predictions" if by_row else "outputs"]
-    inputs = {"x": Tensor("x", "x:0", tf.float32, (), True)}
+    inputs = {"x": Tensor("x", "x:0", tf.float32, ())}
     if 0 in shape:  # JSON cannot tell what follows an empty dimension
         assert (document == []) == (shape[0] == 0)
         return
