@@ -34,21 +34,7 @@ from stages.savedmodel.tensors import shown
 
 _WARM_UP = Path("assets.extra/tf_serving_warmup_requests")
 _MAX_WARM_UP = 1000  # records, as TensorFlow Serving
-_STATUSES = {
-    1: 499,
-    3: 400,
-    4: 504,
-    5: 404,
-    6: 409,
-    7: 403,
-    8: 429,
-    9: 400,
-    10: 409,
-    11: 400,
-    12: 501,
-    14: 503,
-    16: 401,
-}
+_STATUS = {1: 499, 3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 409, 11: 400, 12: 501, 14: 503, 16: 401}
 """HTTP status by TensorFlow's error code; 500 for the others. Source: `http_server.cc`."""
 
 
@@ -115,14 +101,7 @@ class Servable:
         Exception: whatever TensorFlow raises for a model that it cannot load.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        name: str,
-        version: int,
-        batching: Batching,
-        pool: ThreadPoolExecutor,
-    ) -> None:
+    def __init__(self, path: Path, name: str, version: int, batching: Batching, pool: ThreadPoolExecutor) -> None:
         self.metadata = _metadata(path, name, version)
         self.signatures = read_signatures(path)
         self._run: _Functions | _Session
@@ -148,13 +127,7 @@ class Servable:
         self.read_rows = RowReader(default.inputs if default else {})
         joins = independent or name in batching.row_independent_models
         self._batchers = {
-            key: Batcher(
-                functools.partial(self.call, signature),
-                joins and _has_rows(signature),
-                batching,
-                pool,
-                name,
-            )
+            key: Batcher(functools.partial(self.call, signature), joins and _has_rows(signature), batching, pool, name)
             for key, signature in self.signatures.items()
         }
 
@@ -180,7 +153,7 @@ class Servable:
         try:
             return self._run(signature, inputs)
         except tf.errors.OpError as error:
-            status = _STATUSES.get(error.error_code, 500)
+            status = _STATUS.get(error.error_code, 500)
             raise HTTPException(status, f"the model refused the inputs: {_reason(error.message)}") from None
         except (TypeError, ValueError) as error:
             raise HTTPException(400, f"the model refused the inputs: {_reason(str(error))}") from None
@@ -225,19 +198,16 @@ def _warm_up_requests(path: Path) -> Iterator[tuple[str, Arrays]]:
         for number, record in enumerate(tf.data.TFRecordDataset(str(file)).as_numpy_iterator()):
             if number == _MAX_WARM_UP:
                 raise InputError(f"{file}: expected at most {_MAX_WARM_UP} records")
-            log = PredictionLog.FromString(record)
-            if log.HasField("predict_log"):
-                request = log.predict_log.request
-                inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
-            elif log.HasField("classify_log") or log.HasField("regress_log"):
-                request = (log.classify_log if log.HasField("classify_log") else log.regress_log).request
-                with_context = request.input.example_list_with_context
-                context = with_context.context.SerializeToString()
-                examples = [*request.input.example_list.examples, *with_context.examples]
-                inputs = {"inputs": np.array([context + e.SerializeToString() for e in examples], object)}
-            else:  # of another API
-                continue
-            yield request.model_spec.signature_name or SIGNATURE, inputs
+            for log, content in PredictionLog.FromString(record).ListFields():  # none, if it is of another API
+                request = content.request
+                if log.name == "predict_log":
+                    inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+                else:
+                    with_context = request.input.example_list_with_context
+                    context = with_context.context.SerializeToString()
+                    examples = [*request.input.example_list.examples, *with_context.examples]
+                    inputs = {"inputs": np.array([context + e.SerializeToString() for e in examples], object)}
+                yield request.model_spec.signature_name or SIGNATURE, inputs
     except (tf.errors.OpError, DecodeError) as error:
         raise InputError(f"{file}: damaged: {' '.join(str(error).split())}") from None
 
