@@ -9,6 +9,7 @@ import binascii
 import json
 from collections.abc import Callable, Sequence
 from itertools import chain
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ Place = Callable[[Sequence[int]], str]
 """Words for where an element of a value stands, by its index."""
 
 _BASE64 = "b64"
+_JSON_TYPES: dict[type, str] = {dict: "Object", list: "Array", str: "String", NoneType: "Null"}
 _TYPE_NAMES = {tf.float32: "float", tf.float64: "double"}
 
 
@@ -37,10 +39,7 @@ class UnsupportedTypeError(InputError):
 
 def json_type(value: Any) -> str:
     """The JSON type of a value, as TensorFlow Serving names it."""
-    if isinstance(value, bool) or value is None:
-        return str(value).replace("None", "Null")
-    names = {dict: "Object", list: "Array", str: "String"}
-    return next((name for kind, name in names.items() if isinstance(value, kind)), "Number")
+    return str(value) if type(value) is bool else _JSON_TYPES.get(type(value), "Number")
 
 
 def shown(value: Any) -> str:
@@ -101,18 +100,13 @@ def to_array(value: Any, dtype: tf.DType, place: Place) -> npt.NDArray[Any]:
         raise InputError(f"{place(())}: expected lists nested at most {MAX_RANK} deep, found {len(shape)}")
     values = [value]
     for depth, size in enumerate(shape):
-        if set(map(type, values)) - {list}:
-            index, found = next((i, v) for i, v in enumerate(values) if type(v) is not list)
-            raise InputError(
-                f"{place(_unravel(index, shape[:depth]))}: JSON Value: {shown(found)} found at incorrect level: "
-                f"expected a list of {size}"
-            )
-        if set(map(len, values)) - {size}:
-            index, found = next((i, v) for i, v in enumerate(values) if len(v) != size)
-            raise InputError(
-                f"{place(_unravel(index, shape[:depth]))}: Encountered list at unexpected size: {len(found)}, "
-                f"expected size: {size}"
-            )
+        if set(map(type, values)) != {list} or set(map(len, values)) != {size}:
+            index, found = next((i, v) for i, v in enumerate(values) if type(v) is not list or len(v) != size)
+            if type(found) is list:
+                reason = f"Encountered list at unexpected size: {len(found)}, expected size: {size}"
+            else:
+                reason = f"JSON Value: {shown(found)} found at incorrect level: expected a list of {size}"
+            raise InputError(f"{place(_unravel(index, shape[:depth]))}: {reason}")
         values = list(chain.from_iterable(values))
     return _elements(values, dtype, lambda index: place(_unravel(index, shape))).reshape(shape)
 
