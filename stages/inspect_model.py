@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from stages.core.errors import InputError, run
 from stages.core.files import digest, write_json, write_text
-from stages.savedmodel.graph import Signature, Tensor, read_graph, read_signatures, serving_signature
-from stages.savedmodel.requests import decode_request, example, read_instances
+from stages.savedmodel.graph import Tensor, read_graph, read_signatures, serving_signature
+from stages.savedmodel.requests import fitting, read_instances
 
 
 def tensors(values: dict[str, Tensor]) -> dict[str, Any]:
@@ -37,16 +37,6 @@ def variables(model: Path) -> dict[str, Any]:
     return {"parameters": sum(int(np.prod(shape)) for shape in shapes.values()), "shapes": shapes}
 
 
-def instance(request: Path, signature: Signature) -> Any:
-    """The first instance of a request, or one of zeros if the model takes another form."""
-    try:
-        first = read_instances(request)[0]
-        decode_request([first], signature, str(request))
-    except InputError:
-        return example(signature)
-    return first
-
-
 def describe(model: Path, request: Path) -> dict[str, Any]:
     """Files with sizes and digests, tags, signatures, variables and an example request."""
     files = sorted(path for path in model.rglob("*") if path.is_file())
@@ -58,7 +48,7 @@ def describe(model: Path, request: Path) -> dict[str, Any]:
             for name, s in read_signatures(model).items()
         },
         "variables": variables(model),
-        "example_request": {"instances": [instance(request, serving_signature(model))]},
+        "example_request": {"instances": fitting(read_instances(request)[:1], serving_signature(model))},
     }
 
 

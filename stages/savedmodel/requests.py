@@ -158,3 +158,12 @@ def example(signature: Signature) -> dict[str, Any]:
         key: np.zeros([size or 1 for size in tensor.shape[1:]], tensor.numpy_type).tolist()
         for key, tensor in signature.inputs.items()
     }
+
+
+def fitting(instances: list[Any], signature: Signature) -> list[Any]:
+    """The instances, if a signature accepts them, else an example of one that it accepts."""
+    try:
+        decode_request(instances, signature, "")
+    except InputError:
+        return [example(signature)]
+    return instances
