@@ -41,22 +41,19 @@ def read_graph(path: Path) -> Any:
             raise InputError(f"{path}: expected a SavedModel, found neither {BINARY} nor {TEXT}")
     except (DecodeError, text_format.ParseError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: damaged SavedModel: {' '.join(str(error).split())}") from None
-    if not any(map(_is_served, message.meta_graphs)):
-        raise InputError(f"{path}: damaged SavedModel: no graph with the tag {TAG} alone")
     return message
-
-
-def _is_served(graph: Any) -> bool:
-    return list(graph.meta_info_def.tags) == [TAG]
 
 
 def serving_graph(path: Path) -> Any:
     """The `MetaGraphDef` of a SavedModel that is served.
 
     Raises:
-        InputError: as `read_graph`.
+        InputError: as `read_graph`, or if there is none.
     """
-    return next(filter(_is_served, read_graph(path).meta_graphs))
+    for graph in read_graph(path).meta_graphs:
+        if list(graph.meta_info_def.tags) == [TAG]:
+            return graph
+    raise InputError(f"{path}: damaged SavedModel: no graph with the tag {TAG} alone")
 
 
 @dataclass(frozen=True)
@@ -95,7 +92,7 @@ def read_signatures(path: Path) -> dict[str, Signature]:
     """The signatures of a SavedModel's `serve` graph, by name; TensorFlow's own initialiser is omitted.
 
     Raises:
-        InputError: as `read_graph`.
+        InputError: as `serving_graph`.
     """
     return {
         name: Signature(name, found.method_name, _tensors(found.inputs), _tensors(found.outputs))
@@ -108,7 +105,7 @@ def serving_signature(path: Path) -> Signature:
     """The signature `serving_default` of a SavedModel.
 
     Raises:
-        InputError: as `read_graph`, or if the model has no such signature.
+        InputError: as `serving_graph`, or if the model has no such signature.
     """
     signatures = read_signatures(path)
     if SIGNATURE not in signatures:
