@@ -45,6 +45,7 @@ def publish(model: Path, predictions: Path, folder: Path, keep: int) -> tuple[in
     if not model.is_dir():
         raise InputError(f"{model}: no such exported model; run `dvc repro`")
     digest = checked_digest(predictions)
+    folder.mkdir(parents=True, exist_ok=True)
     with published.locked(folder):
         existing = published.versions(folder)
         if existing and files.digest(existing[max(existing)]) == digest == files.digest(model):
@@ -78,19 +79,12 @@ def publish_all(names: list[str], models: Path, results: Path, folder: Path, kee
 
 
 def set_label(folder: Path, name: str, number: int | None) -> None:
-    """Set or move a label; `None` removes it.
-
-    Args:
-        folder: where the model's versions lie.
-        name: the label.
-        number: the version that it stands for.
+    """Set or move the label of a model; `None` in place of a version's number removes it.
 
     Raises:
         InputError: if there is no such model, version or label.
     """
     published.check_name(name, "label")
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such published model")
     with published.locked(folder):
         numbers, existing = published.labels(folder), published.versions(folder)
         if number is None:

@@ -100,8 +100,13 @@ def withdraw(model: Path, number: int) -> None:
 
 @contextmanager
 def locked(model: Path) -> Iterator[None]:
-    """Let one process at a time change a model's versions."""
-    model.mkdir(parents=True, exist_ok=True)
+    """Let one process at a time change a model's versions.
+
+    Raises:
+        InputError: if there is no such model.
+    """
+    if not model.is_dir():
+        raise InputError(f"{model}: no such published model")
     with (model / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

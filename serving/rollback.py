@@ -19,8 +19,6 @@ def rollback(folder: Path) -> tuple[int, int]:
     Raises:
         InputError: if there is no version to go back to, or a label stands for the newest.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such published model")
     with published.locked(folder):
         numbers = list(published.versions(folder))
         if len(numbers) < 2:
