@@ -40,10 +40,11 @@ log = logging.getLogger("serving")
 STATIC = Path(__file__).parent / "static"
 _INLINE = 1 << 16  # bytes; a larger body is read and written in a thread, so that other requests need not wait
 _METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"]
-_TARGET = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
-_POST = re.compile(rf"/v1/models/(?P<model>[^/:]+){_TARGET}:(?P<action>classify|regress|predict)", re.I | re.A)
-_GET = re.compile(rf"/v1/models(?:/(?P<model>[^/:]+))?{_TARGET}(?:/(?P<action>metadata))?", re.I | re.A)
-
+_TARGET = r"(?i:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+_PATHS = {
+    "POST": re.compile(rf"(?i:/v1/models)/(?P<model>[^/:]+){_TARGET}:(?P<action>classify|regress|predict)", re.A),
+    "GET": re.compile(rf"(?i:/v1/models)(?:/(?P<model>[^/:]+))?{_TARGET}(?:/(?P<action>(?i:metadata)))?", re.A),
+}
 T = TypeVar("T")
 Encoder = Callable[[Arrays], bytes]
 
@@ -64,8 +65,8 @@ def parse_path(method: str, path: str) -> Target:
     Raises:
         HTTPException: 400 if no API has this path and method, or the version is beyond 63 bits.
     """
-    match = {"POST": _POST, "GET": _GET}[method].fullmatch(path) if method in ("POST", "GET") else None
-    if match is None or (method == "POST" and match["action"] not in ("classify", "regress", "predict")):
+    match = _PATHS[method].fullmatch(path) if method in _PATHS else None
+    if match is None:
         raise HTTPException(400, f"Malformed request: {method} {path[:200]}")
     if match["model"] is None:
         raise HTTPException(400, "Missing model name in request.")
