@@ -214,23 +214,18 @@ def encode_outputs(outputs: Arrays, by_row: bool, keep_name: bool = False) -> by
     for name, found in outputs.items():
         if tf.as_dtype(found.dtype) not in SUPPORTED and found.size:
             raise InputError(f"Failed to write JSON value for tensor type: {tf.as_dtype(found.dtype).name} ({name})")
-    if by_row:
-        sizes = {name: found.shape[:1] for name, found in outputs.items()}
-        if () in sizes.values():
-            raise InputError(f"Tensor name: {next(n for n, s in sizes.items() if not s)} has no shape information")
-        if len(set(sizes.values())) > 1:
-            raise InputError(
-                f"Tensors have inconsistent batch sizes: {', '.join(f'{n} {s[0]}' for n, s in sizes.items())}; "
-                "ask with 'inputs' instead"
-            )
-    finite = all(found.dtype.kind != "f" or np.isfinite(found).all() for found in outputs.values())
-    values = {name: _values(name, outputs[name], finite) for name in sorted(outputs)}
+        if by_row and not found.shape:
+            raise InputError(f"Tensor name: {name} has no shape information")
+    if by_row and len(set(map(len, outputs.values()))) > 1:
+        sizes = ", ".join(f"{name} {len(found)}" for name, found in outputs.items())
+        raise InputError(f"Tensors have inconsistent batch sizes: {sizes}; ask with 'inputs' instead")
+    values = {name: _values(name, outputs[name]) for name in sorted(outputs)}
     answer: Any = values
     if len(values) == 1 and not keep_name:
         (answer,) = values.values()
     elif by_row:
         answer = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
-    return _dump({"predictions" if by_row else "outputs": answer}, finite)
+    return _dump({"predictions" if by_row else "outputs": answer}, *outputs.values())
 
 
 def encode_classes(outputs: Arrays, examples: int) -> bytes:
@@ -257,10 +252,9 @@ def encode_classes(outputs: Arrays, examples: int) -> bytes:
     if others:
         raise InputError("Tensors class and score should match in dim_size(1)")
     scores = found.get("scores", np.zeros(shape, np.float32))
-    finite = bool(np.isfinite(scores).all())
-    labels = _values("", found.get("classes", np.full(shape, b"", object)), finite)
-    rows = [list(zip(*row, strict=True)) for row in zip(labels, _values("", scores, finite), strict=True)]
-    return _dump({"results": rows}, finite)
+    labels = _values("", found.get("classes", np.full(shape, b"", object)))
+    rows = [list(zip(*row, strict=True)) for row in zip(labels, _values("", scores), strict=True)]
+    return _dump({"results": rows}, scores)
 
 
 def encode_regressions(outputs: Arrays, examples: int) -> bytes:
@@ -281,26 +275,29 @@ def encode_regressions(outputs: Arrays, examples: int) -> bytes:
             f"Expected output Tensor of DT_FLOAT and shape [{examples}] or [{examples}, 1], got {found.dtype} of shape "
             f"{list(found.shape)}"
         )
-    finite = bool(np.isfinite(found).all())
-    return _dump({"results": _values("", found.reshape(-1), finite)}, finite)
+    return _dump({"results": _values("", found.reshape(-1))}, found)
 
 
-def _dump(document: dict[str, Any], finite: bool) -> bytes:
+def _dump(document: dict[str, Any], *arrays: npt.NDArray[Any]) -> bytes:
     """Write JSON. orjson writes arrays fast, and the shortest decimals; NaN and infinities are left to `json`."""
-    if finite:
+    if all(found.dtype.kind != "f" or np.isfinite(found).all() for found in arrays):
         return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(document, default=_plain, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _values(name: str, found: npt.NDArray[Any], finite: bool) -> Any:
-    """What the writer takes: orjson NumPy's arrays and scalars, `json` Python's own."""
+def _plain(found: Any) -> Any:
+    """An array or a scalar of NumPy's as Python's own numbers: for a float32 the shortest decimal, by way of text."""
+    return (found.astype("U").astype(float) if found.dtype == np.float32 else found).tolist()
+
+
+def _values(name: str, found: npt.NDArray[Any]) -> Any:
+    """What the writers take."""
     if found.dtype == object:
         text = _base64 if name.endswith("_bytes") else _text
         return np.asarray(np.frompyfunc(text, 1, 1)(found), object).tolist()
-    if finite and found.size:  # what is empty may be of a type that has no JSON form
-        return np.ascontiguousarray(found) if found.shape else found[()]
-    # By way of text a float32 becomes the shortest decimal that stands for it.
-    return (found.astype("U").astype(float) if found.dtype == np.float32 else found).tolist()
+    if not found.size:  # may be of a type that has no JSON form
+        return found.tolist()
+    return np.ascontiguousarray(found) if found.shape else found[()]
 
 
 def _base64(value: bytes) -> dict[str, str]:
