@@ -5,7 +5,6 @@ whether the graph takes that shape is for the graph to say.
 """
 
 import base64
-import binascii
 import json
 from collections.abc import Callable, Sequence
 from itertools import chain
@@ -67,9 +66,9 @@ def decode_binary(value: dict[str, str]) -> bytes:
         text = padded.rstrip(b"=")
         padding = b"=" * (-len(text) % 4)
         if padded not in (text, text + padding):
-            raise binascii.Error
+            raise ValueError
         return base64.b64decode(text + padding, validate=True)
-    except (UnicodeEncodeError, binascii.Error):
+    except ValueError:
         raise InputError("Unable to base64 decode") from None
 
 
