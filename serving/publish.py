@@ -122,11 +122,10 @@ def main() -> None:
     parser.add_argument("--published", type=published.local_folder, default=published.PUBLISHED)
     add_settings(parser)
     args = parser.parse_args()
-    if args.label is not None:
+    if args.label is None:
+        publish_all(args.workload, args.models, args.results, args.published, read_settings(args.settings).keep)
+    else:
         change_label(args.workload, args.published, args.label)
-        return
-    keep = read_settings(args.settings).keep
-    publish_all(args.workload, args.models, args.results, args.published, keep)
 
 
 if __name__ == "__main__":
