@@ -31,25 +31,15 @@ _Stamp = tuple[tuple[str, int, int, int], ...]
 
 @dataclass(frozen=True)
 class Version:
-    """A version on offer.
-
-    Args:
-        number: its number.
-        stamp: names, sizes and times of its files when it was last loaded, or tried; None before.
-        state: one of the states above.
-        error: why the last attempt to load it failed.
-        servable: the loaded model, if there is one.
-        failures: failed attempts since its files last changed.
-        retry_at: when to try again (`time.monotonic`).
-    """
+    """A version that is on offer, or was."""
 
     number: int
-    stamp: _Stamp | None = None
+    stamp: _Stamp | None = None  # names, sizes and times of its files when it was last loaded, or tried
     state: str = LOADING
-    error: str = ""
+    error: str = ""  # why the last attempt to load it failed
     servable: Servable | None = None
-    failures: int = 0
-    retry_at: float = 0.0
+    failures: int = 0  # attempts since its files last changed
+    retry_at: float = 0.0  # `time.monotonic` of the next attempt
 
     def status(self) -> dict[str, Any]:
         """ModelVersionStatus as JSON."""
@@ -167,14 +157,12 @@ class Registry:
         Raises:
             HTTPException: 404 if there is none.
         """
-        versions = self._versions.get(name, {})
-        if number is not None:
-            if number not in versions:
-                raise HTTPException(404, f"Could not find version {number} of model {shown(name)}")
-            return [versions[number]]
-        if not versions:
-            raise HTTPException(404, f"Could not find any versions of model {shown(name)}")
-        return [versions[number] for number in sorted(versions, reverse=True)]
+        versions = sorted(self._versions.get(name, {}).items(), reverse=True)
+        found = [version for key, version in versions if number in (None, key)]
+        if not found:
+            what = "any versions" if number is None else f"version {number}"
+            raise HTTPException(404, f"Could not find {what} of model {shown(name)}")
+        return found
 
     def servable(self, name: str, number: int | None = None, label: str | None = None) -> Servable:
         """The version to ask: the newest available if neither number nor label is given.
@@ -192,10 +180,10 @@ class Registry:
         if version and version.servable:
             return version.servable
         wanted = f"Latest({name[:64]})" if number is None else f"Specific({name[:64]}, {number})"
-        unready = [version] if version else versions.values() if number is None else []
-        if any(v.state == LOADING for v in unready):
+        unready = [version for key, version in versions.items() if number in (None, key)]
+        if any(version.state == LOADING for version in unready):
             raise HTTPException(503, f"Servable is still being loaded: {wanted}")
-        reason = version.error if version else "; ".join(v.error for v in unready)
+        reason = "; ".join(version.error for version in unready if version.error)
         raise HTTPException(404, f"Servable not found for request: {wanted}" + (f": {reason}" if reason else ""))
 
 
