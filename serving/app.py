@@ -26,7 +26,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from serving import codec
-from serving.guard import LABELS, Guard, json_response
+from serving.guard import LABELS, Guard, json_response, refusal
 from serving.registry import Registry
 from serving.servable import Servable
 from serving.settings import Limits
@@ -225,10 +225,10 @@ def create(
 async def _refused(request: Request, error: Exception) -> Response:
     """Any refusal, as the API's error object."""
     if isinstance(error, InputError):
-        return json_response({"error": str(error)}, 501 if isinstance(error, UnsupportedTypeError) else 400)
+        return refusal(501 if isinstance(error, UnsupportedTypeError) else 400, str(error))
     if isinstance(error, HTTPException):
-        response = json_response({"error": error.detail}, error.status_code)
+        response = refusal(error.status_code, error.detail)
         response.headers.update(error.headers or {})
         return response
     log.error("%s failed", request.url.path, exc_info=error)
-    return json_response({"error": "internal error"}, 500)
+    return refusal(500, "internal error")

@@ -10,7 +10,6 @@ import re
 from time import perf_counter
 
 from prometheus_client import Counter, Gauge, Histogram
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -70,9 +69,7 @@ class Guard:
         self._in_progress += 1
         _IN_PROGRESS.inc()
         try:
-            refusal = self._refusal(scope)
-            app = json_response({"error": refusal.detail}, refusal.status_code) if refusal else self._app
-            await app(scope, receive, dressed)
+            await (self._refusal(scope) or self._app)(scope, receive, dressed)
         finally:
             self._in_progress -= 1
             _IN_PROGRESS.dec()
@@ -80,15 +77,15 @@ class Guard:
             _REQUESTS.labels(route, model, status).inc()
             _SECONDS.labels(route, model).observe(perf_counter() - start)
 
-    def _refusal(self, scope: Scope) -> HTTPException | None:
+    def _refusal(self, scope: Scope) -> Response | None:
         headers = dict(scope["headers"])
         if self._loopback_only and not _LOOPBACK.fullmatch(headers.get(b"host", b"").decode("latin-1")):
-            return HTTPException(421, "expected a loopback name as Host; a server with a token takes any")
+            return refusal(421, "expected a loopback name as Host; a server with a token takes any")
         protected = scope["path"].lower().startswith(_PROTECTED)
         if self._token and protected and not hmac.compare_digest(headers.get(b"authorization", b""), self._token):
-            return HTTPException(401, "expected the server's token as 'Authorization: Bearer ...'")
+            return refusal(401, "expected the server's token as 'Authorization: Bearer ...'")
         if protected and self._in_progress > self._concurrency:
-            return HTTPException(503, f"more than {self._concurrency} requests are in progress; try again")
+            return refusal(503, f"more than {self._concurrency} requests are in progress; try again")
         return None
 
 
@@ -96,3 +93,8 @@ def json_response(value: object, status: int = 200) -> Response:
     """A JSON body, with the headers that its status calls for."""
     body = json.dumps(value, ensure_ascii=False)
     return Response(body.encode(errors="replace"), status, _EXTRA.get(status), "application/json")
+
+
+def refusal(status: int, message: str) -> Response:
+    """The API's error object."""
+    return json_response({"error": message}, status)
