@@ -6,6 +6,7 @@ Specification: TensorFlow Serving, RESTful API; where its implementation differs
 import base64
 import json
 import re
+import sys
 import uuid
 from collections.abc import Mapping
 from itertools import chain
@@ -191,9 +192,8 @@ def _feature_value(value: Any, name: str) -> tuple[str, Any]:
         return "int64_list", value
     if type(value) is int and 0 < value < 2**64:
         raise InputError(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
-    if type(value) in (int, float):
-        with np.errstate(over="ignore"):
-            return "float_list", float(np.float32(value))
+    if type(value) is float or (type(value) is int and abs(value) <= sys.float_info.max):
+        return "float_list", value
     raise InputError(f"Feature: {name} has element with unexpected JSON type: {json_type(value)}")
 
 

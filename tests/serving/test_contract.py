@@ -583,6 +583,7 @@ class TestExamples:
             ('{"examples": [{"x": [1, 2.0]}]}', "Unexpected element type in feature: x"),
             ('{"examples": [{"x": [1.0, true]}]}', "Unexpected element type in feature: x"),
             ('{"examples": [{"x": 18446744073709551615}]}', "has uint64_t element"),
+            (f'{{"examples": [{{"x": {10**400}}}]}}', "Feature: x has element with unexpected JSON type: Number"),
             ('{"examples": [{"x": {"b64": "a"}}]}', "Unable to base64 decode"),
             ('{"signature_name": 1, "examples": [{}]}', "key must be a string value"),
             ('{"signature_name": "none", "examples": [{}]}', "not found in signature def"),
