@@ -98,8 +98,8 @@ class Server:
 
     async def api(self, request: Request) -> Response:
         """Everything below `/v1/`."""
-        path = (request.scope.get("raw_path") or request.url.path.encode()).decode("latin-1").partition("?")[0]
-        path += f"?{request.url.query}" if request.url.query else ""  # part of a name, as in `evhttp_request.cc`
+        path, query = request.scope["raw_path"].decode("latin-1"), request.scope["query_string"].decode("latin-1")
+        path += f"?{query}" if query else ""  # part of a name, as in `evhttp_request.cc`
         if not path.lower().startswith("/v1/"):
             raise HTTPException(404)
         if request.method == "OPTIONS":  # never with CORS headers
