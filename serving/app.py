@@ -125,6 +125,9 @@ class Server:
         body = await self._body(request)
         large = len(body) > _INLINE
         model, signature, inputs, encode = await _call(large, self._read, target, body)
+        instances = max((len(array) for array in inputs.values() if array.shape), default=0)
+        if instances > self._limits.instances:
+            raise HTTPException(413, f"expected at most {self._limits.instances} instances, found {instances}")
         outputs = await model.run(signature, inputs)
         return Response(await _call(large, encode, outputs), media_type="application/json")
 
@@ -134,11 +137,9 @@ class Server:
         with suppress(HTTPException):  # what is wrong is said below, a wrong body before an unknown model
             model = self._registry.servable(target.model, target.version, target.label)
             if target.action == "predict" and (rows := model.read_rows(body)) is not None:
-                self._check_instances(len(next(iter(rows.values()))))
                 return model, model.signature(SIGNATURE), rows, functools.partial(encode, by_row=True)
         document = codec.parse(body)
         name = codec.signature_name(document)
-        self._check_instances(codec.count_instances(document))
         examples = None if target.action == "predict" else codec.decode_examples(document)
         model = self._registry.servable(target.model, target.version, target.label)
         signature = model.signature(name)
@@ -148,21 +149,14 @@ class Server:
             write = codec.encode_classes if target.action == "classify" else codec.encode_regressions
             return model, signature, {"inputs": examples}, functools.partial(write, examples=len(examples))
         by_row = "instances" in document
-        if by_row and "inputs" in document:
-            raise HTTPException(
-                400, "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist"
-            )
-        if not by_row and "inputs" not in document:
-            raise HTTPException(400, "Missing 'inputs' or 'instances' key")
+        if by_row == ("inputs" in document):
+            both = "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist"
+            raise HTTPException(400, both if by_row else "Missing 'inputs' or 'instances' key")
         if by_row:
             inputs = decode_instances(document["instances"], signature.inputs)
         else:
             inputs = decode_inputs(document["inputs"], signature.inputs)
         return model, signature, inputs, functools.partial(encode, by_row=by_row)
-
-    def _check_instances(self, count: int) -> None:
-        if count > self._limits.instances:
-            raise HTTPException(413, f"expected at most {self._limits.instances} instances, found {count}")
 
     async def _body(self, request: Request) -> bytearray:
         """The body, decompressed."""

@@ -306,11 +306,3 @@ def _base64(value: bytes) -> dict[str, str]:
 
 def _text(value: bytes) -> str:
     return value.decode(errors="replace")
-
-
-def count_instances(document: Mapping[str, Any]) -> int:
-    """The length of the longest list of instances, for the limit."""
-    candidates = [document.get(key) for key in ("instances", "inputs", "examples")]
-    if type(inputs := document.get("inputs")) is dict:
-        candidates += inputs.values()
-    return max((len(found) for found in candidates if type(found) is list), default=0)
