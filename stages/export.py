@@ -30,11 +30,7 @@ class _Variables(tf.Module):  # type: ignore[misc]
 
 
 def write_savedmodel(
-    path: Path,
-    model: keras.Model,
-    signatures: Mapping[str, Any],
-    provenance: Mapping[str, Any],
-    as_text: bool = False,
+    path: Path, model: keras.Model, signatures: Mapping[str, Any], provenance: Mapping[str, Any], as_text: bool = False
 ) -> None:
     """Write a SavedModel whole.
 
