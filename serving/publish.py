@@ -13,18 +13,6 @@ from stages.core import files
 from stages.core.errors import InputError, run
 
 
-def checked_digest(predictions: Path) -> str:
-    """Digest of the model that a prediction check passed for.
-
-    Raises:
-        InputError: if there was no check, or it did not pass.
-    """
-    answers = files.read_json(predictions)
-    if not isinstance(answers, dict) or answers.get("checks_passed") is not True:
-        raise InputError(f"{predictions}: expected a prediction check that passed; run `dvc repro`")
-    return str(answers.get("model_digest"))
-
-
 def publish(model: Path, predictions: Path, folder: Path, keep: int) -> tuple[int, bool]:
     """Publish a SavedModel as a model's next version, then remove versions older than the newest `keep`.
 
@@ -44,7 +32,10 @@ def publish(model: Path, predictions: Path, folder: Path, keep: int) -> tuple[in
     """
     if not model.is_dir():
         raise InputError(f"{model}: no such exported model; run `dvc repro`")
-    digest = checked_digest(predictions)
+    record = files.read_json(predictions)
+    if not isinstance(record, dict) or record.get("checks_passed") is not True:
+        raise InputError(f"{predictions}: expected a prediction check that passed; run `dvc repro`")
+    digest = record.get("model_digest")
     folder.mkdir(parents=True, exist_ok=True)
     with published.locked(folder):
         existing = published.versions(folder)
