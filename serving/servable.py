@@ -45,10 +45,9 @@ class _Functions:
         self._model = tf.saved_model.load(str(path), tags=[TAG])  # the functions hold it weakly
         self._functions = self._model.signatures
         for name, signature in signatures.items():
-            if set(self._functions[name].structured_input_signature[1]) != set(signature.inputs):
-                raise ValueError(f"signature {name}: the function's arguments are not its inputs")
-            if "self" in signature.inputs:
-                raise ValueError(f"signature {name}: a function takes no argument named self")
+            arguments = set(self._functions[name].structured_input_signature[1])
+            if arguments != set(signature.inputs) or "self" in arguments:
+                raise ValueError(f"signature {name}: the function does not take its inputs by name")
 
     def __call__(self, signature: Signature, inputs: Arrays) -> Arrays:
         tensors = {name: _tensor(value, signature.inputs[name].dtype) for name, value in inputs.items()}
