@@ -146,11 +146,7 @@ def open_source(args: argparse.Namespace, keep: int, cache: Path) -> Source:
 def serve(args: argparse.Namespace, settings: Settings, source: Source, token: str | None) -> None:
     """Answer requests until SIGTERM or Ctrl-C, finish those in progress, and end the process with code 0.
 
-    Args:
-        args: the command line.
-        settings: the server's settings.
-        source: the models.
-        token: what clients must send; without one, only loopback names are answered.
+    Clients must send the token; without one, only loopback names are answered.
 
     Raises:
         InputError: if the address cannot be had.

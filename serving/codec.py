@@ -107,8 +107,7 @@ def signature_name(document: Mapping[str, Any]) -> str:
 class RowReader:
     """Reads the usual request twice as fast as `parse`: instances that are objects of strings, numbers and booleans.
 
-    Args:
-        inputs: the inputs of the default signature.
+    Only requests to the default signature, whose inputs are given, are read.
     """
 
     _KINDS = {tf.string: str, tf.float32: float, tf.float64: float, tf.bool: bool}  # noqa: RUF012

@@ -8,10 +8,7 @@ from stages.core.errors import InputError, run
 
 
 def rollback(folder: Path) -> tuple[int, int]:
-    """Withdraw the newest version.
-
-    Args:
-        folder: where the model's versions lie.
+    """Withdraw the newest version in a model's folder.
 
     Returns:
         The number withdrawn and the number that is the newest now.

@@ -12,10 +12,7 @@ from stages.savedmodel.graph import SIGNATURE, TAG, serving_signature
 
 
 class Predictor:
-    """A loaded SavedModel's `serving_default` as a function of arrays.
-
-    Args:
-        path: the SavedModel's folder.
+    """The `serving_default` of a SavedModel's folder as a function of arrays.
 
     Raises:
         InputError: if it is damaged or has no such signature.

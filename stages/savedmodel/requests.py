@@ -125,13 +125,8 @@ def read_instances(path: Path) -> list[Any]:
 def decode_request(instances: list[Any], signature: Signature, where: str) -> Arrays:
     """Arrays [n, …] by input that have the shapes of the signature.
 
-    Args:
-        instances: the request's instances.
-        signature: the signature that they are for.
-        where: the request's file, for messages.
-
     Raises:
-        InputError: naming the file, and the instance or input that does not fit.
+        InputError: naming where the request is from, and the instance or input that does not fit.
     """
     try:
         arrays = decode_instances(instances, signature.inputs)
