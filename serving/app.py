@@ -82,19 +82,13 @@ async def _call(in_thread: bool, function: Callable[..., T], *arguments: Any) ->
     return await asyncio.to_thread(function, *arguments) if in_thread else function(*arguments)
 
 
+@dataclass(frozen=True)
 class Server:
-    """Answers requests from a registry.
+    """Answers requests from a registry."""
 
-    Args:
-        registry: the models.
-        limits: what is refused.
-        keep_name: name a prediction's output even if it is the only one.
-    """
-
-    def __init__(self, registry: Registry, limits: Limits, keep_name: bool) -> None:
-        self._registry = registry
-        self._limits = limits
-        self._keep_name = keep_name
+    registry: Registry
+    limits: Limits
+    keep_name: bool  # name a prediction's output even if it is the only one
 
     async def api(self, request: Request) -> Response:
         """Everything below `/v1/`."""
@@ -107,18 +101,18 @@ class Server:
                 raise HTTPException(400, "Origin header is missing in CORS preflight")
             return Response(media_type="application/json")
         target = parse_path(request.method, path)
-        known = target.model if target.model in self._registry.names else ""
+        known = target.model if target.model in self.registry.names else ""
         request.scope[LABELS] = (target.action, known)
         if target.action == "status":
-            versions = self._registry.statuses(target.model, target.version)
+            versions = self.registry.statuses(target.model, target.version)
             return json_response({"model_version_status": [version.status() for version in versions]})
         if target.action == "metadata":
-            return json_response(self._registry.servable(target.model, target.version, target.label).metadata)
+            return json_response(self.registry.servable(target.model, target.version, target.label).metadata)
         try:
-            async with asyncio.timeout(self._limits.seconds):
+            async with asyncio.timeout(self.limits.seconds):
                 return await self._infer(request, target)
         except TimeoutError:
-            raise HTTPException(504, f"no answer within {self._limits.seconds:g} seconds") from None
+            raise HTTPException(504, f"no answer within {self.limits.seconds:g} seconds") from None
 
     async def _infer(self, request: Request, target: Target) -> Response:
         """Predict, classify or regress."""
@@ -126,22 +120,22 @@ class Server:
         large = len(body) > _INLINE
         model, signature, inputs, encode = await _call(large, self._read, target, body)
         instances = max((len(array) for array in inputs.values() if array.shape), default=0)
-        if instances > self._limits.instances:
-            raise HTTPException(413, f"expected at most {self._limits.instances} instances, found {instances}")
+        if instances > self.limits.instances:
+            raise HTTPException(413, f"expected at most {self.limits.instances} instances, found {instances}")
         outputs = await model.run(signature, inputs)
         return Response(await _call(large, encode, outputs), media_type="application/json")
 
     def _read(self, target: Target, body: bytearray) -> tuple[Servable, Signature, Arrays, Encoder]:
         """The model, the signature, the arrays of a body, and what writes the answer."""
-        encode = functools.partial(codec.encode_outputs, keep_name=self._keep_name)
+        encode = functools.partial(codec.encode_outputs, keep_name=self.keep_name)
         with suppress(HTTPException):  # what is wrong is said below, a wrong body before an unknown model
-            model = self._registry.servable(target.model, target.version, target.label)
+            model = self.registry.servable(target.model, target.version, target.label)
             if target.action == "predict" and (rows := model.read_rows(body)) is not None:
                 return model, model.signature(SIGNATURE), rows, functools.partial(encode, by_row=True)
         document = codec.parse(body)
         name = codec.signature_name(document)
         examples = None if target.action == "predict" else codec.decode_examples(document)
-        model = self._registry.servable(target.model, target.version, target.label)
+        model = self.registry.servable(target.model, target.version, target.label)
         signature = model.signature(name)
         if examples is not None:
             if list(signature.inputs) != ["inputs"]:
@@ -160,7 +154,7 @@ class Server:
 
     async def _body(self, request: Request) -> bytearray:
         """The body, decompressed."""
-        limit = self._limits.body_bytes
+        limit = self.limits.body_bytes
         too_large = HTTPException(413, f"expected a body of at most {limit} bytes")
         declared = request.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > limit:
@@ -187,9 +181,9 @@ class Server:
 
     async def readyz(self, request: Request) -> Response:
         """Whether every model can be asked."""
-        if not self._registry.ready:
+        if not self.registry.ready:
             raise HTTPException(503, "models are being loaded, or one has no working version")
-        return json_response({"status": "ready", "models": self._registry.names})
+        return json_response({"status": "ready", "models": self.registry.names})
 
     async def metrics(self, request: Request) -> Response:
         """Counters in Prometheus' text format."""
