@@ -46,9 +46,7 @@ def local_folder(text: str) -> Path:
 
 def models(published: Path) -> list[str]:
     """Names of the published models."""
-    if not published.is_dir():
-        return []
-    return sorted(path.name for path in published.iterdir() if path.is_dir() and path.name[0] != ".")
+    return sorted(path.name for path in published.glob("[!.]*") if path.is_dir())
 
 
 def versions(model: Path) -> dict[int, Path]:
@@ -56,7 +54,7 @@ def versions(model: Path) -> dict[int, Path]:
 
     The number may have leading zeros. Of two folders with the same number, the last by name counts.
     """
-    paths = sorted(path for path in model.iterdir() if path.is_dir()) if model.is_dir() else []
+    paths = sorted(path for path in model.glob("[0-9]*") if path.is_dir())
     numbered = [(int(path.name), path) for path in paths if re.fullmatch(r"[0-9]{1,40}", path.name)]
     return {number: path for number, path in sorted(numbered) if number < 2**63}
 
