@@ -219,12 +219,9 @@ def _reason(message: str) -> str:
 
 def _metadata(path: Path, name: str, version: int) -> dict[str, Any]:
     """GetModelMetadataResponse: fields named as in the protocol, 64-bit numbers as strings."""
-    graph = serving_graph(path)
     signatures = {
-        key: MessageToDict(
-            graph.signature_def[key], preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-        )
-        for key in sorted(graph.signature_def)
+        key: MessageToDict(found, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+        for key, found in sorted(serving_graph(path).signature_def.items())
     }
     return {
         "model_spec": {"name": name, "signature_name": "", "version": str(version)},
