@@ -30,28 +30,20 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _temporary(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    remove(temporary)
-    return temporary
-
-
-def _publish(temporary: Path, path: Path) -> None:
-    if path.is_dir():  # rename() replaces a file, but not a folder that is not empty
-        remove(path)
-    temporary.replace(path)
-    fsync(path.parent)
-
-
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write a file to. It becomes `path` at the end, and is removed after an error."""
-    temporary = _temporary(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    remove(temporary)
     try:
         yield temporary
-        fsync(temporary)
-        _publish(temporary, path)
+        for entry in [*sorted(temporary.rglob("*")), temporary]:
+            fsync(entry)
+        if path.is_dir():  # rename() replaces a file, but not a folder that is not empty
+            remove(path)
+        temporary.replace(path)
+        fsync(path.parent)
     finally:
         remove(temporary)
 
@@ -59,15 +51,9 @@ def whole_file(path: Path) -> Iterator[Path]:
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder. It becomes `path` at the end, and is removed after an error."""
-    temporary = _temporary(path)
-    temporary.mkdir()
-    try:
+    with whole_file(path) as temporary:
+        temporary.mkdir()
         yield temporary
-        for entry in sorted(temporary.rglob("*")):
-            fsync(entry)
-        _publish(temporary, path)
-    finally:
-        remove(temporary)
 
 
 def write_text(path: Path, text: str) -> None:
