@@ -3,10 +3,7 @@
 import io
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 from tqdm import tqdm
 
@@ -23,8 +20,7 @@ class _Lines(io.TextIOBase):
         return len(text)
 
 
-@contextmanager
-def bar(description: str, total: int, done: int, is_chief: bool = True) -> Iterator[Any]:
+def bar(description: str, total: int, done: int, is_chief: bool = True) -> Any:
     """Show the steps done, the time left and a postfix: as a bar in a terminal, else as a line every ten seconds.
 
     Args:
@@ -32,13 +28,15 @@ def bar(description: str, total: int, done: int, is_chief: bool = True) -> Itera
         total: number of steps.
         done: steps done before.
         is_chief: whether to show anything; a cluster's worker is silent.
+
+    Returns:
+        The progress bar, a context.
     """
     style: dict[str, Any] = {"dynamic_ncols": True}
     if not sys.stderr.isatty():
         form = "{desc}: step {n_fmt} of {total_fmt}, {remaining} left{postfix}"
         style = {"file": _Lines(), "bar_format": form, "mininterval": LINE_SECONDS, "miniters": 1}
-    with tqdm(desc=description, total=total, initial=done, unit="step", disable=not is_chief, **style) as progress:
-        yield progress
+    return tqdm(desc=description, total=total, initial=done, unit="step", disable=not is_chief, **style)
 
 
 class Interrupt:
@@ -52,20 +50,20 @@ class Interrupt:
 
     def __init__(self, is_chief: bool = True) -> None:
         self.noticed = False
-        self._signals = (signal.SIGINT, signal.SIGTERM) if is_chief else ()
+        self._usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM) if is_chief}
 
-    def _notice(self, number: int, frame: FrameType | None) -> None:
+    def _notice(self, *_: object) -> None:
         self.noticed = True
-        for name, handler in self._before.items():
-            signal.signal(name, handler)
+        self.__exit__()
 
-    def __enter__(self) -> "Interrupt":
-        self._before = {number: signal.signal(number, self._notice) for number in self._signals}
+    def __enter__(self) -> Self:
+        for number in self._usual:
+            signal.signal(number, self._notice)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for name, handler in self._before.items():
-            signal.signal(name, handler)
+        for number, handler in self._usual.items():
+            signal.signal(number, handler)
 
     def leave(self, step: int) -> None:
         """End the process after its state was saved, and say how to resume."""

@@ -16,12 +16,10 @@ PACKAGES = ("gymnasium", "h5py", "keras", "numpy", "pandas", "tensorflow")
 
 
 def _version(package: str) -> str:
-    for name in (package, f"{package}-cpu"):
-        try:
-            return metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    raise metadata.PackageNotFoundError(package)
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return metadata.version(f"{package}-cpu")
 
 
 def _code() -> dict[str, str]:
