@@ -15,7 +15,7 @@ from stages.training.checkpoint import Checkpoints, run_digest
 from stages.training.progress import Interrupt, bar
 from stages.training.provenance import collect_provenance
 
-IRRELEVANT = tuple(f"cartpole.train.{key}" for key in ("checkpoint_every", "max_to_keep", "total_timesteps"))
+IRRELEVANT = ("checkpoint_every", "max_to_keep", "total_timesteps")
 CURVE = ("steps", "episode", "return", "exploration")
 TRIALS = ("steps", "return", "complete", "threshold")
 
@@ -54,7 +54,8 @@ def main() -> None:
     provenance = collect_provenance(params, device=runtime.device())
     provenance["packages"] |= training.environment.packages()
     provenance["settings"]["max_episode_steps"] = training.environment.max_episode_steps
-    with Checkpoints("cartpole", run_digest(provenance, IRRELEVANT), params.train.max_to_keep) as checkpoints:
+    run_name = run_digest(provenance, "cartpole", IRRELEVANT)
+    with Checkpoints("cartpole", run_name, params.train.max_to_keep) as checkpoints:
         solved = fit(training, checkpoints)
         save = partial(model.save, training.learner.saved, training.config)
         weights.write_weights(args.weights, save, training.config, provenance)

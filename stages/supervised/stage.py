@@ -20,10 +20,10 @@ def run_name(workload: str, provenance: Mapping[str, Any], params: Training) -> 
 
     With a constant rate it ignores the number of steps, so that a longer run resumes where a shorter one ended.
     """
-    ignored = ["checkpoint_every", "max_to_keep", "worker_timeout"] + (
-        ["steps"] if params.schedule == "constant" else []
-    )
-    return run_digest(provenance, tuple(f"{workload}.train.{key}" for key in ignored))
+    irrelevant = ["checkpoint_every", "max_to_keep", "worker_timeout"]
+    if params.schedule == "constant":
+        irrelevant.append("steps")
+    return run_digest(provenance, workload, irrelevant)
 
 
 def train_and_write(

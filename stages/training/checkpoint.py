@@ -9,10 +9,9 @@ import copy
 import fcntl
 import hashlib
 import json
-import re
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,20 +26,17 @@ _NOTES = "notes.json"
 Arrays = dict[str, npt.NDArray[Any]]
 
 
-def run_digest(provenance: Mapping[str, Any], irrelevant: tuple[str, ...]) -> str:
+def run_digest(provenance: Mapping[str, Any], workload: str, irrelevant: Iterable[str]) -> str:
     """Digest of a run's provenance, which names the run.
 
     Args:
         provenance: what `collect_provenance` returns.
-        irrelevant: parameters, such as `mnist.train.max_to_keep`, that do not change the result at any step.
+        workload: the workload's name.
+        irrelevant: keys of its section `train`, such as `max_to_keep`, that do not change the result at any step.
     """
     relevant = copy.deepcopy(dict(provenance))
-    for name in irrelevant:
-        *sections, key = name.split(".")
-        parameters = relevant["parameters"]
-        for section in sections:
-            parameters = parameters[section]
-        del parameters[key]
+    for key in irrelevant:
+        del relevant["parameters"][workload]["train"][key]
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -74,8 +70,8 @@ class Checkpoints:
         self._lock.close()
 
     def _steps(self) -> list[int]:
-        matches = (re.fullmatch(r"step-(\d+)\.npz", path.name) for path in self.folder.glob("step-*.npz"))
-        return sorted(int(match[1]) for match in matches if match)
+        numbers = (path.stem.removeprefix("step-") for path in self.folder.glob("step-*.npz"))
+        return sorted(int(number) for number in numbers if number.isdecimal())
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step}.npz"
@@ -117,23 +113,15 @@ class Checkpoints:
         files.remove(self.folder)
 
 
-def _finished(workload: str) -> Path:
-    return FOLDER / f"{workload}.json"
-
-
 def note_finished(workload: str, provenance: Mapping[str, Any]) -> None:
-    """Record the provenance of a workload's last finished run, for `explain_start`."""
-    files.write_json(_finished(workload), provenance)
+    """Record what a workload's last finished run depends on besides its steps, for `explain_start`."""
+    files.write_text(FOLDER / f"{workload}.finished", run_digest(provenance, workload, ["steps"]))
 
 
 def explain_start(workload: str, provenance: Mapping[str, Any]) -> None:
     """If only the number of steps differs from the last finished run, say why this run starts over."""
-    try:
-        last = json.loads(_finished(workload).read_text())
-        last["parameters"][workload]["train"]["steps"] = provenance["parameters"][workload]["train"]["steps"]
-    except (OSError, ValueError, KeyError):
-        return
-    if last == provenance:
+    finished = FOLDER / f"{workload}.finished"
+    if finished.exists() and finished.read_text(encoding="utf-8") == run_digest(provenance, workload, ["steps"]):
         print(
             f"starting over: with {workload}.train.schedule one_cycle, every learning rate depends on "
             f"{workload}.train.steps (with constant, the run would be extended)",

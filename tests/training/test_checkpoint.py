@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.training.checkpoint import Checkpoints, run_digest
+from stages.training import checkpoint
+from stages.training.checkpoint import Checkpoints, explain_start, note_finished, run_digest
 from tests.conftest import ROOT
 
 PROVENANCE = {"parameters": {"seed": 1, "mnist": {"train": {"steps": 5, "max_to_keep": 2}}}, "inputs": {"data": "abc"}}
@@ -70,9 +71,22 @@ def test_an_interrupted_write_leaves_no_checkpoint(tmp_path: Path, monkeypatch: 
 def test_the_digest_tells_runs_apart_by_what_matters() -> None:
     changed = {**PROVENANCE, "inputs": {"data": "xyz"}}
     kept = {**PROVENANCE, "parameters": {"seed": 1, "mnist": {"train": {"steps": 5, "max_to_keep": 9}}}}
-    irrelevant = ("mnist.train.max_to_keep",)
-    assert run_digest(PROVENANCE, irrelevant) != run_digest(changed, irrelevant)
-    assert run_digest(PROVENANCE, irrelevant) == run_digest(kept, irrelevant)
+    expected = run_digest(PROVENANCE, "mnist", ["max_to_keep"])
+    assert expected != run_digest(changed, "mnist", ["max_to_keep"])
+    assert expected == run_digest(kept, "mnist", ["max_to_keep"])
+
+
+def test_a_run_that_starts_over_with_other_steps_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(checkpoint, "FOLDER", tmp_path)
+    longer = {**PROVENANCE, "parameters": {"seed": 1, "mnist": {"train": {"steps": 9, "max_to_keep": 2}}}}
+    explain_start("mnist", longer)
+    note_finished("mnist", PROVENANCE)
+    explain_start("mnist", {**longer, "inputs": {"data": "xyz"}})
+    assert capsys.readouterr().err == ""
+    explain_start("mnist", longer)
+    assert capsys.readouterr().err.startswith("starting over: with mnist.train.schedule one_cycle")
 
 
 def test_a_second_process_waits_for_the_first(tmp_path: Path) -> None:
