@@ -45,7 +45,7 @@ def trial(setting: dict[str, Any], steps: int) -> dict[str, Any]:
         tf.config.experimental.enable_op_determinism = lambda: None
     threads = setting.get("threads", params.runtime.threads)
     runtime.configure(Runtime(threads=threads), params.seed, params.train.micro_batches)
-    task = DigitTask(Path("data/mnist"), params.train.network, params.train.augment, params.seed)
+    task = DigitTask(Path("data/mnist"), params)
     never = {"evaluate_every": 10**9, "checkpoint_every": 10**9}
     run = TrainingRun(task, params.train.model_copy(update={"steps": steps, **never}), params.seed)
     run.advance()  # traces and compiles

@@ -28,10 +28,7 @@ def main() -> None:
     runtime.configure(Runtime(threads=args.threads), params.seed, micro_batches)
     data = Path("data") / args.workload
     with cluster.join(args.replicas, train.worker_timeout) as joined:
-        if args.workload == "mnist":
-            task: Any = DigitTask(data, train.network, train.augment, params.seed)
-        else:
-            task = BirthWeightTask(data, params)
+        task: Any = (DigitTask if args.workload == "mnist" else BirthWeightTask)(data, params)
         run = TrainingRun(task, train, params.seed, joined)
         while run.step < args.warm_up:
             run.advance()

@@ -1,6 +1,5 @@
 """Train the network of birth weight on encoded births; write its weights and learning curve."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from stages.babyweight.params import TrainParams
 from stages.core.errors import run
 from stages.core.files import read_json
 from stages.supervised.stage import train_and_write
-from stages.weights import add_outputs
 
 EVALUATION_BATCH = 16384
 COUNT_ROWS = 1 << 20
@@ -140,12 +138,7 @@ class BirthWeightTask:
 
 def main() -> None:
     """Train, and write weights, metrics and curve."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path, help="prepared folder to read")
-    add_outputs(parser)
-    args = parser.parse_args()
-    params = TrainParams.read(args.params)
-    train_and_write("babyweight", params, args, lambda: BirthWeightTask(args.data, params))
+    train_and_write("babyweight", __doc__, TrainParams, BirthWeightTask)
 
 
 if __name__ == "__main__":

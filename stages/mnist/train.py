@@ -1,6 +1,5 @@
 """Train the digits' network on distorted images; write its weights and learning curve."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,8 @@ import tensorflow as tf
 
 from stages.core.errors import InputError, run
 from stages.mnist.model import build, dropout_factors, moving_statistics, train_outputs
-from stages.mnist.params import Augment, Network, TrainParams
+from stages.mnist.params import Augment, TrainParams
 from stages.supervised.stage import train_and_write
-from stages.weights import add_outputs
 
 
 def distort(images: tf.Tensor, augment: Augment, draws: tf.Tensor) -> tf.Tensor:
@@ -60,24 +58,22 @@ class DigitTask:
 
     Args:
         data: the prepared folder.
-        network: the network's shape.
-        augment: distortions of the training images.
-        seed: seed of the distortions and of dropout.
+        params: the stage's parameters.
     """
 
-    def __init__(self, data: Path, network: Network, augment: Augment, seed: int) -> None:
-        self.config = network.model_dump()
+    def __init__(self, data: Path, params: TrainParams) -> None:
+        self.config = params.train.network.model_dump()
         self.model = build(self.config)
         self.moving_statistics: Sequence[tf.Variable] = moving_statistics(self.model)
-        self.augment, self.seed = augment, seed
+        self.augment, self.seed = params.train.augment, params.seed
         self.images = np.load(data / "train/images.npy", mmap_mode="r")
         self.labels = np.load(data / "train/labels.npy")
         self.num_examples = len(self.labels)
         self.validation_pixels = tf.constant(np.load(data / "validation/images.npy"))
         self.validation_labels = np.load(data / "validation/labels.npy")
-        largest = int(max(self.labels.max(), self.validation_labels.max()))
-        if largest >= network.classes:
-            raise InputError(f"mnist.train.network.classes: {network.classes}: expected more than the label {largest}")
+        classes, largest = self.config["classes"], int(max(self.labels.max(), self.validation_labels.max()))
+        if largest >= classes:
+            raise InputError(f"mnist.train.network.classes: {classes}: expected more than the label {largest}")
         self._logits = tf.function(lambda pixels: self.model(tf.cast(pixels, tf.float32) / 255, training=False))
 
     def examples(self, indices: npt.NDArray[np.int64], steps: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], ...]:
@@ -109,14 +105,7 @@ class DigitTask:
 
 def main() -> None:
     """Train, and write weights, metrics and curve."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path, help="prepared folder to read")
-    add_outputs(parser)
-    args = parser.parse_args()
-    params = TrainParams.read(args.params)
-    train_and_write(
-        "mnist", params, args, lambda: DigitTask(args.data, params.train.network, params.train.augment, params.seed)
-    )
+    train_and_write("mnist", __doc__, TrainParams, DigitTask)
 
 
 if __name__ == "__main__":

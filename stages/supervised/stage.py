@@ -2,17 +2,18 @@
 
 import argparse
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from stages import runtime
 from stages.core.errors import InputError
 from stages.core.files import significant, write_json
-from stages.core.params import Training
+from stages.core.params import StageParams, Training
 from stages.supervised import cluster
 from stages.supervised.trainer import SupervisedTask, TrainingRun, fit
 from stages.training.checkpoint import Checkpoints, explain_start, note_finished, run_digest
 from stages.training.provenance import collect_provenance
-from stages.weights import write_curve, write_weights
+from stages.weights import add_outputs, write_curve, write_weights
 
 
 def run_name(workload: str, provenance: Mapping[str, Any], params: Training) -> str:
@@ -27,28 +28,30 @@ def run_name(workload: str, provenance: Mapping[str, Any], params: Training) -> 
 
 
 def train_and_write(
-    workload: str,
-    params: Any,
-    args: argparse.Namespace,
-    make_task: Callable[[], SupervisedTask],
+    workload: str, description: str | None, schema: type[StageParams], make_task: Callable[[Path, Any], SupervisedTask]
 ) -> None:
     """Train a supervised model, from its checkpoint if it has one, and write the stage's outputs.
 
-    Only the chief of a cluster writes.
+    Paths come from the command line. Only the chief of a cluster writes.
 
     Args:
         workload: its name.
-        params: the stage's parameters, with `seed`, `runtime` and `train`.
-        args: what `add_outputs` added, and the input folder `data`.
-        make_task: makes the task, in the strategy's scope.
+        description: of the command.
+        schema: of the stage's parameters, with `seed`, `runtime` and `train`.
+        make_task: makes the task from the prepared folder and the parameters, in the strategy's scope.
 
     Raises:
         InputError: if this process has other parameters, data or code than the chief.
     """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("data", type=Path, help="prepared folder to read")
+    add_outputs(parser)
+    args = parser.parse_args()
+    params: Any = schema.read(args.params)
     train: Training = params.train
     runtime.configure(params.runtime, params.seed, train.micro_batches)
     with cluster.join(train.replicas, train.worker_timeout) as joined:
-        task = make_task()
+        task = make_task(args.data, params)
         provenance = collect_provenance(params, [args.data], runtime.device())
         name = run_name(workload, provenance, train)
         if joined.broadcast(name.encode()) != name.encode():
