@@ -1,6 +1,6 @@
 """Adam with a learning rate schedule, in one operation per variable."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -13,17 +13,18 @@ from stages.core.params import Training
 _BETAS, _EPSILON = (0.9, 0.999), 1e-7
 
 
-def learning_rate(params: Training) -> keras.optimizers.schedules.CosineDecay | None:
-    """Keras' schedule: a linear warm-up over the first quarter of the steps, then a cosine decay to zero.
+def learning_rate(params: Training) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The rate of a step: constant, or a linear warm-up in the first quarter of the steps, then a cosine decay to zero.
 
-    After Smith, "Super-Convergence" (2017). None if the rate is constant.
+    After Smith, "Super-Convergence" (2017).
     """
     if params.schedule == "constant":
-        return None
+        return lambda step: tf.constant(params.learning_rate)
     warm_up = params.steps // 4
-    return keras.optimizers.schedules.CosineDecay(
+    schedule: Callable[[tf.Tensor], tf.Tensor] = keras.optimizers.schedules.CosineDecay(
         params.learning_rate / 25, params.steps - warm_up, warmup_target=params.learning_rate, warmup_steps=warm_up
     )
+    return schedule
 
 
 class Adam:
@@ -38,11 +39,10 @@ class Adam:
     """
 
     def __init__(self, variables: Sequence[tf.Variable], params: Training) -> None:
-        self._trained, self._learning_rate = list(variables), params.learning_rate
+        self._trained, rate = list(variables), learning_rate(params)
         self._moments = [tuple(tf.Variable(tf.zeros_like(v)) for _ in _BETAS) for v in self._trained]
-        schedule = learning_rate(params)
-        self._scheduled = schedule and tf.function(
-            lambda steps: tf.map_fn(schedule, steps, fn_output_signature=tf.float32),
+        self._rates = tf.function(
+            lambda steps: tf.map_fn(rate, steps, fn_output_signature=tf.float32),
             input_signature=[tf.TensorSpec([None], tf.int64)],
         )
 
@@ -54,9 +54,8 @@ class Adam:
     def factors(self, first: int, last: int) -> npt.NDArray[np.float32]:
         """The learning rate and the powers of both betas for steps `first` to `last`, [last - first, 3]."""
         steps = np.arange(first, last)
-        rates = self._scheduled(steps) if self._scheduled else np.full(len(steps), self._learning_rate)
         powers = [beta ** (steps + 1.0) for beta in _BETAS]
-        return np.stack([rates, *powers], axis=1, dtype=np.float32, casting="same_kind")
+        return np.stack([self._rates(steps), *powers], axis=1, dtype=np.float32, casting="same_kind")
 
     def apply(self, gradients: Sequence[tf.Tensor], factors: tf.Tensor) -> None:
         """Update the variables.
