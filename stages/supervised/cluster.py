@@ -38,21 +38,29 @@ class Cluster:
     is_chief: bool = True
     processes: int = 1
 
-    def broadcast(self, data: bytes) -> bytes:
-        """Return the chief's data in every process; also a barrier. What a worker passes is ignored."""
+    def broadcast(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return the chief's array in every process.
+
+        Args:
+            values: numbers of 4 or 8 bytes, in the same shape everywhere. What a worker passes is ignored.
+        """
         if self.processes == 1:
-            return data
-        length = int(self._sum(np.array([len(data)], np.int64))[0])
-        if length == 0:  # TensorFlow's sum over processes crashes on an empty tensor
-            return b""
-        padded = np.zeros(-(-length // 4) * 4, np.uint8)
-        if self.is_chief:
-            padded[:length] = np.frombuffer(data, np.uint8)
-        # Summed as integers, since -0.0 + 0.0 is not -0.0.
-        return bytes(self._sum(padded.view(np.int32)).tobytes()[:length])
+            return values
+        words = values.reshape(-1).view(np.int32)  # summed as integers, since -0.0 + 0.0 is not -0.0
+
+        def summand(context: Any) -> tf.Tensor:
+            return tf.constant(words * (context.replica_id_in_sync_group == 0))
+
+        summands = self.strategy.experimental_distribute_values_from_function(summand)
+        total: npt.NDArray[np.int32] = self.strategy.reduce("SUM", summands, axis=None).numpy()
+        return total.view(values.dtype).reshape(values.shape)
+
+    def wait(self) -> None:
+        """Return once every process has called this."""
+        self.broadcast(np.zeros(1))
 
     def leave(self) -> None:
-        """End this process of a cluster, once a call of `broadcast` has shown that all have succeeded.
+        """End this process of a cluster, once a call of `wait` has shown that all have succeeded.
 
         A process that ends at once can cut off another one's answer in that call. Here nobody ends before all have
         come, and to be cut off does not matter any more. TensorFlow's threads of a cluster can crash while the
@@ -61,17 +69,8 @@ class Cluster:
         if self.processes == 1:
             return
         with contextlib.suppress(tf.errors.OpError):
-            self.broadcast(b"")
+            self.wait()
         os._exit(0)
-
-    def _sum(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        def masked_sum(values: tf.Tensor) -> tf.Tensor:
-            context = tf.distribute.get_replica_context()
-            is_first = tf.cast(tf.equal(context.replica_id_in_sync_group, 0), values.dtype)
-            return context.all_reduce("SUM", values * is_first)
-
-        result = tf.function(lambda values: self.strategy.run(masked_sum, (values,)))(tf.constant(values))
-        return np.asarray(self.strategy.experimental_local_results(result)[0])
 
 
 def read_tf_config() -> tuple[list[str], int]:
@@ -83,9 +82,7 @@ def read_tf_config() -> tuple[list[str], int]:
     Raises:
         InputError: if `TF_CONFIG` is malformed, or this process is not in it.
     """
-    text = os.environ.get("TF_CONFIG", "")
-    if not text:
-        return [], 0
+    text = os.environ.get("TF_CONFIG") or "{}"
     try:
         config = json.loads(text)
         jobs = config.get("cluster", {})
@@ -125,10 +122,8 @@ def _multi_worker_strategy(replicas: int, addresses: list[str], index: int, time
         devices = f"{gpus} GPUs" if gpus else "one CPU"
         raise InputError(f"replicas: {replicas}: expected {expected}: {len(addresses)} processes with {devices} each")
     _wait_for_processes(addresses, index, timeout)
-    implementation = tf.distribute.experimental.CommunicationImplementation
-    options = tf.distribute.experimental.CommunicationOptions(
-        implementation=implementation.NCCL if gpus else implementation.RING
-    )
+    implementation = tf.distribute.experimental.CommunicationImplementation("NCCL" if gpus else "RING")
+    options = tf.distribute.experimental.CommunicationOptions(implementation=implementation)
     return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
 
 
@@ -182,11 +177,10 @@ def join(replicas: int, timeout: float) -> Iterator[Cluster]:
         return
     try:
         strategy = _multi_worker_strategy(replicas, addresses, index, timeout)
-        cluster = Cluster(strategy, index == 0, len(addresses))
-        if not cluster.is_chief:
+        if index > 0:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all, and the chief saves first
         with strategy.scope():
-            yield cluster
+            yield Cluster(strategy, index == 0, len(addresses))
     except tf.errors.OpError as error:
         lines = str(error.message).splitlines()
         reason = next((line for line in lines if "aborted by" in line), lines[0])  # after a trace of the graph

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from stages import runtime
 from stages.core.errors import InputError
 from stages.core.files import significant, write_json
@@ -54,12 +56,13 @@ def train_and_write(
         task = make_task(args.data, params)
         provenance = collect_provenance(params, [args.data], runtime.device())
         name = run_name(workload, provenance, train)
-        if joined.broadcast(name.encode()) != name.encode():
+        digest = np.frombuffer(name.encode(), np.int32)
+        if (joined.broadcast(digest) != digest).any():
             raise InputError(f"{workload}: expected the chief's parameters, data, code and libraries in every worker")
         run = TrainingRun(task, train, params.seed, joined)
         if not joined.is_chief:
             fit(run, None, workload)
-            joined.broadcast(b"")  # end together with the chief, so that all are restarted if it cannot write
+            joined.wait()  # end together with the chief, so that all are restarted if it cannot write
             joined.leave()
         with Checkpoints(workload, name, train.max_to_keep) as checkpoints:
             if checkpoints.latest(train.steps) is None and train.schedule == "one_cycle":
@@ -69,7 +72,7 @@ def train_and_write(
             metrics = {metric: significant(value) for metric, value in task.evaluate().items()}
             write_curve(args.curve, history, ["step", "loss", *metrics])
             write_json(args.metrics, metrics | {"parameters": task.model.count_params()})
-            joined.broadcast(b"")
+            joined.wait()
             if train.schedule == "one_cycle":
                 checkpoints.clear()
             note_finished(workload, provenance)

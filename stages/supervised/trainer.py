@@ -148,12 +148,10 @@ class TrainingRun:
             print(f"resumed at step {self.step}", file=sys.stderr)
             for name, variable in self._variables().items():
                 variable.assign(arrays[name])
-        self.step = int(self.cluster.broadcast(str(self.step).encode()))
+        self.step = int(self.cluster.broadcast(np.array(self.step)))
         if self.step:
             for variable in self._variables().values():
-                value = variable.numpy()
-                value = np.frombuffer(self.cluster.broadcast(value.tobytes()), value.dtype).reshape(value.shape)
-                variable.assign(value)
+                variable.assign(self.cluster.broadcast(variable.numpy()))
 
     def _chunk_end(self, step: int) -> int:
         """The step at which the chunk that starts at `step` ends, at the latest where something is due."""
