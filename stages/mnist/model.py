@@ -108,12 +108,6 @@ def build(config: dict[str, Any]) -> keras.Model:
     return keras.Sequential([keras.Input([PIXELS]), keras.layers.Reshape([28, 28, 1]), *layers])
 
 
-def moving_statistics(model: keras.Model) -> list[tf.Variable]:
-    """The variables that follow the batches, in the order of `train_outputs`."""
-    layers = [layer for layer in model.layers if isinstance(layer, BatchNormalization)]
-    return [variable for layer in layers for variable in layer.moving_statistics]
-
-
 def dropout_factors(model: keras.Model, rows: int, seed: tf.Tensor) -> list[tf.Tensor]:
     """Draw what each dropout layer multiplies its inputs [rows, units] by: 0, or 1 / (1 - rate).
 
@@ -141,7 +135,7 @@ def train_outputs(
         factors: rows [n, …] of what `dropout_factors` returned.
 
     Returns:
-        Logits float32 [n, classes], and the values to which these images would move the `moving_statistics`.
+        Logits float32 [n, classes], and the values to which these images would move the weights that are not trained.
     """
     outputs, remaining, moved = pixels, iter(factors), []
     for layer in model.layers:

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from stages.core.errors import InputError, run
-from stages.mnist.model import build, dropout_factors, moving_statistics, train_outputs
+from stages.mnist.model import build, dropout_factors, train_outputs
 from stages.mnist.params import Augment, TrainParams
 from stages.supervised.stage import train_and_write
 
@@ -25,17 +26,8 @@ def distort(images: tf.Tensor, augment: Augment, draws: tf.Tensor) -> tf.Tensor:
     Returns:
         float32 [n, 28, 28, 1], bilinear, black outside.
     """
-    largest = tf.constant(
-        [
-            np.radians(augment.rotation),
-            augment.shear,
-            augment.scale,
-            augment.scale,
-            augment.shift,
-            augment.shift,
-        ],
-        tf.float32,
-    )
+    rotation, shear, scale, shift = np.radians(augment.rotation), augment.shear, augment.scale, augment.shift
+    largest = tf.constant([rotation, shear, scale, scale, shift, shift], tf.float32)
     angle, shear, wider, higher, right, down = tf.unstack(largest * draws, axis=1)
     cos, sin = tf.cos(angle), tf.sin(angle)
     # Where each pixel of the result comes from: a linear map about the center, then a shift.
@@ -44,13 +36,7 @@ def distort(images: tf.Tensor, augment: Augment, draws: tf.Tensor) -> tf.Tensor:
     center = (images.shape[1] - 1) / 2
     x0, y0 = center - a * center - b * center + right, center - c * center - d * center + down
     zero = tf.zeros_like(a)
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=images,
-        transforms=tf.stack([a, b, x0, c, d, y0, zero, zero], axis=1),
-        output_shape=tf.shape(images)[1:3],
-        fill_value=0.0,
-        interpolation="BILINEAR",
-    )
+    return keras.ops.image.affine_transform(images, tf.stack([a, b, x0, c, d, y0, zero, zero], axis=1))
 
 
 class DigitTask:
@@ -64,7 +50,7 @@ class DigitTask:
     def __init__(self, data: Path, params: TrainParams) -> None:
         self.config = params.train.network.model_dump()
         self.model = build(self.config)
-        self.moving_statistics: Sequence[tf.Variable] = moving_statistics(self.model)
+        self.moving_statistics: Sequence[tf.Variable] = [v.value for v in self.model.non_trainable_weights]
         self.augment, self.seed = params.train.augment, params.seed
         self.images = np.load(data / "train/images.npy", mmap_mode="r")
         self.labels = np.load(data / "train/labels.npy")
