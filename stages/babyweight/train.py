@@ -9,7 +9,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from stages.babyweight.model import build
-from stages.babyweight.params import TrainParams
+from stages.babyweight.params import Network, TrainParams
 from stages.core.errors import run
 from stages.core.files import read_json
 from stages.supervised.stage import train_and_write
@@ -26,18 +26,13 @@ _STEP, *_COLUMNS = (np.sqrt([2.0, 3, 5, 7, 11, 13, 17, 19, 23]) % 1 * 2**32).ast
 
 def _value_counts(features: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     """Count each value in each column, [columns, 256]."""
-    columns, counts = features.shape[1], np.zeros((features.shape[1], 256), np.int64)
-    for first in range(0, len(features), COUNT_ROWS):
-        block = features[first : first + COUNT_ROWS]
-        counts += np.stack([np.bincount(block[:, i], minlength=256) for i in range(columns)])
-    return counts
+    blocks = (features[first : first + COUNT_ROWS] for first in range(0, len(features), COUNT_ROWS))
+    counts = [[np.bincount(column, minlength=256) for column in block.T] for block in blocks]
+    return np.asarray(np.sum(counts, axis=0))
 
 
 def configure(
-    schema: dict[str, Any],
-    features: npt.NDArray[np.uint8],
-    weights: npt.NDArray[np.float32],
-    params: TrainParams,
+    schema: dict[str, Any], features: npt.NDArray[np.uint8], weights: npt.NDArray[np.float32], network: Network
 ) -> dict[str, Any]:
     """The configuration that `model.build` takes, for births [n, 8] and their weights [n]."""
     counts = dict(zip(schema["features"], _value_counts(features), strict=True))
@@ -45,15 +40,13 @@ def configure(
     for name, (low, high) in PLAUSIBLE.items():
         values = np.clip(np.arange(256), low, high)
         mean = float(np.average(values, weights=counts[name]))
-        deviation = max(float(np.average((values - mean) ** 2, weights=counts[name])) ** 0.5, 1e-3)
+        deviation = max(float(np.cov(values, fweights=counts[name], ddof=0)) ** 0.5, 1e-3)
         numbers[name] = {"low": low, "high": high, "mean": round(mean, 3), "deviation": round(deviation, 3)}
     return {
+        **network.model_dump(),
         "features": schema["features"],
         "spellings": schema["spellings"],
         "numbers": numbers,
-        "buckets": params.train.network.buckets.model_dump(),
-        "hidden_units": params.train.network.hidden_units,
-        "embedding_dim": params.train.network.embedding_dim,
         "mean_weight": round(float(weights.mean(dtype=np.float64)), 3),
     }
 
@@ -92,7 +85,7 @@ class BirthWeightTask:
         schema = read_json(data / "schema.json")
         self.features, self.weights = self._open(data / "train")
         self.num_examples = len(self.weights)
-        self.config = configure(schema, self.features, self.weights, params)
+        self.config = configure(schema, self.features, self.weights, params.train.network)
         self.model = build(self.config)
         self.validation = self._open(data / "validation")
         self._categories = [i for i, name in enumerate(schema["features"]) if name in schema["vocabularies"]]
