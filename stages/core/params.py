@@ -85,16 +85,13 @@ def key(path: str) -> Any:
 class StageParams(BaseModel):
     """What one stage reads: each field is bound to a key or a section of `params.yaml` by its name or by `key()`."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, loc_by_alias=False)
 
     @classmethod
     def keys(cls) -> dict[str, str]:
         """Each field's name, and the key that it is bound to."""
-
-        def path(name: str, alias: Any) -> str:
-            return ".".join(map(str, alias.path)) if isinstance(alias, AliasPath) else name
-
-        return {name: path(name, field.validation_alias) for name, field in cls.model_fields.items()}
+        aliases = {name: field.validation_alias for name, field in cls.model_fields.items()}
+        return {name: ".".join(map(str, a.path)) if isinstance(a, AliasPath) else name for name, a in aliases.items()}
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -166,27 +163,16 @@ def validate(schema: type[Model], values: dict[str, Any], path: Path) -> Model:
         raise InputError(f"{path}: " + "; ".join(_explain(e, schema) for e in error.errors())) from None
 
 
-def _explain(error: Any, schema: type[BaseModel]) -> str:
-    path = ".".join(str(part) for part in error["loc"])
+def _explain(error: Any, schema: Any) -> str:
+    names = list(error["loc"])
+    if issubclass(schema, StageParams):
+        names[0] = schema.keys()[names[0]]
+    path = ".".join(map(str, names))
     if error["type"] == "extra_forbidden":
-        return (
-            f"{path}: unknown key; allowed here: {', '.join(sorted(_section(schema, error['loc'][:-1]).model_fields))}"
-        )
+        for field in error["loc"][:-1]:
+            schema = schema.model_fields[field].annotation
+        return f"{path}: unknown key; allowed here: {', '.join(sorted(schema.model_fields))}"
     if error["type"] == "missing":
         return f"{path}: missing"
     message = error["msg"].removeprefix("Value error, ")
     return f"{path}: {error['input']!r}: {message[0].lower()}{message[1:]}"
-
-
-def _section(schema: Any, path: tuple[str | int, ...]) -> type[BaseModel]:
-    """The schema of a section by its path, which for `StageParams` begins with the key of a field."""
-    if issubclass(schema, StageParams):
-        for name, bound in schema.keys().items():
-            parts = tuple(bound.split("."))
-            if path[: len(parts)] == parts:
-                schema, path = schema.model_fields[name].annotation, path[len(parts) :]
-                break
-    for part in path:
-        schema = schema.model_fields[part].annotation
-    found: type[BaseModel] = schema
-    return found
