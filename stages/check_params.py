@@ -19,19 +19,9 @@ from stages.core.params import Export, Predict, Runtime, Section, Seed, add_para
 def schema() -> type[Section]:
     """The schema of the whole file: the shared sections, and one for each workload that has a `params.py`."""
     folders = {path.parent.name for path in Path(__file__).parent.glob("*/params.py")} - {"core"}
-    sections: dict[str, Any] = {
-        name: (importlib.import_module(f"stages.{name}.params").Params, ...) for name in sorted(folders)
-    }
-    return create_model(
-        "Params",
-        __base__=Section,
-        __doc__="All of params.yaml.",
-        seed=(Seed, ...),
-        runtime=(Runtime, ...),
-        **sections,
-        export=(Export, ...),
-        predict=(Predict, ...),
-    )
+    workloads = {name: importlib.import_module(f"stages.{name}.params").Params for name in sorted(folders)}
+    fields: dict[str, Any] = {"seed": Seed, "runtime": Runtime, **workloads, "export": Export, "predict": Predict}
+    return create_model("Params", __base__=Section, __doc__="All of params.yaml.", **fields)
 
 
 def check(path: Path) -> None:
