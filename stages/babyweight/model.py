@@ -17,21 +17,6 @@ _CROSSED = ("mother_age", "gestation_weeks")
 _LARGE = 1e9  # replaces infinity at serving, whose product with zero would be NaN
 
 
-class Crossed(keras.layers.Layer):  # type: ignore[misc]
-    """Learn a weight for each pair of two one-hot codes: float32 [n, a] and [n, b] to [n, 1].
-
-    The same as a linear layer over the one-hot code of the pair, float32 [n, a * b].
-    """
-
-    def build(self, first_shape: tuple[int, ...], second_shape: tuple[int, ...]) -> None:
-        """Create the weights [a, b]."""
-        self.kernel = self.add_weight(shape=(first_shape[-1], second_shape[-1]), initializer="zeros", name="kernel")
-
-    def call(self, first: Any, second: Any) -> Any:
-        """Look up the weights of the pairs."""
-        return ops.sum(ops.matmul(first, self.kernel) * second, axis=1, keepdims=True)
-
-
 class EmbeddedDense(keras.layers.Layer):  # type: ignore[misc]
     """A dense layer over the embeddings of several concatenated one-hot codes, float32 [n, sum(sizes)] to [n, units].
 
@@ -105,7 +90,9 @@ def build(config: dict[str, Any]) -> keras.Model:
 
     start = keras.initializers.Constant(config["mean_weight"])
     wide = keras.layers.Dense(1, kernel_initializer="zeros", bias_initializer=start, name="wide")(codes)
-    wide += Crossed(name="crossed")(age, weeks)
+    # A linear layer over the one-hot code of the pair of age and weeks, without making that code.
+    weights = keras.layers.Dense(sizes[-1], use_bias=False, kernel_initializer="zeros", name="crossed")(age)
+    wide += ops.sum(weights * weeks, axis=1, keepdims=True)
 
     first, *others = config["hidden_units"]
     hidden = keras.layers.Dense(first)(scaled) + EmbeddedDense(first, config["embedding_dim"], sizes)(codes)
