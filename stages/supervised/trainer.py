@@ -20,7 +20,7 @@ from stages.supervised.batches import batch_indices, steps_per_epoch
 from stages.supervised.cluster import Cluster
 from stages.supervised.micro_batches import MicroBatches
 from stages.supervised.optimizer import Adam
-from stages.training.checkpoint import Arrays, Checkpoints
+from stages.training.checkpoint import Checkpoints
 from stages.training.progress import Interrupt, bar
 
 CHUNK_STEPS = 100
@@ -138,8 +138,7 @@ class TrainingRun:
 
     def save(self, checkpoints: Checkpoints) -> None:
         """Write a checkpoint of the current step."""
-        arrays: Arrays = {name: variable.numpy() for name, variable in self._variables().items()}
-        checkpoints.save(self.step, arrays, self.history)
+        checkpoints.save(self.step, {name: v.numpy() for name, v in self._variables().items()}, self.history)
 
     def restore(self, checkpoints: Checkpoints | None) -> None:
         """Resume from the newest checkpoint, if there is one; a worker receives the chief's state."""
@@ -153,14 +152,10 @@ class TrainingRun:
             for variable in self._variables().values():
                 variable.assign(self.cluster.broadcast(variable.numpy()))
 
-    def _chunk_end(self, step: int) -> int:
-        """The step at which the chunk that starts at `step` ends, at the latest where something is due."""
-        intervals = (self.params.evaluate_every, self.params.checkpoint_every, self.steps_per_epoch)
-        return min(*(step - step % every + every for every in intervals), step + CHUNK_STEPS, self.params.steps)
-
     def _read_chunk(self, first: int) -> tuple[int, Any]:
-        """Read the chunk that starts at step `first`: where it ends, and the tensors that `_chunk` takes."""
-        last = self._chunk_end(first)
+        """Read the chunk from step `first` to where something is due: its end, and the tensors that `_chunk` takes."""
+        intervals = (self.params.evaluate_every, self.params.checkpoint_every, self.steps_per_epoch)
+        last = min(*(first - first % every + every for every in intervals), first + CHUNK_STEPS, self.params.steps)
         indices = batch_indices(first, last, self.examples, self.batch_size, self.seed)
         examples = tuple(map(tf.constant, self.task.examples(indices, np.arange(first, last))))
         return last, (examples, tf.constant(self.optimizer.factors(first, last)), tf.constant(first, tf.int64))
@@ -174,10 +169,6 @@ class TrainingRun:
         if self.cluster.is_chief and self.step % self.params.evaluate_every == 0:
             self.history.append({"step": self.step, "loss": loss, **self.task.evaluate()})
         return loss
-
-    def checkpoint_due(self) -> bool:
-        """Whether the current step ends the run, an epoch or an interval between checkpoints."""
-        return 0 in (self.step % self.params.checkpoint_every, self.step % self.steps_per_epoch) or self.finished()
 
     def finished(self) -> bool:
         """Whether all steps are taken."""
@@ -206,7 +197,8 @@ def fit(run: TrainingRun, checkpoints: Checkpoints | None, description: str) -> 
             loss = run.advance()
             progress.set_postfix(loss=f"{loss:.4f}", refresh=False)
             progress.update(run.step - before)
-            if checkpoints and (run.checkpoint_due() or interrupt.noticed):
+            ends_interval = 0 in (run.step % run.params.checkpoint_every, run.step % run.steps_per_epoch)
+            if checkpoints and (ends_interval or run.finished() or interrupt.noticed):
                 run.save(checkpoints)
             if interrupt.noticed and not run.finished():
                 interrupt.leave(run.step)
