@@ -111,17 +111,14 @@ def _codes(words: tf.Tensor, spellings: dict[str, int]) -> tf.Tensor:
 
 def serving_function(model: keras.Model, config: dict[str, Any], names: SignatureNames) -> Any:
     """Build the serving function: each feature [n], categories as words, to pounds float32 [n]."""
-    columns: list[str] = config["features"]
+    columns, spellings = config["features"], config["spellings"]
 
     def predict(*values: tf.Tensor) -> dict[str, tf.Tensor]:
         features = [
-            _codes(value, config["spellings"][name])
-            if name in config["spellings"]
-            else tf.clip_by_value(value, -_LARGE, _LARGE)
+            _codes(value, spellings[name]) if name in spellings else tf.clip_by_value(value, -_LARGE, _LARGE)
             for name, value in zip(columns, values, strict=True)
         ]
         return {names.output_name: model(tf.stack(features, axis=1), training=False)}
 
-    dtypes = [tf.string if name in config["spellings"] else tf.float32 for name in columns]
-    specs = [tf.TensorSpec([None], dtype, name) for name, dtype in zip(columns, dtypes, strict=True)]
+    specs = [tf.TensorSpec([None], tf.string if name in spellings else tf.float32, name) for name in columns]
     return tf.function(predict).get_concrete_function(*specs)

@@ -67,8 +67,8 @@ class BatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
         return [self.moving_mean.value, self.moving_variance.value]
 
 
-def _strided(classes: int, dropout: float) -> list[keras.Layer]:
-    """Three small convolutions, 55,000 parameters; the first one's stride and early pooling make it fast."""
+def _strided() -> list[keras.Layer]:
+    """Three small convolutions, 55,000 parameters in all; the first one's stride and early pooling make it fast."""
 
     def normalized(*layers: keras.Layer) -> list[keras.Layer]:
         return [*layers, BatchNormalization(momentum=0.9), keras.layers.ReLU()]
@@ -78,13 +78,11 @@ def _strided(classes: int, dropout: float) -> list[keras.Layer]:
         *normalized(keras.layers.Conv2D(48, 3, use_bias=False), keras.layers.MaxPooling2D(2)),
         *normalized(keras.layers.Conv2D(64, 3, padding="same", use_bias=False)),
         keras.layers.Flatten(),
-        keras.layers.Dropout(dropout),
-        keras.layers.Dense(classes),
     ]
 
 
-def _original(classes: int, dropout: float) -> list[keras.Layer]:
-    """The network of TensorFlow's "Deep MNIST for Experts" tutorial (2016), 3.3 million parameters."""
+def _original() -> list[keras.Layer]:
+    """The network of TensorFlow's "Deep MNIST for Experts" tutorial (2016), 3.3 million parameters in all."""
     return [
         keras.layers.Conv2D(32, 5, padding="same", activation="relu"),
         keras.layers.MaxPooling2D(2),
@@ -92,8 +90,6 @@ def _original(classes: int, dropout: float) -> list[keras.Layer]:
         keras.layers.MaxPooling2D(2),
         keras.layers.Flatten(),
         keras.layers.Dense(1024, activation="relu"),
-        keras.layers.Dropout(dropout),
-        keras.layers.Dense(classes),
     ]
 
 
@@ -103,9 +99,9 @@ def build(config: dict[str, Any]) -> keras.Model:
     Args:
         config: `kind`, `strided` or `original`, `classes` and `dropout`.
     """
-    networks = {"strided": _strided, "original": _original}
-    layers = networks[config["kind"]](config["classes"], config["dropout"])
-    return keras.Sequential([keras.Input([PIXELS]), keras.layers.Reshape([28, 28, 1]), *layers])
+    layers = {"strided": _strided, "original": _original}[config["kind"]]()
+    outputs = [keras.layers.Dropout(config["dropout"]), keras.layers.Dense(config["classes"])]
+    return keras.Sequential([keras.Input([PIXELS]), keras.layers.Reshape([28, 28, 1]), *layers, *outputs])
 
 
 def dropout_factors(model: keras.Model, rows: int, seed: tf.Tensor) -> list[tf.Tensor]:
