@@ -33,9 +33,10 @@ class MicroBatches:
         if self.count == 1:
             yield list(batch)
             return
-        first = _replica() * self.per_replica
+        first, rows = _replica() * self.per_replica, tf.shape(batch[0])[0] // self.count
         for index in range(self.per_replica):
-            yield [_rows(whole, first + index, self.count) for whole in batch]
+            start = (first + index) * rows
+            yield [whole[start : start + rows] for whole in batch]
 
     def sum(self, values: Sequence[Sequence[tf.Tensor]]) -> list[tf.Tensor]:
         """Add up float32 tensors over all micro-batches of all replicas.
@@ -63,11 +64,6 @@ class MicroBatches:
 def _replica() -> Any:
     """The current replica's index."""
     return tf.distribute.get_replica_context().replica_id_in_sync_group
-
-
-def _rows(whole: tf.Tensor, index: Any, count: int) -> tf.Tensor:
-    rows = tf.shape(whole)[0] // count
-    return whole[index * rows : (index + 1) * rows]
 
 
 def pairwise_sum(values: Sequence[tf.Tensor]) -> tf.Tensor:
