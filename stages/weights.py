@@ -26,11 +26,7 @@ def write_weights(
 ) -> None:
     """Write a trained model's folder atomically.
 
-    Args:
-        folder: the folder to write.
-        save: writes the weights to a path, like Keras' `save_weights`.
-        config: what the workload's `model.build` takes.
-        provenance: what `collect_provenance` returned.
+    `save` writes the weights to a path, as Keras' `save_weights`; `config` is what the workload's `model.build` takes.
     """
     with whole_folder(folder) as temporary:
         save(temporary / WEIGHTS)

@@ -72,12 +72,7 @@ def dropped(
 
 
 class BirthWeightTask:
-    """Predict the weights of a prepared folder's births. They stay on disk; a step reads its own.
-
-    Args:
-        data: the prepared folder.
-        params: the stage's parameters.
-    """
+    """Predict the weights of a prepared folder's births. They stay on disk; a step reads its own."""
 
     moving_statistics: Sequence[tf.Variable] = ()
 

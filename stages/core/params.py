@@ -146,12 +146,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def validate(schema: type[Model], values: dict[str, Any], path: Path) -> Model:
-    """Check values against a schema.
-
-    Args:
-        schema: the schema.
-        values: what `load` returned.
-        path: the file that they come from, for messages.
+    """Check the values that `load` read from a file against a schema.
 
     Raises:
         InputError: if a key is unknown, missing, of the wrong type or out of range. The message names every such key

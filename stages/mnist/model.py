@@ -105,13 +105,7 @@ def build(config: dict[str, Any]) -> keras.Model:
 
 
 def dropout_factors(model: keras.Model, rows: int, seed: tf.Tensor) -> list[tf.Tensor]:
-    """Draw what each dropout layer multiplies its inputs [rows, units] by: 0, or 1 / (1 - rate).
-
-    Args:
-        model: the network.
-        rows: number of images.
-        seed: int64 [2].
-    """
+    """Draw from a seed int64 [2] what each dropout layer multiplies its inputs [rows, …] by: 0, or 1 / (1 - rate)."""
     layers = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout) and layer.rate]
     factors = []
     for number, layer in enumerate(layers, 1):

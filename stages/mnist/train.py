@@ -40,12 +40,7 @@ def distort(images: tf.Tensor, augment: Augment, draws: tf.Tensor) -> tf.Tensor:
 
 
 class DigitTask:
-    """Classify the digits of a prepared folder.
-
-    Args:
-        data: the prepared folder.
-        params: the stage's parameters.
-    """
+    """Classify the digits of a prepared folder."""
 
     def __init__(self, data: Path, params: TrainParams) -> None:
         self.config = params.train.network.model_dump()

@@ -79,10 +79,7 @@ class Checkpoints:
     def save(self, step: int, arrays: Mapping[str, npt.NDArray[Any]], notes: Any) -> None:
         """Write the state at a global step, then remove all but the newest `max_to_keep` checkpoints.
 
-        Args:
-            step: the global step.
-            arrays: the state's arrays by name.
-            notes: the rest of the state as JSON values, such as the learning curve.
+        The state is arrays by name, and notes in JSON values, such as the learning curve.
 
         Raises:
             OSError: if the checkpoint cannot be written; earlier ones stay.

@@ -21,16 +21,9 @@ class _Lines(io.TextIOBase):
 
 
 def bar(description: str, total: int, done: int, is_chief: bool = True) -> Any:
-    """Show the steps done, the time left and a postfix: as a bar in a terminal, else as a line every ten seconds.
+    """A context that shows the steps done of `total`, the time left and a postfix; a cluster's worker is silent.
 
-    Args:
-        description: the title.
-        total: number of steps.
-        done: steps done before.
-        is_chief: whether to show anything; a cluster's worker is silent.
-
-    Returns:
-        The progress bar, a context.
+    In a terminal it is a bar, else a line every ten seconds.
     """
     style: dict[str, Any] = {"dynamic_ncols": True}
     if not sys.stderr.isatty():
