@@ -22,6 +22,7 @@ METRICS = (
     Metric("r2", "R²", "{:.3f}"),
 )
 SPLITS = ("train", "validation", "test")
+FACTS = "data/raw/babyweight/facts.yaml"
 POUNDS_OF_2500_G = 5.5116
 WEIGHT_BIN = 0.5  # pounds
 YES_NO = {"is_male": "boy", "mother_married": "married", "cigarette_use": "smoker", "alcohol_use": "drinker"}
@@ -40,7 +41,7 @@ class Births:
         self.names, self.words = schema["features"], schema["vocabularies"]
         self.codes = np.concatenate([np.load(run.data / split / "features.npy") for split in SPLITS])
         self.pounds = np.concatenate([np.load(run.data / split / "weight_pounds.npy") for split in SPLITS])
-        self.published: dict[str, Any] = yaml.safe_load((run.raw / "facts.yaml").read_text(encoding="utf-8"))
+        self.published: dict[str, Any] = yaml.safe_load((run.root / FACTS).read_text(encoding="utf-8"))
 
     def column(self, name: str) -> npt.NDArray[np.uint8]:
         """Codes [n] of a column."""
@@ -193,9 +194,7 @@ def data_facts(run: Run) -> Markup:
                 distribution(births, "gestation_weeks", "completed weeks of gestation"),
                 distribution(births, "mother_age", "age of mother"),
                 races(births),
-                figure(
-                    compared_facts(births), "Shares and means", "Published figures: data/raw/babyweight/facts.yaml."
-                ),
+                figure(compared_facts(births), "Shares and means", f"Published figures: {FACTS}."),
             ),
         ]
     )
@@ -326,7 +325,7 @@ def effect_of_words(rows: Iterable[Row], title: str, published: dict[str, Any]) 
 
 def effects(run: Run) -> Markup:
     """What each input adds to the prediction."""
-    published = yaml.safe_load((run.raw / "facts.yaml").read_text(encoding="utf-8"))
+    published = yaml.safe_load((run.root / FACTS).read_text(encoding="utf-8"))
     rows: dict[str, list[Row]] = {}
     for row in run.table("evaluation/effects.csv"):
         rows.setdefault(row["input"], []).append(row)
@@ -356,8 +355,9 @@ def _plain(value: Any) -> str:
 
 def answers(run: Run) -> Markup:
     """The answers to the request, beside the expected ones: those of the original model, unless the user's own."""
-    instances = read_json(run.request)["instances"]
-    rules = read_json(run.request.parent / "expected" / run.request.name).values()
+    requests = run.root / "data" / "requests"
+    instances = read_json(requests / "babyweight.json")["instances"]
+    rules = read_json(requests / "expected" / "babyweight.json").values()
     expected: list[str | None] = [
         f"{v:g} ± {rule.get('within', 0):g}" for rule in rules if "values" in rule for v in rule["values"]
     ]

@@ -37,20 +37,8 @@ from stages.report.run import Metric, Run, Story
 
 def workloads(root: Path, parameters: dict[str, Any]) -> list[Run]:
     """The workloads: those sections of `params.yaml` of which there are results."""
-    data = root / "data"
-    return [
-        Run(
-            name=name,
-            folder=root / "results" / name,
-            model=root / "models" / name,
-            data=data / name,
-            request=data / "requests" / f"{name}.json",
-            raw=data / "raw" / name,
-            parameters=section,
-        )
-        for name, section in parameters.items()
-        if (root / "results" / name / "evaluate.json").exists()
-    ]
+    runs = (Run(root, name, section) for name, section in parameters.items())
+    return [run for run in runs if (run.folder / "evaluate.json").exists()]
 
 
 def telling(workload: str) -> ModuleType | None:

@@ -53,22 +53,24 @@ class Run:
     """The outputs of one workload's stages.
 
     Args:
+        root: folder of the project.
         name: the workload.
-        folder: its results.
-        model: its SavedModel.
-        data: its prepared data.
-        request: the request that its predictions answer.
-        raw: its raw data with the facts known of it.
         parameters: its section of `params.yaml`.
     """
 
+    root: Path
     name: str
-    folder: Path
-    model: Path
-    data: Path
-    request: Path
-    raw: Path
     parameters: dict[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        """Its results."""
+        return self.root / "results" / self.name
+
+    @property
+    def data(self) -> Path:
+        """Its prepared data."""
+        return self.root / "data" / self.name
 
     def json(self, name: str) -> Any:
         """A JSON file of the results.
@@ -107,7 +109,7 @@ class Run:
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """What the model was made from."""
-        values: dict[str, Any] = read_json(self.model / "assets.extra" / "provenance.json")
+        values: dict[str, Any] = read_json(self.root / f"models/{self.name}/assets.extra/provenance.json")
         return values
 
     def metric(self, key: str) -> Any:
