@@ -41,7 +41,10 @@ def join(blocks: Iterable[Any]) -> Markup:
 
 
 def text(value: Any) -> str:
-    """A value as a person reads it: yes and no, thousands separated, no noise digits, a dash for None."""
+    """A value as a person reads it: yes and no, thousands separated, no noise digits, a dash for None.
+
+    `Markup` stays as it is.
+    """
     if value is None:
         return NO_VALUE
     if isinstance(value, bool):
@@ -52,7 +55,7 @@ def text(value: Any) -> str:
         return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1000 else f"{value:.6g}"
     if isinstance(value, list | tuple):
         return ", ".join(text(item) for item in value)
-    return str(value)
+    return value if isinstance(value, str) else str(value)
 
 
 def signed(value: float, digits: int = 2) -> str:
@@ -71,8 +74,6 @@ def heading(words: str) -> Markup:
 
 
 def _cell(value: Any) -> Markup:
-    if isinstance(value, Markup):
-        return Markup("<td>{}</td>").format(value)
     return Markup("<td{}>{}</td>").format(NUMBERS if _is_number(value) else "", text(value))
 
 
@@ -92,9 +93,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "
         for name, number in zip(header, numbers, strict=True)
     )
     body = join(
-        Markup('<tr><th scope="row">{}</th>{}</tr>').format(
-            first if isinstance(first, Markup) else text(first), join(map(_cell, rest))
-        )
+        Markup('<tr><th scope="row">{}</th>{}</tr>').format(text(first), join(map(_cell, rest)))
         for first, *rest in rows
     )
     title = Markup("<caption>{}</caption>").format(caption) if caption else ""
@@ -127,10 +126,7 @@ def details(summary: str | Markup, *blocks: Markup) -> Markup:
 
 def facts(values: Mapping[str, Any]) -> Markup:
     """Short facts in a row: what, and its value."""
-    pairs = (
-        Markup("<div><dt>{}</dt><dd>{}</dd></div>").format(name, value if isinstance(value, Markup) else text(value))
-        for name, value in values.items()
-    )
+    pairs = (Markup("<div><dt>{}</dt><dd>{}</dd></div>").format(name, text(v)) for name, v in values.items())
     return Markup('<dl class="facts">{}</dl>').format(join(pairs))
 
 
