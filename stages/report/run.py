@@ -1,8 +1,10 @@
 """The results of a workload, as its stages wrote them."""
 
 import csv
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from markupsafe import Markup
 
 from stages.core.errors import InputError
 from stages.core.files import read_json
+from stages.report.page import text
 
 Row = dict[str, Any]
 
@@ -20,13 +23,11 @@ class Metric:
 
     key: str
     label: str
-    form: str = "{}"
+    form: str = ""
 
     def text(self, value: Any) -> str:
         """A value of it in words."""
-        if isinstance(value, bool):
-            return "yes" if value else "no"
-        return self.form.format(value)
+        return self.form.format(value) if self.form and value is not None else text(value)
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Run:
         path = self.folder / name
         try:
             with path.open(encoding="utf-8", newline="") as file:
-                rows = [{key: _value(field) for key, field in row.items()} for row in csv.DictReader(file)]
+                rows = [{key: _value(field) for key, field in row.items()} for row in csv.DictReader(file, restval="")]
         except FileNotFoundError:
             raise InputError(f"{path}: no such file") from None
         if not rows and not empty:
@@ -101,16 +102,14 @@ class Run:
         return rows
 
     @cached_property
-    def metrics(self) -> dict[str, Any]:
+    def metrics(self) -> Any:
         """What `evaluate` measured."""
-        values: dict[str, Any] = self.json("evaluate.json")
-        return values
+        return self.json("evaluate.json")
 
     @cached_property
-    def provenance(self) -> dict[str, Any]:
+    def provenance(self) -> Any:
         """What the model was made from."""
-        values: dict[str, Any] = read_json(self.root / f"models/{self.name}/assets.extra/provenance.json")
-        return values
+        return read_json(self.root / f"models/{self.name}/assets.extra/provenance.json")
 
     def metric(self, key: str) -> Any:
         """A metric by its dotted key.
@@ -118,20 +117,14 @@ class Run:
         Raises:
             InputError: if there is none.
         """
-        value: Any = self.metrics
-        for part in key.split("."):
-            if not isinstance(value, dict) or part not in value:
-                raise InputError(f"{self.folder / 'evaluate.json'}: expected the metric {key}")
-            value = value[part]
-        return value
-
-
-def _value(field: str | None) -> Any:
-    if field is None or field == "":
-        return None
-    for kind in (int, float):
         try:
+            return reduce(getitem, key.split("."), self.metrics)
+        except (KeyError, TypeError):
+            raise InputError(f"{self.folder / 'evaluate.json'}: expected the metric {key}") from None
+
+
+def _value(field: str) -> Any:
+    for kind in (int, float):
+        with suppress(ValueError):
             return kind(field)
-        except ValueError:
-            continue
-    return field
+    return field or None

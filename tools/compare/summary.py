@@ -91,8 +91,6 @@ def metric_of(change: MetricChange) -> Metric:
 def value_text(change: MetricChange, value: Any) -> str:
     """A value of a metric as the report writes it; with more digits if the difference hides behind them."""
     metric = metric_of(change)
-    if metric.form == "{}" or not isinstance(value, int | float):
-        return text(value)
     hidden = change.before != change.after and metric.text(change.before) == metric.text(change.after)
     return text(value) if hidden else metric.text(value)
 
