@@ -108,65 +108,51 @@ def _commented(parameters: str) -> Markup:
 
 def model_panel(run: Run, title: str) -> Markup:
     """A model's signature, the check of its predictions, and what it was made from."""
-    signature, predictions = run.json("signature.json"), run.json("predictions.json")
+    signature, predictions, made = run.json("signature.json"), run.json("predictions.json"), run.provenance
     (called,) = signature["signatures"].values()
-    rows = [
-        (Markup("<code>{}</code>").format(name), kind, tensor["dtype"], str(tensor["shape"]))
-        for kind, key in (("input", "inputs"), ("output", "outputs"))
-        for name, tensor in called[key].items()
-    ]
-    made = run.provenance
-    files = [(Markup("<code>{}</code>").format(name), file["bytes"]) for name, file in signature["files"].items()]
+    files, passed = signature["files"], predictions["checks_passed"]
+    answers = f"{len(predictions['predictions'])} answers, equal and right" if passed else "answers are wrong"
     code = Markup("<code>{}</code>").format
-    inputs = [(path, code(digest)) for path, digest in made["inputs"].items()]
+    tensors = [
+        (code(name), kind, tensor["dtype"], str(tensor["shape"]))
+        for kind in ("input", "output")
+        for name, tensor in called[f"{kind}s"].items()
+    ]
+    inputs, modules = ([(path, code(digest)) for path, digest in made[key].items()] for key in ("inputs", "code"))
+    settings = {name.replace("_", " "): value for name, value in made["settings"].items()}
     return join(
         [
             heading(title),
             facts(
                 {
                     "weights": signature["variables"]["parameters"],
-                    "size": f"{sum(file['bytes'] for file in signature['files'].values()) / 1000:,.0f} kB",
-                    "three loaders": check(
-                        bool(predictions["checks_passed"]),
-                        f"{len(predictions['predictions'])} answers, equal and right"
-                        if predictions["checks_passed"]
-                        else "answers are wrong",
-                    ),
+                    "size": f"{sum(file['bytes'] for file in files.values()) / 1000:,.0f} kB",
+                    "three loaders": check(passed, answers),
                 }
             ),
-            table(["tensor", "kind", "type", "shape"], rows, "Signature serving_default"),
+            table(["tensor", "kind", "type", "shape"], tensors, "Signature serving_default"),
             details(
                 "Provenance and files",
-                facts(
-                    {
-                        "digest": code(predictions["model_digest"]),
-                        **{k.replace("_", " "): v for k, v in made["settings"].items()},
-                        **{name: version for name, version in made["packages"].items()},
-                    }
-                ),
+                facts({"digest": code(predictions["model_digest"]), **settings, **made["packages"]}),
                 table(["input", "SHA-256"], inputs, "Trained from")
                 if inputs
                 else paragraph("Trained without data.", "soft"),
-                table(["file", "bytes"], files, "Files"),
-                table(["file", "SHA-256"], [(p, code(d)) for p, d in made["code"].items()], "Code"),
+                table(["file", "bytes"], [(code(name), file["bytes"]) for name, file in files.items()], "Files"),
+                table(["file", "SHA-256"], modules, "Code"),
             ),
         ]
     )
 
 
-def sections(pipeline: Section, runs: list[Run], stories: list[Story], baseline: dict[str, Any]) -> Iterator[Section]:
+def sections(pipeline: Section, stories: list[tuple[Run, Story]], baseline: dict[str, Any]) -> Iterator[Section]:
     """The parts of the page."""
-    cards = join(result_card(r, s, baseline) for r, s in zip(runs, stories, strict=True))
+    cards = join(result_card(r, s, baseline) for r, s in stories)
     yield Section("results", "Results", Markup('<div class="cards">{}</div>').format(cards))
     yield pipeline
-    for r, s in zip(runs, stories, strict=True):
+    for r, s in stories:
         yield Section(r.name, s.title, join([paragraph(s.lead, "soft") if s.lead else "", s.body]))
-    panels = (Markup('<div class="panel">{}</div>').format(model_panel(*pair)) for pair in _titled(runs, stories))
+    panels = (Markup('<div class="panel">{}</div>').format(model_panel(r, s.title)) for r, s in stories)
     yield Section("models", "Models", grid(*panels))
-
-
-def _titled(runs: list[Run], stories: list[Story]) -> Iterator[tuple[Run, str]]:
-    return ((r, s.title) for r, s in zip(runs, stories, strict=True))
 
 
 def summary(runs: list[Run]) -> str:
@@ -187,14 +173,13 @@ def main() -> None:
 
     parameters = args.root / "params.yaml"
     runs = workloads(args.root, load(parameters))
-    stories = [story(r) for r in runs]
     pipeline = pipeline_section(args.root, parameters.read_text(encoding="utf-8"))
     baseline = read_json(args.root / "results" / "baseline.json")
+    stories = [(r, story(r)) for r in runs]
     lead = "What the pipeline made of its data and parameters. Point at a mark of a chart to see its values."
+    html = page("Pipeline report", lead, list(sections(pipeline, stories, baseline)))
     with whole_folder(args.report) as folder:
-        write_text(
-            folder / "index.html", page("Pipeline report", lead, list(sections(pipeline, runs, stories, baseline)))
-        )
+        write_text(folder / "index.html", html)
         write_text(folder / "summary.md", summary(runs))
 
 
