@@ -80,7 +80,7 @@ def distribution(births: Births, name: str, title: str) -> Markup:
     here, known = births.percent(name), births.published_percent(name)
     rows = [{"value": v - 0.5, "until": v + 0.5, "percent": round(p, 4)} for v, p in sorted(here.items())]
     bars = (
-        alt.Chart(charts.data(rows), width=charts.WIDTH, height=charts.HEIGHT)
+        alt.Chart(charts.data(rows))
         .mark_bar(opacity=0.55)
         .encode(x=alt.X("value:Q", title=title, bin="binned"), x2="until:Q", y=alt.Y("percent:Q", title="births (%)"))
     )
@@ -241,7 +241,7 @@ def error_by_week(run: Run) -> Markup:
     """RMSE by week, with as many births as there are."""
     rows = run.table("evaluation/by_week.csv")
     chart = (
-        alt.Chart(charts.data(rows), width=charts.WIDTH, height=charts.HEIGHT)
+        alt.Chart(charts.data(rows))
         .mark_circle(opacity=0.85, color=charts.COLOURS[0])
         .encode(
             x=alt.X("week:Q", title="completed week of gestation", scale=alt.Scale(zero=False)),
@@ -267,9 +267,7 @@ def residuals(run: Run) -> Markup:
 
 def effect_of_number(rows: list[Row], title: str, label: str) -> Markup:
     """What a number adds to the prediction: the mean over births, and the band that holds eight of ten."""
-    base = alt.Chart(charts.data(rows), width=charts.WIDTH, height=charts.HEIGHT).encode(
-        x=alt.X("value:Q", title=label, scale=alt.Scale(zero=False, nice=False))
-    )
+    base = alt.Chart(charts.data(rows)).encode(x=alt.X("value:Q", title=label, scale=alt.Scale(zero=False, nice=False)))
     band = base.mark_area(opacity=0.25).encode(y=alt.Y("low:Q", title="effect (lb)"), y2="high:Q")
     line = base.mark_line(strokeWidth=2).encode(y="effect:Q")
     chart = band + line + base.mark_point(opacity=0, filled=True, size=30).encode(y="effect:Q")

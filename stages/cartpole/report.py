@@ -46,7 +46,7 @@ def learning_curve(run: Run) -> Markup:
     values = [row["return"] for row in rows]
     log = min(values) > 0 and max(values) > 30 * min(values)  # trials over many time limits, and first attempts
     points = (
-        alt.Chart(charts.data(rows), width=charts.WIDTH, height=charts.HEIGHT)
+        alt.Chart(charts.data(rows))
         .mark_point(filled=True, opacity=0.8)
         .encode(
             x=alt.X("steps:Q", title="environment steps"),

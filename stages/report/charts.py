@@ -24,7 +24,7 @@ INK, SOFT, LINE = "var(--ink)", "var(--soft)", "var(--line)"
 CONFIG = {
     "background": None,
     "font": FONT,
-    "view": {"stroke": None, "continuousWidth": WIDTH, "continuousHeight": HEIGHT},
+    "view": {"stroke": None, "continuousWidth": WIDTH, "continuousHeight": HEIGHT, "discreteWidth": WIDTH},
     "axis": {
         "domain": False,
         "gridColor": LINE,
@@ -60,6 +60,7 @@ CONFIG = {
     "rule": {"color": SOFT},
     "text": {"color": INK},
 }
+alt.theme.register("report", enable=True)(lambda: {"config": CONFIG})
 
 _SYMBOL = re.compile(r'aria-label=("[^"]*") role="graphics-symbol" aria-roledescription="[^"]*"')
 _ARIA = re.compile(r' (?:role|aria-\w+)="[^"]*"')
@@ -84,7 +85,7 @@ def svg(chart: Any, description: str) -> Markup:
         chart: the chart.
         description: the chart in words, for people who do not see it.
     """
-    drawn = vl_convert.vegalite_to_svg(chart.to_dict(), vl_version="6.4", config=CONFIG, allowed_base_urls=[])
+    drawn = vl_convert.vegalite_to_svg(chart.to_dict(), vl_version="6.4", allowed_base_urls=[])
     drawn = _ARIA.sub("", _SYMBOL.sub(r"data-tip=\1", drawn))
     drawn = _NUMBERS.sub(lambda found: _DECIMALS.sub(_hundredths, found[0]), drawn)
     # Several charts stand on a page: make the names in them their own.
@@ -149,7 +150,7 @@ def lines(
 def y_axis(field: str, title: str, values: Iterable[float], *, log: bool = False, zero: bool = True) -> alt.Y:
     """A y axis, of numbers or of their logarithms."""
     if not log:
-        return alt.Y(field, title=title, scale=alt.Scale(zero=zero, nice=True), axis=alt.Axis(tickCount=5))
+        return alt.Y(field, title=title, scale=alt.Scale(zero=zero, nice=True))
     return alt.Y(
         field, title=title, scale=alt.Scale(type="log", nice=False), axis=alt.Axis(values=_decades(values), format="~g")
     )
@@ -173,7 +174,7 @@ def bars(
         .encode(
             x=alt.X(f"{x}:Q", title=x_title, bin="binned", scale=alt.Scale(nice=False)),
             x2="until:Q",
-            y=alt.Y(f"{y}:Q", title=y_title, axis=alt.Axis(tickCount=5)),
+            y=alt.Y(f"{y}:Q", title=y_title),
         )
     )
 
@@ -194,9 +195,9 @@ def against_diagonal(
     rows = list(rows)
     ends = [f(float(row[name]) for row in rows for name in (x, y)) for f in (min, max)]
     line = alt.Chart(data({x: end, y: end} for end in ends)).mark_line(color=SOFT, strokeDash=[4, 3], strokeWidth=1)
-    base = alt.Chart(data(rows), width=WIDTH, height=HEIGHT).encode(
+    base = alt.Chart(data(rows)).encode(
         x=alt.X(f"{x}:Q", title=x_title, scale=alt.Scale(zero=False)),
-        y=alt.Y(f"{y}:Q", title=y_title, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=5)),
+        y=alt.Y(f"{y}:Q", title=y_title, scale=alt.Scale(zero=False)),
     )
     diagonal = line.encode(x=f"{x}:Q", y=f"{y}:Q")
     if size is None:
