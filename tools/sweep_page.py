@@ -53,7 +53,7 @@ def coordinates(trials: list[Trial], metric: str, sign: int) -> Any:
                 {"trial": trial.experiment, "axis": key, "place": place, "value": text(value),
                  "rank": rank / max(1, len(order) - 1)}
             )  # fmt: skip
-    base = alt.Chart(charts.data(rows), width=max(340, 220 * (len(keys) - 1)), height=260).encode(
+    base = charts.chart(rows, width=max(340, 220 * (len(keys) - 1)), height=260).encode(
         x=alt.X("axis:N", sort=keys, title=None, axis=alt.Axis(labelAngle=0, labelLimit=210, grid=True)),
         y=alt.Y("place:Q", title="least to most", axis=None),
         detail="trial:N",
@@ -72,7 +72,7 @@ def coordinates(trials: list[Trial], metric: str, sign: int) -> Any:
         if place < 0 or len(values) > 1
     ]
     labels = (
-        alt.Chart(charts.data(ends))
+        charts.chart(ends)
         .mark_text(color=charts.SOFT, fontSize=11)
         .encode(x=alt.X("axis:N", sort=keys), y="place:Q", text="label:N")
     )

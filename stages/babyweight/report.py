@@ -80,13 +80,13 @@ def distribution(births: Births, name: str, title: str) -> Markup:
     here, known = births.percent(name), births.published_percent(name)
     rows = [{"value": v - 0.5, "until": v + 0.5, "percent": round(p, 4)} for v, p in sorted(here.items())]
     bars = (
-        alt.Chart(charts.data(rows))
+        charts.chart(rows)
         .mark_bar(opacity=0.55)
         .encode(x=alt.X("value:Q", title=title, bin="binned"), x2="until:Q", y=alt.Y("percent:Q", title="births (%)"))
     )
     points = [{"value": value, "published": round(percent, 4)} for value, percent in sorted(known.items())]
     line = (
-        alt.Chart(charts.data(points))
+        charts.chart(points)
         .mark_line(color=charts.COLOURS[1], point=alt.OverlayMarkDef(color=charts.COLOURS[1], size=14))
         .encode(x="value:Q", y=alt.Y("published:Q", title="births (%)"))
     )
@@ -107,12 +107,12 @@ def races(births: Births) -> Markup:
         for race, percent in values.items()
     ]
     chart = (
-        alt.Chart(charts.data(rows), width=charts.WIDTH - 60, height=charts.HEIGHT + 20)
+        charts.chart(rows, width=charts.WIDTH - 60, height=charts.HEIGHT + 20)
         .mark_point(filled=True, size=55, opacity=0.9)
         .encode(
             x=alt.X("births (%):Q", scale=alt.Scale(type="log"), axis=alt.Axis(grid=True, tickCount=4, format="~g")),
             y=alt.Y("race:N", title=None, sort=sorted(known, key=lambda race: -known[race])),
-            color=alt.Color("source:N", scale=alt.Scale(domain=list(both), range=list(charts.COLOURS[:2]))),
+            color=alt.Color("source:N", scale=alt.Scale(domain=list(both))),
             shape=alt.Shape("source:N", scale=alt.Scale(domain=list(both), range=["circle", "diamond"])),
         )
     )
@@ -241,8 +241,8 @@ def error_by_week(run: Run) -> Markup:
     """RMSE by week, with as many births as there are."""
     rows = run.table("evaluation/by_week.csv")
     chart = (
-        alt.Chart(charts.data(rows))
-        .mark_circle(opacity=0.85, color=charts.COLOURS[0])
+        charts.chart(rows)
+        .mark_circle(opacity=0.85)
         .encode(
             x=alt.X("week:Q", title="completed week of gestation", scale=alt.Scale(zero=False)),
             y=alt.Y("rmse:Q", title="RMSE (lb)"),
@@ -267,7 +267,7 @@ def residuals(run: Run) -> Markup:
 
 def effect_of_number(rows: list[Row], title: str, label: str) -> Markup:
     """What a number adds to the prediction: the mean over births, and the band that holds eight of ten."""
-    base = alt.Chart(charts.data(rows)).encode(x=alt.X("value:Q", title=label, scale=alt.Scale(zero=False, nice=False)))
+    base = charts.chart(rows).encode(x=alt.X("value:Q", title=label, scale=alt.Scale(zero=False, nice=False)))
     band = base.mark_area(opacity=0.25).encode(y=alt.Y("low:Q", title="effect (lb)"), y2="high:Q")
     line = base.mark_line(strokeWidth=2).encode(y="effect:Q")
     chart = band + line + base.mark_point(opacity=0, filled=True, size=30).encode(y="effect:Q")
@@ -303,7 +303,7 @@ def effect_of_words(rows: Iterable[Row], title: str, published: dict[str, Any]) 
         }
         for row in rows
     ]
-    base = alt.Chart(charts.data(named), width=charts.WIDTH - 90, height=alt.Step(18)).encode(
+    base = charts.chart(named, width=charts.WIDTH - 90, height=alt.Step(18)).encode(
         y=alt.Y("category:N", title=None, sort=None)
     )
     spread = base.mark_rule(color=charts.COLOURS[0], opacity=0.4, strokeWidth=7).encode(

@@ -46,7 +46,7 @@ def learning_curve(run: Run) -> Markup:
     values = [row["return"] for row in rows]
     log = min(values) > 0 and max(values) > 30 * min(values)  # trials over many time limits, and first attempts
     points = (
-        alt.Chart(charts.data(rows))
+        charts.chart(rows)
         .mark_point(filled=True, opacity=0.8)
         .encode(
             x=alt.X("steps:Q", title="environment steps"),
@@ -70,7 +70,7 @@ def learning_curve(run: Run) -> Markup:
 
 def _rule(threshold: float | None, axis: str) -> Any:
     rows = [] if threshold is None else [{"threshold": threshold}]
-    return alt.Chart(charts.data(rows)).mark_rule(strokeDash=[4, 3], color=charts.SOFT).encode(**{axis: "threshold:Q"})
+    return charts.chart(rows).mark_rule(strokeDash=[4, 3], color=charts.SOFT).encode(**{axis: "threshold:Q"})
 
 
 def histogram(run: Run) -> Markup:
@@ -102,7 +102,7 @@ def heat_map(rows: list[Row], colour: Any, titles: tuple[str, str], description:
         for row in rows
     ]
     chart = (
-        alt.Chart(charts.data(squares), width=charts.WIDTH - 40, height=charts.HEIGHT + 10)
+        charts.chart(squares, width=charts.WIDTH - 40, height=charts.HEIGHT + 10)
         .mark_rect(aria=False)
         .encode(
             x=alt.X(f"{x}_from:Q", title=titles[0], scale=alt.Scale(nice=False, zero=False)),

@@ -90,7 +90,7 @@ def recall(run: Run) -> Markup:
     """How many of each digit are missed."""
     rows = [{"digit": d, "missed (%)": round(100 * (1 - r), 4)} for d, r in run.metric("recall").items()]
     chart = (
-        alt.Chart(charts.data(rows))
+        charts.chart(rows)
         .mark_bar()
         .encode(x=alt.X("digit:N", axis=alt.Axis(labelAngle=0)), y=alt.Y("missed (%):Q", title="images missed (%)"))
     )

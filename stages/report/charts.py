@@ -9,7 +9,6 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import cycle, islice
 from typing import Any
 
 import altair as alt
@@ -68,9 +67,9 @@ _NUMBERS = re.compile(r' (?:d|transform|width|height|[xy][12]?)="[^"]*"')
 _DECIMALS = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
 
 
-def data(rows: Iterable[Mapping[str, Any]]) -> alt.InlineData:
-    """Rows as a chart's data."""
-    return alt.InlineData(values=[dict(row) for row in rows])
+def chart(rows: Iterable[Mapping[str, Any]], **options: Any) -> alt.Chart:
+    """A chart of rows, without marks yet."""
+    return alt.Chart(alt.Data(values=list(rows)), **options)
 
 
 def _hundredths(number: re.Match[str]) -> str:
@@ -78,25 +77,24 @@ def _hundredths(number: re.Match[str]) -> str:
     return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
 
 
-def svg(chart: Any, description: str) -> Markup:
-    """An Altair chart as SVG inside HTML.
+def svg(drawing: Any, description: str) -> Markup:
+    """A chart as SVG inside HTML.
 
     Args:
-        chart: the chart.
+        drawing: an Altair chart.
         description: the chart in words, for people who do not see it.
     """
-    drawn = vl_convert.vegalite_to_svg(chart.to_dict(), vl_version="6.4", allowed_base_urls=[])
+    drawn = vl_convert.vegalite_to_svg(drawing.to_dict(), vl_version="6.4", allowed_base_urls=[])
     drawn = _ARIA.sub("", _SYMBOL.sub(r"data-tip=\1", drawn))
     drawn = _NUMBERS.sub(lambda found: _DECIMALS.sub(_hundredths, found[0]), drawn)
     # Several charts stand on a page: make the names in them their own.
     own = "c" + hashlib.sha256(drawn.encode()).hexdigest()[:8]
     drawn = re.sub(r'(id="|url\(#)(\w+)', rf"\1{own}-\2", drawn)
     head, body = drawn.split(">", 1)
-    size = re.search(r'width="(\d+)" height="(\d+)"', head)
-    assert size, head
+    width, height = re.findall(r' (?:width|height)="(\d+)"', head)
     return Markup(
-        f'<svg class="chart" role="img" aria-label="{escape(description)}" viewBox="0 0 {size[1]} {size[2]}" '
-        f'style="max-width:{size[1]}px">{body}'
+        f'<svg class="chart" role="img" aria-label="{escape(description)}" viewBox="0 0 {width} {height}" '
+        f'style="max-width:{width}px">{body}'
     )
 
 
@@ -113,7 +111,6 @@ def lines(
     log: bool = False,
     zero: bool = False,
     dash: Sequence[str] = (),
-    width: int = WIDTH,
     height: int = HEIGHT,
 ) -> Any:
     """A chart of lines.
@@ -125,20 +122,14 @@ def lines(
         log: whether the y axis is logarithmic.
         zero: whether the y axis includes zero.
         dash: names of the lines to draw dashed.
-        width: of the plot, in pixels.
         height: of the plot, in pixels.
     """
     names = list(values)
     rows = series(values)
-    base = alt.Chart(data(rows), width=width, height=height).encode(
+    base = chart(rows, height=height).encode(
         x=alt.X("x:Q", title=x, scale=alt.Scale(nice=False)),
         y=y_axis("y:Q", y, (row["y"] for row in rows), log=log, zero=zero),
-        color=alt.Color(
-            "series:N",
-            sort=names,
-            scale=alt.Scale(domain=names, range=list(islice(cycle(COLOURS), len(names)))),
-            legend=alt.Legend() if len(names) > 1 else None,
-        ),
+        color=alt.Color("series:N", scale=alt.Scale(domain=names), legend=alt.Legend() if len(names) > 1 else None),
     )
     dashes = [[4, 3] if name in dash else [1, 0] for name in names]
     stroke = base.mark_line(strokeWidth=2).encode(
@@ -163,13 +154,11 @@ def _decades(values: Iterable[float]) -> list[float]:
     return [digit * 10.0**power for power in range(low, high + 1) for digit in (1, 2, 5)]
 
 
-def bars(
-    rows: Iterable[Mapping[str, Any]], x: str, y: str, x_title: str, y_title: str, step: float, *, height: int = HEIGHT
-) -> Any:
+def bars(rows: Iterable[Mapping[str, Any]], x: str, y: str, x_title: str, y_title: str, step: float) -> Any:
     """A histogram: bars from column `x` to `x` + `step`, as high as column `y`."""
     edges = [{**row, "until": row[x] + step} for row in rows]
     return (
-        alt.Chart(data(edges), width=WIDTH, height=height)
+        chart(edges)
         .mark_bar(binSpacing=1)
         .encode(
             x=alt.X(f"{x}:Q", title=x_title, bin="binned", scale=alt.Scale(nice=False)),
@@ -194,12 +183,12 @@ def against_diagonal(
     """
     rows = list(rows)
     ends = [f(float(row[name]) for row in rows for name in (x, y)) for f in (min, max)]
-    line = alt.Chart(data({x: end, y: end} for end in ends)).mark_line(color=SOFT, strokeDash=[4, 3], strokeWidth=1)
-    base = alt.Chart(data(rows)).encode(
+    line = chart({x: end, y: end} for end in ends).mark_line(color=SOFT, strokeDash=[4, 3], strokeWidth=1)
+    diagonal = line.encode(x=f"{x}:Q", y=f"{y}:Q")
+    base = chart(rows).encode(
         x=alt.X(f"{x}:Q", title=x_title, scale=alt.Scale(zero=False)),
         y=alt.Y(f"{y}:Q", title=y_title, scale=alt.Scale(zero=False)),
     )
-    diagonal = line.encode(x=f"{x}:Q", y=f"{y}:Q")
     if size is None:
         return diagonal + base.mark_circle(size=60, opacity=1)
     area = alt.Size(f"{size}:Q", scale=alt.Scale(range=[15, 900]), legend=None)

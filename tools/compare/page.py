@@ -123,12 +123,12 @@ def _chart(curve: Curve) -> Markup:
     dashed = [name for name in curve.lines if name.startswith("A")]
     if curve.scatter:
         dots = (
-            alt.Chart(charts.data(charts.series(curve.lines)))
+            charts.chart(charts.series(curve.lines))
             .mark_point(size=14, filled=True, opacity=0.5)
             .encode(
                 x=alt.X("x:Q", title=curve.x),
                 y=alt.Y("y:Q", title=curve.y),
-                color=alt.Color("series:N", scale=alt.Scale(range=list(charts.COLOURS[: len(curve.lines)]))),
+                color="series:N",
             )
         )
         return figure(charts.svg(dots, f"{curve.title}: A and B by colour."), curve.title)
