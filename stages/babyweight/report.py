@@ -1,5 +1,6 @@
 """What the report says about births."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
@@ -59,48 +60,37 @@ class Births:
         percent = {w: p for w, p in self.percent(name).items() if w not in {"Unknown", "None"}}
         return percent.get(word, 0.0) / sum(percent.values()) if percent else None
 
-    def published_percent(self, name: str) -> dict[Any, float]:
-        """Published percentage of births with each value of a column."""
-        known = self.published["shares"]
-        if name == "mother_age":
-            return dict(known["age"])
-        if name == "mother_race":
-            return {race: 100 * births / sum(known["race"].values()) for race, births in known["race"].items()}
-        plurality = {1: known["plurality"][1], 2: known["plurality"][2]}
-        plurality[3] = 1 - sum(plurality.values())
-        weeks: dict[int, float] = {}
-        for babies, fraction in plurality.items():
-            for week, percent in known["weeks"][babies].items():
-                weeks[week] = weeks.get(week, 0.0) + fraction * percent
-        return weeks
+
+def published_weeks(shares: dict[str, Any]) -> dict[int, float]:
+    """Published percentage of births by completed week of gestation, of one baby or more."""
+    one, two = shares["plurality"][1], shares["plurality"][2]
+    weeks: dict[int, float] = defaultdict(float)
+    for babies, fraction in {1: one, 2: two, 3: 1 - (one + two)}.items():
+        for week, percent in shares["weeks"][babies].items():
+            weeks[week] += fraction * percent
+    return weeks
 
 
-def distribution(births: Births, name: str, title: str) -> Markup:
-    """A column of numbers: its distribution, with the published one as a line."""
-    here, known = births.percent(name), births.published_percent(name)
-    rows = [{"value": v - 0.5, "until": v + 0.5, "percent": round(p, 4)} for v, p in sorted(here.items())]
-    bars = (
-        charts.chart(rows)
-        .mark_bar(opacity=0.55)
-        .encode(x=alt.X("value:Q", title=title, bin="binned"), x2="until:Q", y=alt.Y("percent:Q", title="births (%)"))
-    )
-    points = [{"value": value, "published": round(percent, 4)} for value, percent in sorted(known.items())]
+def distribution(here: dict[int, float], published: dict[int, float], title: str) -> Markup:
+    """A column of numbers: percentage of births by value, with the published ones as a line."""
+    rows = [{"value": value - 0.5, "percent": round(percent, 4)} for value, percent in sorted(here.items())]
+    points = [{"value": value, "published": round(percent, 4)} for value, percent in sorted(published.items())]
     line = (
         charts.chart(points)
         .mark_line(color=charts.COLOURS[1], point=alt.OverlayMarkDef(color=charts.COLOURS[1], size=14))
         .encode(x="value:Q", y=alt.Y("published:Q", title="births (%)"))
     )
+    chart = charts.bars(rows, "value", "percent", title, "births (%)", 1, opacity=0.55) + line
     commonest = max(here, key=lambda value: here[value])
-    words = (
-        f"Commonest: {commonest}, {here[commonest]:.1f}% of births; published (line): {known.get(commonest, 0):.1f}%."
-    )
-    return figure(charts.svg(bars + line, f"Distribution of {title}. {words}"), title.capitalize(), words)
+    there = published.get(commonest, 0)
+    words = f"Commonest: {commonest}, {here[commonest]:.1f}% of births; published (line): {there:.1f}%."
+    return figure(charts.svg(chart, f"Distribution of {title}. {words}"), title.capitalize(), words)
 
 
 def races(births: Births) -> Markup:
     """Percentage of births by race, beside the published one."""
-    here, known = births.percent("mother_race"), births.published_percent("mother_race")
-    both = {"here": here, "published": known}
+    here, known = births.percent("mother_race"), births.published["shares"]["race"]
+    both = {"here": here, "published": {race: 100 * count / sum(known.values()) for race, count in known.items()}}
     rows = [
         {"race": race, "births (%)": round(percent, 4), "source": source}
         for source, values in both.items()
@@ -166,33 +156,34 @@ def compared_facts(births: Births) -> Markup:
 def data_facts(run: Run) -> Markup:
     """What became of the rows, and how their columns are distributed."""
     births, prepared = Births(run), run.json("prepare.json")
-    reasons = {
-        f"{fate}: {reason.replace('_', ' ')}": count
+    shares, absent = births.published["shares"], prepared["absent_columns"].items()
+    counts = {f"rows {fate}": prepared["rows"][fate] for fate in ("read", "kept", "dropped", "bad")}
+    splits = {f"to {split}": prepared["kept"][split] for split in SPLITS}
+    reasons = [
+        (f"{fate}: {reason.replace('_', ' ')}", count)
         for fate in ("dropped", "bad")
         for reason, count in sorted(prepared[fate].items())
         if count
-    }
-    counts = {
-        "source": prepared["source"],
-        **{f"rows {f}": prepared["rows"][f] for f in ("read", "kept", "dropped", "bad")},
-    }
-    unknown = [
-        (column.replace("_", " "), count, ", ".join(prepared["commonest_unknown_words"][column]))
-        for column, count in prepared.get("unknown_words", {}).items()
-        if count
     ]
-    absent = [(c.replace("_", " "), count) for c, count in prepared.get("absent_columns", {}).items() if count]
+    unknown = [
+        (column.replace("_", " "), prepared["unknown_words"][column], ", ".join(words))
+        for column, words in prepared["commonest_unknown_words"].items()
+    ]
     return join(
         [
             heading("Data"),
-            facts(counts | {f"to {split}": prepared["kept"][split] for split in SPLITS}),
-            table(["why", "rows"], reasons.items(), "Rows left out") if reasons else Markup(),
-            table(["column", "rows", "commonest"], unknown, "Words taken as unknown") if unknown else Markup(),
-            table(["column", "rows"], absent, "Rows of files without a column") if absent else Markup(),
+            facts({"source": prepared["source"], **counts, **splits}),
+            table(["why", "rows"], reasons, "Rows left out"),
+            table(["column", "rows", "commonest"], unknown, "Words taken as unknown"),
+            table(
+                ["column", "rows"], [(c.replace("_", " "), n) for c, n in absent if n], "Rows of files without a column"
+            ),
             grid(
                 weights(births),
-                distribution(births, "gestation_weeks", "completed weeks of gestation"),
-                distribution(births, "mother_age", "age of mother"),
+                distribution(
+                    births.percent("gestation_weeks"), published_weeks(shares), "completed weeks of gestation"
+                ),
+                distribution(births.percent("mother_age"), shares["age"], "age of mother"),
                 races(births),
                 figure(compared_facts(births), "Shares and means", f"Published figures: {FACTS}."),
             ),
@@ -324,10 +315,11 @@ def effect_of_words(rows: Iterable[Row], title: str, published: dict[str, Any]) 
 def effects(run: Run) -> Markup:
     """What each input adds to the prediction."""
     published = yaml.safe_load((run.root / FACTS).read_text(encoding="utf-8"))
-    rows: dict[str, list[Row]] = {}
-    for row in run.table("evaluation/effects.csv"):
-        rows.setdefault(row["input"], []).append(row)
-    several = [row for name in YES_NO for row in rows.get(name, [])]
+    rows = run.table("evaluation/effects.csv")
+
+    def of(*names: str) -> list[Row]:
+        return [row for name in names for row in rows if row["input"] == name]
+
     note = (
         "What a value adds to the prediction in place of the commonest value, all other inputs as they are: the mean "
         "over 1,000 test births, and the band that holds the middle eight of ten. Diamonds are published effects."
@@ -337,18 +329,14 @@ def effects(run: Run) -> Markup:
             heading("Effect of each input"),
             paragraph(note, "soft"),
             grid(
-                effect_of_number(rows["gestation_weeks"], "Gestation", "completed weeks"),
-                effect_of_number(rows["mother_age"], "Age of mother", "completed years"),
-                effect_of_words(several, "Sex, marriage, smoking and alcohol", published),
-                effect_of_words(rows["mother_race"], "Race of mother", published),
-                effect_of_words(rows["plurality"], "Babies of the pregnancy", published),
+                effect_of_number(of("gestation_weeks"), "Gestation", "completed weeks"),
+                effect_of_number(of("mother_age"), "Age of mother", "completed years"),
+                effect_of_words(of(*YES_NO), "Sex, marriage, smoking and alcohol", published),
+                effect_of_words(of("mother_race"), "Race of mother", published),
+                effect_of_words(of("plurality"), "Babies of the pregnancy", published),
             ),
         ]
     )
-
-
-def _plain(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def answers(run: Run) -> Markup:
@@ -365,7 +353,7 @@ def answers(run: Run) -> Markup:
     inputs = list(instances[0])
     header = ["birth", *(name.replace("_", " ") for name in inputs), "prediction (lb)", "expected (lb)"]
     rows = [
-        (number, *(_plain(instance[name]) for name in inputs), _three(answer), wanted)
+        (number, *(instance[name] for name in inputs), _three(answer), wanted)
         for number, (instance, answer, wanted) in enumerate(
             zip(instances, predictions, expected or [None] * len(instances), strict=True), 1
         )

@@ -134,9 +134,7 @@ def model_panel(run: Run, title: str) -> Markup:
             details(
                 "Provenance and files",
                 facts({"digest": code(predictions["model_digest"]), **settings, **made["packages"]}),
-                table(["input", "SHA-256"], inputs, "Trained from")
-                if inputs
-                else paragraph("Trained without data.", "soft"),
+                table(["input", "SHA-256"], inputs, "Trained from") or paragraph("Trained without data.", "soft"),
                 table(["file", "bytes"], [(code(name), file["bytes"]) for name, file in files.items()], "Files"),
                 table(["file", "SHA-256"], modules, "Code"),
             ),

@@ -154,12 +154,14 @@ def _decades(values: Iterable[float]) -> list[float]:
     return [digit * 10.0**power for power in range(low, high + 1) for digit in (1, 2, 5)]
 
 
-def bars(rows: Iterable[Mapping[str, Any]], x: str, y: str, x_title: str, y_title: str, step: float) -> Any:
-    """A histogram: bars from column `x` to `x` + `step`, as high as column `y`."""
+def bars(
+    rows: Iterable[Mapping[str, Any]], x: str, y: str, x_title: str, y_title: str, step: float, **mark: Any
+) -> Any:
+    """A histogram: bars from column `x` to `x` + `step`, as high as column `y`; `mark` are properties of the bars."""
     edges = [{**row, "until": row[x] + step} for row in rows]
     return (
         chart(edges)
-        .mark_bar(binSpacing=1)
+        .mark_bar(**mark)
         .encode(
             x=alt.X(f"{x}:Q", title=x_title, bin="binned", scale=alt.Scale(nice=False)),
             x2="until:Q",

@@ -82,11 +82,13 @@ def _is_number(value: Any) -> bool:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "") -> Markup:
-    """A table whose first column names the rows.
+    """A table whose first column names the rows; nothing if there are none.
 
     Numbers, those with a unit too, are aligned to the right. `Markup` cells stay as they are.
     """
     rows = [tuple(row) for row in rows]
+    if not rows:
+        return Markup()
     numbers = [column > 0 and all(_is_number(row[column]) for row in rows) for column in range(len(header))]
     head = join(
         Markup('<th scope="col"{}>{}</th>').format(NUMBERS if number else "", name)
