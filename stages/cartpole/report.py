@@ -1,10 +1,10 @@
 """What the report says about the agent, in whatever environment it was trained."""
 
 import io
-from collections import Counter
 from typing import Any
 
 import altair as alt
+import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
@@ -18,14 +18,18 @@ METRICS = (
     Metric("solved", "solved"),
 )
 BINS = 20  # of the histogram of returns
-LOOKS = (charts.COLOURS[4], "circle", 22), (charts.COLOURS[0], "diamond", 70), (charts.COLOURS[1], "triangle-up", 60)
+LOOKS = {
+    "while learning": (charts.COLOURS[4], "circle", 22),
+    "greedy trial": (charts.COLOURS[0], "diamond", 70),
+    "trial given up: at least": (charts.COLOURS[1], "triangle-up", 60),
+}
+"""Colour, shape and size of the marks of each kind of return."""
 SHOWN_ACTIONS = 4  # heat maps of action values
 
 
 def environment(run: Run) -> str:
     """Name of the environment that the model was trained for."""
-    name: str = run.provenance["parameters"]["cartpole"]["train"]["env"]
-    return name
+    return str(run.provenance["parameters"]["cartpole"]["train"]["env"])
 
 
 def learning_curve(run: Run) -> Markup:
@@ -33,16 +37,11 @@ def learning_curve(run: Run) -> Markup:
     episodes, trials = run.table("curve.csv", empty=True), run.table("trials.csv", empty=True)
     if not episodes and not trials:
         return figure(Markup(), "Returns while learning", "The training ended before its first episode did.")
-    kinds = {"while learning": episodes, "greedy trial": [], "trial given up: at least": []}
-    for trial in trials:
-        kinds["greedy trial" if trial["complete"] else "trial given up: at least"].append(trial)
-    rows = [
-        {"steps": row["steps"], "return": row["return"], "played": kind}
-        for kind, group in kinds.items()
-        for row in group
-    ]
-    names = [kind for kind, group in kinds.items() if group]
-    looks = dict(zip(kinds, LOOKS, strict=True))
+    groups = (episodes, [t for t in trials if t["complete"]], [t for t in trials if not t["complete"]])
+    kinds = {kind: group for kind, group in zip(LOOKS, groups, strict=True) if group}
+    rows = [{**row, "played": kind} for kind, group in kinds.items() for row in group]
+    looks = zip(*(LOOKS[kind] for kind in kinds), strict=True)
+    colour, shape, size = (alt.Scale(domain=list(kinds), range=list(look)) for look in looks)
     values = [row["return"] for row in rows]
     log = min(values) > 0 and max(values) > 30 * min(values)  # trials over many time limits, and first attempts
     points = (
@@ -51,9 +50,9 @@ def learning_curve(run: Run) -> Markup:
         .encode(
             x=alt.X("steps:Q", title="environment steps"),
             y=charts.y_axis("return:Q", "return", values, log=log),
-            color=alt.Color("played:N", scale=alt.Scale(domain=names, range=[looks[name][0] for name in names])),
-            shape=alt.Shape("played:N", scale=alt.Scale(domain=names, range=[looks[name][1] for name in names])),
-            size=alt.Size("played:N", scale=alt.Scale(domain=names, range=[looks[name][2] for name in names])),
+            color=alt.Color("played:N", scale=colour),
+            shape=alt.Shape("played:N", scale=shape),
+            size=alt.Size("played:N", scale=size),
         )
     )
     threshold = trials[0]["threshold"] if trials else run.metric("threshold")
@@ -77,11 +76,11 @@ def histogram(run: Run) -> Markup:
     """Returns of the fresh greedy episodes."""
     returns = sorted(row["return"] for row in run.table("evaluation/returns.csv"))
     threshold = run.metric("threshold")
-    low, high = min([*returns, *filter(None, [threshold])]), max([*returns, *filter(None, [threshold])])
-    step = (high - low) / BINS or 1.0
-    counts = Counter(min(int((value - low) / step), BINS - 1) for value in returns)
-    rows = [{"return": round(low + place * step, 4), "episodes": count} for place, count in sorted(counts.items())]
-    chart = charts.bars(rows, "return", "episodes", "return", "episodes", step) + _rule(threshold, "x")
+    shown = returns if threshold is None else [*returns, threshold]
+    counts, edges = np.histogram(returns, BINS, (min(shown), max(shown)))
+    bins = zip(edges.tolist(), counts.tolist(), strict=False)
+    rows = [{"return": round(low, 4), "episodes": count} for low, count in bins if count]
+    chart = charts.bars(rows, "return", "episodes", "return", "episodes", edges[1] - edges[0]) + _rule(threshold, "x")
     words = f"{len(returns)} fresh greedy episodes, from {returns[0]:g} to {returns[-1]:g}. Dashed: solved."
     return figure(charts.svg(chart, f"Histogram of returns. {words}"), "Returns of the exported agent", words)
 
@@ -89,35 +88,25 @@ def histogram(run: Run) -> Markup:
 def heat_map(rows: list[Row], colour: Any, titles: tuple[str, str], description: str) -> Markup:
     """A value over the plane of two observations."""
     x, y = list(rows[0])[:2]
-    pitch = {name: _pitch(rows, name) for name in (x, y)}
-    squares = [
-        {
-            **row,
-            **{
-                f"{name}_{end}": row[name] + sign * pitch[name] / 2
-                for name in (x, y)
-                for end, sign in (("from", -1), ("to", 1))
-            },
-        }
-        for row in rows
-    ]
+    edges: dict[str, str] = {}
+    for name in (x, y):
+        values = {row[name] for row in rows}
+        half = (max(values) - min(values)) / (len(values) - 1) / 2
+        edges |= {f"{name}_from": f"datum.{name} - {half}", f"{name}_to": f"datum.{name} + {half}"}
+    scale = alt.Scale(nice=False, zero=False)
     chart = (
-        charts.chart(squares, width=charts.WIDTH - 40, height=charts.HEIGHT + 10)
+        charts.chart(rows, width=charts.WIDTH - 40, height=charts.HEIGHT + 10)
+        .transform_calculate(**edges)
         .mark_rect(aria=False)
         .encode(
-            x=alt.X(f"{x}_from:Q", title=titles[0], scale=alt.Scale(nice=False, zero=False)),
+            x=alt.X(f"{x}_from:Q", title=titles[0], scale=scale),
             x2=f"{x}_to:Q",
-            y=alt.Y(f"{y}_from:Q", title=titles[1], scale=alt.Scale(nice=False, zero=False)),
+            y=alt.Y(f"{y}_from:Q", title=titles[1], scale=scale),
             y2=f"{y}_to:Q",
             color=colour,
         )
     )
     return charts.svg(chart, description)
-
-
-def _pitch(rows: list[Row], name: str) -> float:
-    values = sorted({row[name] for row in rows})
-    return float(values[-1] - values[0]) / (len(values) - 1)
 
 
 def action_values(run: Run) -> list[Markup]:
@@ -126,16 +115,15 @@ def action_values(run: Run) -> list[Markup]:
     plane = run.parameters["evaluate"]["plane"]
     titles = (plane["x_label"], plane["y_label"])
     actions = [name for name in rows[0] if name.startswith("value_")]
-    domain = [min(row[name] for row in rows for name in actions), max(row[name] for row in rows for name in actions)]
-    scale = alt.Scale(scheme="viridis", domain=domain)
+    values = [row[name] for row in rows for name in actions]
+    low, high = min(values), max(values)
+    scale, legend = alt.Scale(scheme="viridis", domain=[low, high]), alt.Legend(gradientLength=charts.WIDTH - 60)
     figures = []
     for number, name in enumerate(actions[:SHOWN_ACTIONS]):
-        colour = alt.Color(f"{name}:Q", scale=scale, legend=alt.Legend(gradientLength=charts.WIDTH - 60))
-        words = f"Value of action {number} over {titles[0]} and {titles[1]}, from {domain[0]:.3g} to {domain[1]:.3g}."
+        colour = alt.Color(f"{name}:Q", scale=scale, legend=legend)
+        words = f"Value of action {number} over {titles[0]} and {titles[1]}, from {low:.3g} to {high:.3g}."
         figures.append(figure(heat_map(rows, colour, titles, words), f"Value of action {number}"))
-    names = sorted({row["action"] for row in rows})
-    colours = [charts.COLOURS[number % len(charts.COLOURS)] for number in names]
-    colour = alt.Color("action:N", scale=alt.Scale(domain=names, range=colours))
+    colour = alt.Color("action:N", scale=alt.Scale(domain=list(range(len(actions)))))
     words = f"Best action over {titles[0]} and {titles[1]}."
     return [*figures, figure(heat_map(rows, colour, titles, words), "Best action", "All other observations are zero.")]
 
