@@ -25,7 +25,7 @@ METRICS = (
 SPLITS = ("train", "validation", "test")
 FACTS = "data/raw/babyweight/facts.yaml"
 POUNDS_OF_2500_G = 5.5116
-WEIGHT_BIN = 0.5  # pounds
+WEIGHT_BIN, RESIDUAL_BIN = 0.5, 0.25  # pounds; residuals in the bins of the evaluation
 YES_NO = {"is_male": "boy", "mother_married": "married", "cigarette_use": "smoker", "alcohol_use": "drinker"}
 ANSWERS = {"True": "yes", "False": "no", "None": "not asked", "Unknown": "unknown"}
 
@@ -125,19 +125,18 @@ def weights(births: Births) -> Markup:
 def compared_facts(births: Births) -> Markup:
     """Shares and means of the births beside the published ones."""
     known, every = births.published["shares"], births.published["all_births"]
-    pounds, boys = births.pounds, births.column("is_male") == births.words["is_male"].index("True")
-    girls = births.column("is_male") == births.words["is_male"].index("False")
-    plurality = births.percent("plurality")
-    preterm = float((births.column("gestation_weeks") < 37).mean())
+    pounds, male = births.pounds, births.column("is_male")
+    boys, girls = (male == births.words["is_male"].index(word) for word in ("True", "False"))
+    preterm = (births.column("gestation_weeks") < 37).mean()
     percents = [
         ("boys", births.fraction("is_male", "True"), known["male"]),
         ("mothers not married", births.fraction("mother_married", "False"), known["unmarried"]),
         ("smokers, of those asked", births.fraction("cigarette_use", "True"), known["smoker"]),
         ("drinkers, of those asked", births.fraction("alcohol_use", "True"), known["alcohol"]),
         ("not asked", births.percent("cigarette_use").get("None", 0.0) / 100, known["use_not_asked"]),
-        ("twins", plurality.get(2, 0.0) / 100, known["plurality"][2]),
+        ("twins", births.percent("plurality").get(2, 0.0) / 100, known["plurality"][2]),
         ("before 37 weeks", preterm, every["below_37_weeks"]),
-        ("below 2,500 g", float((pounds < POUNDS_OF_2500_G).mean()), every["below_2500_g"]),
+        ("below 2,500 g", (pounds < POUNDS_OF_2500_G).mean(), every["below_2500_g"]),
     ]
     means = [
         ("mean weight", pounds, every["mean"]),
@@ -145,11 +144,8 @@ def compared_facts(births: Births) -> Markup:
         ("mean of girls", pounds[girls], every["mean_of_girls"]),
     ]
     rows = [(name, f"{here:.2%}", f"{there:.2%}") for name, here, there in percents if here is not None]
-    rows += [
-        (name, f"{group.mean():.3f}\N{NO-BREAK SPACE}lb", f"{there:.3f}\N{NO-BREAK SPACE}lb")
-        for name, group, there in means
-        if len(group)
-    ]
+    pounds_of = "{:.3f}\N{NO-BREAK SPACE}lb".format
+    rows += [(name, pounds_of(group.mean()), pounds_of(there)) for name, group, there in means if len(group)]
     return table(["births", "here", "published"], rows)
 
 
@@ -195,16 +191,10 @@ def learning_curve(run: Run) -> Markup:
     """Error on validation births by step."""
     if not (rows := run.table("curve.csv", empty=True)):
         return figure(Markup(), "Learning curve", NO_CURVE)
-    chart = charts.lines(
-        {"validation": [(row["step"], row["validation_rmse"]) for row in rows]},
-        "optimiser step",
-        "validation RMSE (lb)",
-    )
-    first, last = rows[0], rows[-1]
-    words = (
-        f"From {first['validation_rmse']:.3f} lb at step {first['step']:,} "
-        f"to {last['validation_rmse']:.3f} lb at step {last['step']:,}."
-    )
+    points = [(row["step"], row["validation_rmse"]) for row in rows]
+    chart = charts.lines({"validation": points}, "optimiser step", "validation RMSE (lb)")
+    ends = (f"{row['validation_rmse']:.3f} lb at step {row['step']:,}" for row in (rows[0], rows[-1]))
+    words = f"From {' to '.join(ends)}."
     return figure(charts.svg(chart, f"RMSE on validation births by step. {words}"), "Learning curve", words)
 
 
@@ -248,11 +238,9 @@ def error_by_week(run: Run) -> Markup:
 def residuals(run: Run) -> Markup:
     """Histogram of the errors."""
     rows = run.table("evaluation/residuals.csv")
-    step = 0.25
-    chart = charts.bars(rows, "error", "births", "prediction less weight (lb)", "test births", step)
-    total = sum(row["births"] for row in rows)
+    chart = charts.bars(rows, "error", "births", "prediction less weight (lb)", "test births", RESIDUAL_BIN)
     near = sum(row["births"] for row in rows if -1 <= row["error"] < 1)
-    words = f"{near / total:.0%} of the predictions are within a pound."
+    words = f"{near / run.metric('test_births'):.0%} of the predictions are within a pound."
     return figure(charts.svg(chart, f"Histogram of errors. {words}"), "Errors", words)
 
 
@@ -260,16 +248,20 @@ def effect_of_number(rows: list[Row], title: str, label: str) -> Markup:
     """What a number adds to the prediction: the mean over births, and the band that holds eight of ten."""
     base = charts.chart(rows).encode(x=alt.X("value:Q", title=label, scale=alt.Scale(zero=False, nice=False)))
     band = base.mark_area(opacity=0.25).encode(y=alt.Y("low:Q", title="effect (lb)"), y2="high:Q")
-    line = base.mark_line(strokeWidth=2).encode(y="effect:Q")
-    chart = band + line + base.mark_point(opacity=0, filled=True, size=30).encode(y="effect:Q")
+    chart = band + base.mark_line(point=alt.OverlayMarkDef(opacity=0)).encode(y="effect:Q")
     ends = (f"{signed(row['effect'])} lb at {row['value']}" for row in (rows[0], rows[-1]))
     words = f"From {' to '.join(ends)}."
     return figure(charts.svg(chart, f"Effect of {label}. {words}"), title, words)
 
 
-def published_effect(births: dict[str, Any], row: Row) -> float | None:
+def category(row: Row) -> str:
+    """The value of an input in words."""
+    name, value = row["input"], row["value"]
+    return f"{YES_NO[name]}: {ANSWERS[value]}" if name in YES_NO else str(value)
+
+
+def published_effect(known: dict[str, Any], row: Row) -> float | None:
     """The published effect of a category against the commonest one, where there is one."""
-    known = births["effects"]
     named: dict[tuple[str, str], float] = {
         ("is_male", "False"): -known["boy"][39],
         ("mother_married", "False"): -known["married"],
@@ -279,21 +271,12 @@ def published_effect(births: dict[str, Any], row: Row) -> float | None:
     }
     if row["input"] == "mother_race" and row["value"] not in {"White", "Black", "Unknown"}:
         return float(known["other_race"])
-    return named.get((row["input"], str(row["value"])))
+    return named.get((row["input"], row["value"]))
 
 
 def effect_of_words(rows: Iterable[Row], title: str, published: dict[str, Any]) -> Markup:
     """What categories add to the prediction: mean and spread over births, and the published effect."""
-    named = [
-        {
-            **row,
-            "category": f"{YES_NO[row['input']]}: {ANSWERS[row['value']]}"
-            if row["input"] in YES_NO
-            else str(row["value"]),
-            "published": published_effect(published, row),
-        }
-        for row in rows
-    ]
+    named = [{**row, "category": category(row), "published": published_effect(published, row)} for row in rows]
     base = charts.chart(named, width=charts.WIDTH - 90, height=alt.Step(18)).encode(
         y=alt.Y("category:N", title=None, sort=None)
     )
@@ -301,12 +284,10 @@ def effect_of_words(rows: Iterable[Row], title: str, published: dict[str, Any]) 
         x=alt.X("low:Q", title="effect (lb)", axis=alt.Axis(grid=True)), x2="high:Q"
     )
     mean = base.mark_point(filled=True, size=50, opacity=1).encode(x="effect:Q")
-    tick = (
-        base.transform_filter("datum.published != null")
-        .mark_point(shape="diamond", filled=True, size=45, color=charts.COLOURS[1], opacity=0.9)
-        .encode(x="published:Q")
+    tick = base.mark_point(shape="diamond", filled=True, size=45, color=charts.COLOURS[1], opacity=0.9).encode(
+        x="published:Q"
     )
-    chart = spread + mean + tick if any(row["published"] is not None for row in named) else spread + mean
+    chart = spread + mean + tick
     strongest = max(named, key=lambda row: abs(row["effect"]))
     words = f"Strongest: {strongest['category']}, {signed(strongest['effect'])} lb."
     return figure(charts.svg(chart, f"Effects on the prediction: {title}. {words}"), title, words)
@@ -314,7 +295,7 @@ def effect_of_words(rows: Iterable[Row], title: str, published: dict[str, Any]) 
 
 def effects(run: Run) -> Markup:
     """What each input adds to the prediction."""
-    published = yaml.safe_load((run.root / FACTS).read_text(encoding="utf-8"))
+    published = yaml.safe_load((run.root / FACTS).read_text(encoding="utf-8"))["effects"]
     rows = run.table("evaluation/effects.csv")
 
     def of(*names: str) -> list[Row]:
@@ -352,11 +333,10 @@ def answers(run: Run) -> Markup:
         return Markup()
     inputs = list(instances[0])
     header = ["birth", *(name.replace("_", " ") for name in inputs), "prediction (lb)", "expected (lb)"]
+    answered = zip(instances, predictions, expected or [None] * len(instances), strict=True)
     rows = [
         (number, *(instance[name] for name in inputs), _three(answer), wanted)
-        for number, (instance, answer, wanted) in enumerate(
-            zip(instances, predictions, expected or [None] * len(instances), strict=True), 1
-        )
+        for number, (instance, answer, wanted) in enumerate(answered, 1)
     ]
     return join([heading("The original request"), table(header, rows)])
 

@@ -54,24 +54,21 @@ def confusions(run: Run) -> Markup:
         shade = f"background:color-mix(in srgb, var(--c2) {10 + 40 * count // most}%, transparent)" if count else ""
         return Markup('<td style="{}">{}</td>').format(shade, count or "")
 
-    lines = (
-        Markup('<tr><th scope="row">{}</th>{}<td>{}</td></tr>').format(
-            actual,
-            join(cell(actual, predicted) for predicted in classes),
-            sum(counts[actual, predicted] for predicted in classes),
-        )
-        for actual in classes
-    )
+    def line(actual: int) -> Markup:
+        cells = join(cell(actual, predicted) for predicted in classes)
+        wrong = sum(counts[actual, predicted] for predicted in classes)
+        return Markup('<tr><th scope="row">{}</th>{}<td>{}</td></tr>').format(actual, cells, wrong)
+
     head = join(Markup('<th scope="col">{}</th>').format(label) for label in classes)
-    grid_ = Markup(
+    matrix = Markup(
         '<table class="confusions"><thead><tr><th scope="col">is</th>{}<th scope="col">all</th></tr></thead>'
         "<tbody>{}</tbody></table>"
-    ).format(head, join(lines))
+    ).format(head, join(map(line, classes)))
     words = "Rows: what the image shows. Columns: what the model says. Counts of wrong images alone."
     if counts:
-        (actual, predicted), count = min(counts.items(), key=lambda item: (-item[1], item[0]))
-        words += f" Most often, {count} times, a {actual} is taken for a {predicted}."
-    return figure(grid_, f"{sum(counts.values())} wrong of {run.metric('test_images'):,}", words)
+        actual, predicted = max(sorted(counts), key=counts.__getitem__)
+        words += f" Most often, {most} times, a {actual} is taken for a {predicted}."
+    return figure(matrix, f"{sum(counts.values())} wrong of {run.metric('test_images'):,}", words)
 
 
 def reliability(run: Run) -> Markup:
@@ -109,23 +106,19 @@ def picture(pixels: np.ndarray, description: str) -> Markup:
 def digits(run: Run, rows: Iterable[Row], probability: bool = True) -> Markup:
     """Test images with what the model says of them."""
     images = np.load(run.data / "test" / "images.npy", mmap_mode="r")
-    items = []
-    for row in rows:
-        right = row["actual"] == row["predicted"]
-        sure = f"{row['probability']:.0%}"
-        items.append(
-            Markup('<li class="{}">{}{} → <b>{}</b>{}</li>').format(
-                "right" if right else "wrong",
-                picture(
-                    np.asarray(images[row["image"]]),
-                    f"A {row['actual']}, taken for a {row['predicted']} at {sure}: image {row['image']}",
-                ),
-                row["actual"],
-                row["predicted"],
-                Markup("<br>{}").format(sure) if probability else "",
-            )
+
+    def item(row: Row) -> Markup:
+        actual, predicted, sure = row["actual"], row["predicted"], f"{row['probability']:.0%}"
+        words = f"A {actual}, taken for a {predicted} at {sure}: image {row['image']}"
+        return Markup('<li class="{}">{}{} → <b>{}</b>{}</li>').format(
+            "right" if actual == predicted else "wrong",
+            picture(images[row["image"]], words),
+            actual,
+            predicted,
+            Markup("<br>{}").format(sure) if probability else "",
         )
-    return Markup('<ul class="digits">{}</ul>').format(join(items))
+
+    return Markup('<ul class="digits">{}</ul>').format(join(map(item, rows)))
 
 
 def story(run: Run) -> Story:

@@ -132,10 +132,9 @@ def lines(
         color=alt.Color("series:N", scale=alt.Scale(domain=names), legend=alt.Legend() if len(names) > 1 else None),
     )
     dashes = [[4, 3] if name in dash else [1, 0] for name in names]
-    stroke = base.mark_line(strokeWidth=2).encode(
+    return base.mark_line(point=alt.OverlayMarkDef(opacity=0)).encode(
         strokeDash=alt.StrokeDash("series:N", scale=alt.Scale(domain=names, range=dashes), legend=None)
     )
-    return stroke + base.mark_point(opacity=0, filled=True, size=30)
 
 
 def y_axis(field: str, title: str, values: Iterable[float], *, log: bool = False, zero: bool = True) -> alt.Y:
