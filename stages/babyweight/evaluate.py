@@ -33,7 +33,7 @@ def instances(codes: Codes, schema: dict[str, Any]) -> dict[str, npt.NDArray[Any
     """The signature's inputs [n]: words where there is a vocabulary, else numbers."""
     words = schema["vocabularies"]
     return {
-        name: np.array(words[name])[column] if name in words else column.astype(np.float32)
+        name: np.array(words[name])[column] if name in words else column
         for name, column in zip(schema["features"], codes.T, strict=True)
     }
 
@@ -57,7 +57,7 @@ def linear(train: tuple[Codes, Floats], test: Codes, schema: dict[str, Any]) -> 
 
 def rmse(errors: Floats) -> float:
     """Root of the mean square, to six digits."""
-    return significant(float(np.sqrt(np.mean(errors**2))))
+    return significant(np.sqrt((errors**2).mean()))
 
 
 def errors_of(predicted: Floats, pounds: Floats, preterm: npt.NDArray[np.bool_]) -> dict[str, Any]:
@@ -66,24 +66,21 @@ def errors_of(predicted: Floats, pounds: Floats, preterm: npt.NDArray[np.bool_])
     groups = {"rmse_preterm": errors[preterm], "rmse_term": errors[~preterm]}
     return {
         "rmse": rmse(errors),
-        "mae": significant(float(np.abs(errors).mean())),
-        "r2": significant(1 - float(np.mean(errors**2) / pounds.var())),
+        "mae": significant(np.abs(errors).mean()),
+        "r2": significant(1 - (errors**2).mean() / pounds.var()),
         **{name: rmse(group) if len(group) else None for name, group in groups.items()},
     }
 
 
+def means(predicted: Floats, pounds: Floats) -> dict[str, float]:
+    """Mean prediction and mean weight."""
+    return {"predicted": significant(predicted.mean()), "actual": significant(pounds.mean())}
+
+
 def calibration(predicted: Floats, pounds: Floats) -> list[dict[str, Any]]:
     """Mean prediction and mean weight by decile of prediction."""
-    groups = np.array_split(np.argsort(predicted, kind="stable"), DECILES)
-    return [
-        {
-            "decile": number,
-            "predicted": significant(float(predicted[group].mean())),
-            "actual": significant(float(pounds[group].mean())),
-        }
-        for number, group in enumerate(groups, 1)
-        if len(group)
-    ]
+    groups = enumerate(np.array_split(np.argsort(predicted, kind="stable"), DECILES), 1)
+    return [{"decile": number, **means(predicted[group], pounds[group])} for number, group in groups if len(group)]
 
 
 def residuals(errors: Floats) -> list[dict[str, Any]]:
@@ -94,15 +91,10 @@ def residuals(errors: Floats) -> list[dict[str, Any]]:
 
 def by_week(weeks: npt.NDArray[np.uint8], predicted: Floats, pounds: Floats) -> list[dict[str, Any]]:
     """Mean prediction, mean weight and RMSE by completed week of gestation."""
+    groups = ((week, predicted[weeks == week], pounds[weeks == week]) for week in np.unique(weeks))
     return [
-        {
-            "week": int(week),
-            "predicted": significant(float(predicted[weeks == week].mean())),
-            "actual": significant(float(pounds[weeks == week].mean())),
-            "rmse": rmse((predicted - pounds)[weeks == week]),
-            "births": int((weeks == week).sum()),
-        }
-        for week in np.unique(weeks)
+        {"week": int(week), **means(answers, actual), "rmse": rmse(answers - actual), "births": len(actual)}
+        for week, answers, actual in groups
     ]
 
 
@@ -137,14 +129,11 @@ def effects(predict: Callable[[Codes], Floats], codes: Codes, schema: dict[str, 
 
 def examples(codes: Codes, schema: dict[str, Any], pounds: Floats, predicted: Floats) -> Iterator[dict[str, Any]]:
     """Every test birth with its inputs, its weight and the prediction."""
-    words = schema["vocabularies"]
-    columns = [
-        [words[name][code] for code in column] if name in words else column.tolist()
-        for name, column in zip(schema["features"], codes.T, strict=True)
-    ]
-    for number, (inputs, actual, answer) in enumerate(zip(zip(*columns, strict=True), pounds, predicted, strict=True)):
-        numbers = {"actual": significant(float(actual)), "predicted": significant(float(answer))}
-        yield {"birth": number, **dict(zip(schema["features"], inputs, strict=True)), **numbers}
+    inputs = instances(codes, schema)
+    columns = (values.tolist() for values in inputs.values())
+    for number, (*values, actual, answer) in enumerate(zip(*columns, pounds, predicted, strict=True)):
+        numbers = {"actual": significant(actual), "predicted": significant(answer)}
+        yield {"birth": number, **dict(zip(inputs, values, strict=True)), **numbers}
 
 
 def main() -> None:
@@ -178,13 +167,15 @@ def main() -> None:
         "baselines": {name: errors_of(values, pounds, preterm) for name, values in baselines.items()},
         "test_births": len(pounds),
     }
+    tables = {
+        "calibration": calibration(predicted, pounds),
+        "residuals": residuals(predicted - pounds),
+        "by_week": by_week(weeks, predicted, pounds),
+        "effects": effects(predict, codes, schema),
+    }
     with whole_folder(args.plots) as folder:
-        write_table(folder / "calibration.csv", calibration(predicted, pounds), ["decile", "predicted", "actual"])
-        write_table(folder / "residuals.csv", residuals(predicted - pounds), ["error", "births"])
-        table = by_week(weeks, predicted, pounds)
-        write_table(folder / "by_week.csv", table, ["week", "predicted", "actual", "rmse", "births"])
-        table = effects(predict, codes, schema)
-        write_table(folder / "effects.csv", table, ["input", "value", "births", "effect", "low", "high"])
+        for name, rows in tables.items():
+            write_table(folder / f"{name}.csv", rows, list(rows[0]))
     header = ["birth", *schema["features"], "actual", "predicted"]
     write_table(args.examples, examples(codes, schema, pounds, predicted), header)
     write_json(args.metrics, metrics)

@@ -80,17 +80,14 @@ def plane_values(predict: Callable[[Any], Answers], size: int, plane: Plane) -> 
     for key, index in (("x", plane.x), ("y", plane.y)):
         if index >= size:
             raise InputError(f"cartpole.evaluate.plane.{key}: {index}: expected at most {size - 1}")
-    x, y = np.meshgrid(
-        np.linspace(-plane.x_limit, plane.x_limit, GRID), np.linspace(-plane.y_limit, plane.y_limit, GRID)
-    )
+    x, y = np.meshgrid(*(np.linspace(-limit, limit, GRID) for limit in (plane.x_limit, plane.y_limit)))
     observations = np.zeros((x.size, size), np.float32)
     observations[:, plane.x], observations[:, plane.y] = x.ravel(), y.ravel()
     answers = predict(observations)
     return [
         {
-            f"observation_{plane.x}": significant(float(state[plane.x])),
-            f"observation_{plane.y}": significant(float(state[plane.y])),
-            **{f"value_{action}": significant(float(value)) for action, value in enumerate(values)},
+            **{f"observation_{index}": significant(state[index]) for index in (plane.x, plane.y)},
+            **{f"value_{action}": significant(value) for action, value in enumerate(values)},
             "action": int(best),
         }
         for state, values, best in zip(observations, answers["q_values"], answers["actions"], strict=True)

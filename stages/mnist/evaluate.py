@@ -34,23 +34,22 @@ def calibration(confidence: Floats, hits: npt.NDArray[np.bool_], bins: int) -> t
     """
     place = np.minimum((confidence * bins).astype(int), bins - 1)
     rows, error = [], 0.0
-    for index in range(bins):
+    for index in np.unique(place):
         inside = place == index
-        if inside.any():
-            accuracy, sure = float(hits[inside].mean()), float(confidence[inside].mean())
-            error += inside.mean() * abs(accuracy - sure)
-            numbers = {"confidence": significant(sure), "accuracy": significant(accuracy)}
-            rows.append({"bin": f"{index / bins:.2f}", **numbers, "images": int(inside.sum())})
+        accuracy, sure = hits[inside].mean(), confidence[inside].mean()
+        error += inside.mean() * abs(accuracy - sure)
+        numbers = {"confidence": significant(sure), "accuracy": significant(accuracy)}
+        rows.append({"bin": f"{index / bins:.2f}", **numbers, "images": int(inside.sum())})
     return error, rows
 
 
 def examples(labels: Digits, classes: Digits, probabilities: Floats) -> list[dict[str, Any]]:
     """Every test image with its digit, the predicted digit, and the probabilities [n, 10] of both."""
-    rows = np.arange(len(labels))
-    both = zip(labels, classes, probabilities[rows, classes], probabilities[rows, labels], strict=True)
+    rows = range(len(labels))
+    both = zip(rows, labels, classes, probabilities[rows, classes], probabilities[rows, labels], strict=True)
     return [
-        dict(zip(EXAMPLE, (index, int(a), int(p), significant(float(q)), significant(float(r))), strict=True))
-        for index, (a, p, q, r) in enumerate(both)
+        dict(zip(EXAMPLE, (index, int(actual), int(predicted), significant(p), significant(q)), strict=True))
+        for index, actual, predicted, p, q in both
     ]
 
 
