@@ -84,7 +84,7 @@ def result_card(run: Run, told: Story, baseline: dict[str, Any]) -> Markup:
     headline, *_ = metrics(run)
     value = run.metric(headline.key)
     lines = [against_baseline(headline, value, baseline.get(run.name, {})), *told.beside]
-    return card(told.title, headline.text(value), headline.label, lines, told.picture, f"#{run.name}")
+    return card(told.title, headline.text(value), headline.label, lines, f"#{run.name}", told.picture)
 
 
 def pipeline_section(root: Path, parameters: str) -> Section:

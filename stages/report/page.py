@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 HERE = Path(__file__).parent
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 NO_VALUE = "\N{EN DASH}"
 NUMBER = re.compile(r"[-+\N{MINUS SIGN}]?[\d,]*\.?\d+(?:e-?\d+)?(?:%|\N{NO-BREAK SPACE}\w+)?")
-NUMBERS = Markup(' class="number"')
 
 
 @dataclass(frozen=True)
@@ -73,12 +72,13 @@ def heading(words: str) -> Markup:
     return Markup("<h3>{}</h3>").format(words)
 
 
+def _alignment(cells: Iterable[Any]) -> Markup:
+    """The attribute of cells that are all numbers, those with a unit too."""
+    return Markup(' class="number"' if all(NUMBER.fullmatch(text(cell)) for cell in cells) else "")
+
+
 def _cell(value: Any) -> Markup:
-    return Markup("<td{}>{}</td>").format(NUMBERS if _is_number(value) else "", text(value))
-
-
-def _is_number(value: Any) -> bool:
-    return not isinstance(value, Markup) and NUMBER.fullmatch(text(value)) is not None
+    return Markup("<td{}>{}</td>").format(_alignment([value]), text(value))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "") -> Markup:
@@ -86,13 +86,13 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "
 
     Numbers, those with a unit too, are aligned to the right. `Markup` cells stay as they are.
     """
-    rows = [tuple(row) for row in rows]
+    rows = list(rows)
     if not rows:
         return Markup()
-    numbers = [column > 0 and all(_is_number(row[column]) for row in rows) for column in range(len(header))]
+    _, *columns = zip(*rows, strict=True)
     head = join(
-        Markup('<th scope="col"{}>{}</th>').format(NUMBERS if number else "", name)
-        for name, number in zip(header, numbers, strict=True)
+        Markup('<th scope="col"{}>{}</th>').format(alignment, name)
+        for name, alignment in zip(header, ["", *map(_alignment, columns)], strict=True)
     )
     body = join(
         Markup('<tr><th scope="row">{}</th>{}</tr>').format(text(first), join(map(_cell, rest)))
@@ -152,9 +152,7 @@ def _label(style: str, sign: str, words: str) -> Markup:
     return Markup('<span class="verdict {}"><span aria-hidden="true">{}</span> {}</span>').format(style, sign, words)
 
 
-def card(
-    title: str, value: str, label: str, lines: Iterable[Any], picture: Markup | None = None, href: str = ""
-) -> Markup:
+def card(title: str, value: str, label: str, lines: Iterable[Any], href: str, picture: Markup | None = None) -> Markup:
     """A result at a glance.
 
     Args:
@@ -162,14 +160,14 @@ def card(
         value: the figure, with its unit.
         label: what the figure is.
         lines: what to read beside it, such as a baseline and a verdict.
-        picture: a chart or an image.
         href: where to read on.
+        picture: a chart or an image.
     """
-    name = Markup('<a href="{}">{}</a>').format(href, title) if href else escape(title)
     beside = join(Markup("<li>{}</li>").format(line) for line in lines)
     return Markup(
-        '<article class="card"><h3>{}</h3><p class="value">{}<span>{}</span></p><ul>{}</ul>{}</article>'
-    ).format(name, value, label, beside, picture or "")
+        '<article class="card"><h3><a href="{}">{}</a></h3><p class="value">{}<span>{}</span></p>'
+        "<ul>{}</ul>{}</article>"
+    ).format(href, title, value, label, beside, picture or "")
 
 
 def image(data: bytes, kind: str, description: str, width: int, height: int, style: str = "") -> Markup:
