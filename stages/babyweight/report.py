@@ -6,7 +6,7 @@ from typing import Any
 
 import altair as alt
 import numpy as np
-import numpy.typing as npt
+import pandas as pd
 import yaml
 from markupsafe import Markup
 
@@ -30,51 +30,49 @@ YES_NO = {"is_male": "boy", "mother_married": "married", "cigarette_use": "smoke
 ANSWERS = {"True": "yes", "False": "no", "None": "not asked", "Unknown": "unknown"}
 
 
-class Births:
-    """All prepared births, and what is published of such.
+def published_facts(run: Run) -> Any:
+    """What is published of births."""
+    return yaml.safe_load((run.root / FACTS).read_text(encoding="utf-8"))
 
-    Args:
-        run: the workload's results.
-    """
 
-    def __init__(self, run: Run) -> None:
-        schema = read_json(run.data / "schema.json")
-        self.names, self.words = schema["features"], schema["vocabularies"]
-        self.codes = np.concatenate([np.load(run.data / split / "features.npy") for split in SPLITS])
-        self.pounds = np.concatenate([np.load(run.data / split / "weight_pounds.npy") for split in SPLITS])
-        self.published: dict[str, Any] = yaml.safe_load((run.root / FACTS).read_text(encoding="utf-8"))
+def prepared_births(run: Run) -> pd.DataFrame:
+    """All births: the inputs, words where there is a vocabulary, else numbers; and `pounds`."""
+    schema = read_json(run.data / "schema.json")
+    codes, pounds = (
+        np.concatenate([np.load(run.data / split / f"{part}.npy") for split in SPLITS])
+        for part in ("features", "weight_pounds")
+    )
+    births = pd.DataFrame(codes, columns=schema["features"]).assign(pounds=pounds)
+    words = schema["vocabularies"]
+    return births.assign(**{name: pd.Categorical.from_codes(births[name], words[name]) for name in words})
 
-    def column(self, name: str) -> npt.NDArray[np.uint8]:
-        """Codes [n] of a column."""
-        column: npt.NDArray[np.uint8] = self.codes[:, self.names.index(name)]
-        return column
 
-    def percent(self, name: str) -> dict[Any, float]:
-        """Percentage of births with each value of a column that occurs: words where it has some, else numbers."""
-        counts = np.bincount(self.column(name))
-        words = self.words.get(name)
-        return {words[v] if words else v: 100 * n / len(self.codes) for v, n in enumerate(counts.tolist()) if n}
+def percent(values: "pd.Series[Any]") -> dict[Any, float]:
+    """Percentage of births with each value that occurs, in the values' order."""
+    counts = values.value_counts().sort_index()
+    return (100 * counts[counts > 0] / len(values)).round(4).to_dict()
 
-    def fraction(self, name: str, word: str) -> float | None:
-        """Fraction of births with a word, of those where it is known; None if it never is."""
-        percent = {w: p for w, p in self.percent(name).items() if w not in {"Unknown", "None"}}
-        return percent.get(word, 0.0) / sum(percent.values()) if percent else None
+
+def fraction(values: "pd.Series[Any]", word: str) -> float:
+    """Fraction of births with a word, of those where it is known; NaN if it never is."""
+    return (values[~values.isin(["Unknown", "None"])] == word).mean()
 
 
 def published_weeks(shares: dict[str, Any]) -> dict[int, float]:
     """Published percentage of births by completed week of gestation, of one baby or more."""
     one, two = shares["plurality"][1], shares["plurality"][2]
     weeks: dict[int, float] = defaultdict(float)
-    for babies, fraction in {1: one, 2: two, 3: 1 - (one + two)}.items():
-        for week, percent in shares["weeks"][babies].items():
-            weeks[week] += fraction * percent
+    for babies, births in {1: one, 2: two, 3: 1 - (one + two)}.items():
+        for week, share in shares["weeks"][babies].items():
+            weeks[week] += births * share
     return weeks
 
 
-def distribution(here: dict[int, float], published: dict[int, float], title: str) -> Markup:
+def distribution(values: "pd.Series[Any]", published: dict[int, float], title: str) -> Markup:
     """A column of numbers: percentage of births by value, with the published ones as a line."""
-    rows = [{"value": value - 0.5, "percent": round(percent, 4)} for value, percent in sorted(here.items())]
-    points = [{"value": value, "published": round(percent, 4)} for value, percent in sorted(published.items())]
+    here = percent(values)
+    rows = [{"value": value - 0.5, "percent": share} for value, share in here.items()]
+    points = [{"value": value, "published": round(share, 4)} for value, share in sorted(published.items())]
     line = (
         charts.chart(points)
         .mark_line(color=charts.COLOURS[1], point=alt.OverlayMarkDef(color=charts.COLOURS[1], size=14))
@@ -87,14 +85,14 @@ def distribution(here: dict[int, float], published: dict[int, float], title: str
     return figure(charts.svg(chart, f"Distribution of {title}. {words}"), title.capitalize(), words)
 
 
-def races(births: Births) -> Markup:
+def races(values: "pd.Series[Any]", known: dict[str, int]) -> Markup:
     """Percentage of births by race, beside the published one."""
-    here, known = births.percent("mother_race"), births.published["shares"]["race"]
+    here = percent(values)
     both = {"here": here, "published": {race: 100 * count / sum(known.values()) for race, count in known.items()}}
     rows = [
-        {"race": race, "births (%)": round(percent, 4), "source": source}
-        for source, values in both.items()
-        for race, percent in values.items()
+        {"race": race, "births (%)": round(share, 4), "source": source}
+        for source, shares in both.items()
+        for race, share in shares.items()
     ]
     chart = (
         charts.chart(rows, width=charts.WIDTH - 60, height=charts.HEIGHT + 20)
@@ -110,49 +108,48 @@ def races(births: Births) -> Markup:
     return figure(charts.svg(chart, f"Births by race of mother. {words}"), "Race of mother", words)
 
 
-def weights(births: Births) -> Markup:
+def weights(pounds: "pd.Series[float]") -> Markup:
     """Histogram of the weights."""
-    bins, counts = np.unique(np.floor(births.pounds / WEIGHT_BIN).astype(int), return_counts=True)
-    rows = [
-        {"pounds": b * WEIGHT_BIN, "births (%)": round(100 * n / len(births.pounds), 4)}
-        for b, n in zip(bins.tolist(), counts.tolist(), strict=True)
-    ]
-    words = f"Mean {births.pounds.mean():.2f} lb, standard deviation {births.pounds.std():.2f} lb."
+    bins = percent(pounds // WEIGHT_BIN * WEIGHT_BIN)
+    rows = [{"pounds": low, "births (%)": share} for low, share in bins.items()]
+    words = f"Mean {pounds.mean():.2f} lb, standard deviation {pounds.std(ddof=0):.2f} lb."
     chart = charts.bars(rows, "pounds", "births (%)", "weight (lb)", "births (%)", WEIGHT_BIN)
     return figure(charts.svg(chart, f"Distribution of weight. {words}"), "Weight, to be predicted", words)
 
 
-def compared_facts(births: Births) -> Markup:
+def compared_facts(births: pd.DataFrame, published: dict[str, Any]) -> Markup:
     """Shares and means of the births beside the published ones."""
-    known, every = births.published["shares"], births.published["all_births"]
-    pounds, male = births.pounds, births.column("is_male")
-    boys, girls = (male == births.words["is_male"].index(word) for word in ("True", "False"))
-    preterm = (births.column("gestation_weeks") < 37).mean()
-    percents = [
-        ("boys", births.fraction("is_male", "True"), known["male"]),
-        ("mothers not married", births.fraction("mother_married", "False"), known["unmarried"]),
-        ("smokers, of those asked", births.fraction("cigarette_use", "True"), known["smoker"]),
-        ("drinkers, of those asked", births.fraction("alcohol_use", "True"), known["alcohol"]),
-        ("not asked", births.percent("cigarette_use").get("None", 0.0) / 100, known["use_not_asked"]),
-        ("twins", births.percent("plurality").get(2, 0.0) / 100, known["plurality"][2]),
-        ("before 37 weeks", preterm, every["below_37_weeks"]),
+    known, every = published["shares"], published["all_births"]
+    pounds, male = births["pounds"], births["is_male"]
+    fractions = [
+        ("boys", fraction(male, "True"), known["male"]),
+        ("mothers not married", fraction(births["mother_married"], "False"), known["unmarried"]),
+        ("smokers, of those asked", fraction(births["cigarette_use"], "True"), known["smoker"]),
+        ("drinkers, of those asked", fraction(births["alcohol_use"], "True"), known["alcohol"]),
+        ("not asked", (births["cigarette_use"] == "None").mean(), known["use_not_asked"]),
+        ("twins", (births["plurality"] == 2).mean(), known["plurality"][2]),
+        ("before 37 weeks", (births["gestation_weeks"] < 37).mean(), every["below_37_weeks"]),
         ("below 2,500 g", (pounds < POUNDS_OF_2500_G).mean(), every["below_2500_g"]),
     ]
     means = [
-        ("mean weight", pounds, every["mean"]),
-        ("mean of boys", pounds[boys], every["mean_of_boys"]),
-        ("mean of girls", pounds[girls], every["mean_of_girls"]),
+        ("mean weight", pounds.mean(), every["mean"]),
+        ("mean of boys", pounds[male == "True"].mean(), every["mean_of_boys"]),
+        ("mean of girls", pounds[male == "False"].mean(), every["mean_of_girls"]),
     ]
-    rows = [(name, f"{here:.2%}", f"{there:.2%}") for name, here, there in percents if here is not None]
-    pounds_of = "{:.3f}\N{NO-BREAK SPACE}lb".format
-    rows += [(name, pounds_of(group.mean()), pounds_of(there)) for name, group, there in means if len(group)]
+    forms = {"{:.2%}": fractions, "{:.3f}\N{NO-BREAK SPACE}lb": means}
+    rows = [
+        (name, form.format(here), form.format(there))
+        for form, figures in forms.items()
+        for name, here, there in figures
+        if not np.isnan(here)
+    ]
     return table(["births", "here", "published"], rows)
 
 
 def data_facts(run: Run) -> Markup:
     """What became of the rows, and how their columns are distributed."""
-    births, prepared = Births(run), run.json("prepare.json")
-    shares, absent = births.published["shares"], prepared["absent_columns"].items()
+    births, published, prepared = prepared_births(run), published_facts(run), run.json("prepare.json")
+    shares, absent = published["shares"], prepared["absent_columns"].items()
     counts = {f"rows {fate}": prepared["rows"][fate] for fate in ("read", "kept", "dropped", "bad")}
     splits = {f"to {split}": prepared["kept"][split] for split in SPLITS}
     reasons = [
@@ -175,13 +172,11 @@ def data_facts(run: Run) -> Markup:
                 ["column", "rows"], [(c.replace("_", " "), n) for c, n in absent if n], "Rows of files without a column"
             ),
             grid(
-                weights(births),
-                distribution(
-                    births.percent("gestation_weeks"), published_weeks(shares), "completed weeks of gestation"
-                ),
-                distribution(births.percent("mother_age"), shares["age"], "age of mother"),
-                races(births),
-                figure(compared_facts(births), "Shares and means", f"Published figures: {FACTS}."),
+                weights(births["pounds"]),
+                distribution(births["gestation_weeks"], published_weeks(shares), "completed weeks of gestation"),
+                distribution(births["mother_age"], shares["age"], "age of mother"),
+                races(births["mother_race"], shares["race"]),
+                figure(compared_facts(births, published), "Shares and means", f"Published figures: {FACTS}."),
             ),
         ]
     )
@@ -295,7 +290,7 @@ def effect_of_words(rows: Iterable[Row], title: str, published: dict[str, Any]) 
 
 def effects(run: Run) -> Markup:
     """What each input adds to the prediction."""
-    published = yaml.safe_load((run.root / FACTS).read_text(encoding="utf-8"))["effects"]
+    published = published_facts(run)["effects"]
     rows = run.table("evaluation/effects.csv")
 
     def of(*names: str) -> list[Row]:
