@@ -1,6 +1,7 @@
 """A trained agent: an animation of it, and the values of its actions."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,11 @@ def _picture(drawn: Any, name: str) -> Image.Image:
     Raises:
         InputError: if it is none.
     """
-    try:
+    with suppress(TypeError, ValueError):
         picture = Image.fromarray(np.asarray(drawn, np.uint8)).convert("RGB")
-    except (TypeError, ValueError):
-        picture = None
-    if not picture or not picture.width or not picture.height:
-        raise refused(name, "expected render() to return a picture [height, width, 3]")
-    return picture
+        if picture.width and picture.height:
+            return picture
+    raise refused(name, "expected render() to return a picture [height, width, 3]")
 
 
 def frames(env: gym.Env[Any, Any], act: Act, seed: int, gif: Gif) -> list[Image.Image]:

@@ -3,6 +3,7 @@
 import io
 from collections import Counter
 from collections.abc import Iterable
+from operator import itemgetter
 
 import altair as alt
 import numpy as np
@@ -85,14 +86,11 @@ def reliability(run: Run) -> Markup:
 
 def recall(run: Run) -> Markup:
     """How many of each digit are missed."""
-    rows = [{"digit": d, "missed (%)": round(100 * (1 - r), 4)} for d, r in run.metric("recall").items()]
-    chart = (
-        charts.chart(rows)
-        .mark_bar()
-        .encode(x=alt.X("digit:N", axis=alt.Axis(labelAngle=0)), y=alt.Y("missed (%):Q", title="images missed (%)"))
-    )
-    worst = max(rows, key=lambda row: row["missed (%)"])
-    words = f"Hardest: {worst['digit']}, of which {worst['missed (%)']:.2f}% are missed."
+    rows = [{"digit": d, "images missed (%)": round(100 * (1 - r), 4)} for d, r in run.metric("recall").items()]
+    digit = alt.X("digit:N", axis=alt.Axis(labelAngle=0))
+    chart = charts.chart(rows).mark_bar().encode(x=digit, y="images missed (%):Q")
+    worst = max(rows, key=itemgetter("images missed (%)"))
+    words = f"Hardest: {worst['digit']}, of which {worst['images missed (%)']:.2f}% are missed."
     return figure(charts.svg(chart, f"Missed images by digit. {words}"), "Missed by digit", words)
 
 

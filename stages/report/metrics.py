@@ -1,10 +1,11 @@
 """What metrics mean: which way is better, and how two values of one compare."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
-LOWER = ("rmse", "mae", "loss", "error")
-HIGHER = ("accuracy", "recall", "r2", "return", "solved", "checks_passed")
+LOWER = {"rmse", "mae", "loss", "error"}
+HIGHER = {"accuracy", "recall", "r2", "return", "solved"}
 
 
 def flatten(metrics: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -23,10 +24,8 @@ def direction(key: str) -> int:
     """
     if "baselines" in key or "std_" in key:
         return 0
-    words = {word for part in key.split(".") for word in part.split("_")} | set(key.split("."))
-    if words & set(LOWER):
-        return -1
-    return 1 if words & set(HIGHER) else 0
+    words = set(re.split(r"[._]", key))
+    return -1 if words & LOWER else 1 if words & HIGHER else 0
 
 
 def better(key: str, before: Any, after: Any) -> bool | None:
