@@ -78,12 +78,7 @@ def _hundredths(number: re.Match[str]) -> str:
 
 
 def svg(drawing: Any, description: str) -> Markup:
-    """A chart as SVG inside HTML.
-
-    Args:
-        drawing: an Altair chart.
-        description: the chart in words, for people who do not see it.
-    """
+    """An Altair chart as SVG inside HTML, with its description in words for people who do not see it."""
     drawn = vl_convert.vegalite_to_svg(drawing.to_dict(), vl_version="6.4", allowed_base_urls=[])
     drawn = _ARIA.sub("", _SYMBOL.sub(r"data-tip=\1", drawn))
     drawn = _NUMBERS.sub(lambda found: _DECIMALS.sub(_hundredths, found[0]), drawn)
@@ -113,16 +108,9 @@ def lines(
     dash: Sequence[str] = (),
     height: int = HEIGHT,
 ) -> Any:
-    """A chart of lines.
+    """A chart of lines: the points (x, y) of each by its name, and titles of the axes.
 
-    Args:
-        values: points (x, y) of each line, by its name.
-        x: title of the x axis.
-        y: title of the y axis.
-        log: whether the y axis is logarithmic.
-        zero: whether the y axis includes zero.
-        dash: names of the lines to draw dashed.
-        height: of the plot, in pixels.
+    The y axis may be logarithmic or include zero. Lines named in `dash` are dashed. The plot's height is in pixels.
     """
     names = list(values)
     rows = series(values)
@@ -174,13 +162,7 @@ def against_diagonal(
 ) -> Any:
     """Points of two columns that would be equal if all were well, which the diagonal shows.
 
-    Args:
-        rows: the points.
-        x: column of the x axis.
-        y: column of the y axis.
-        x_title: title of the x axis.
-        y_title: title of the y axis.
-        size: column of counts that the points' areas and labels show.
+    Areas and labels of the points show the counts in the column `size`.
     """
     rows = list(rows)
     ends = [f(float(row[name]) for row in rows for name in (x, y)) for f in (min, max)]

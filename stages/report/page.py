@@ -21,13 +21,7 @@ NUMBER = re.compile(r"[-+\N{MINUS SIGN}]?[\d,]*\.?\d+(?:e-?\d+)?(?:%|\N{NO-BREAK
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page with an entry in its navigation.
-
-    Args:
-        key: anchor, such as `pipeline`.
-        title: heading.
-        body: the blocks.
-    """
+    """A part of the page: its anchor, such as `pipeline`, its heading, which the navigation shows, and its blocks."""
 
     key: str
     title: str
@@ -153,15 +147,9 @@ def _label(style: str, sign: str, words: str) -> Markup:
 
 
 def card(title: str, value: str, label: str, lines: Iterable[Any], href: str, picture: Markup | None = None) -> Markup:
-    """A result at a glance.
+    """A result at a glance: what was measured, the figure with its unit, and what the figure is.
 
-    Args:
-        title: what was measured.
-        value: the figure, with its unit.
-        label: what the figure is.
-        lines: what to read beside it, such as a baseline and a verdict.
-        href: where to read on.
-        picture: a chart or an image.
+    Beside it stand `lines`, such as a baseline and a verdict, and a picture. `href` is where to read on.
     """
     beside = join(Markup("<li>{}</li>").format(line) for line in lines)
     return Markup(

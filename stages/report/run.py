@@ -34,12 +34,8 @@ class Metric:
 class Story:
     """What the report says about a workload.
 
-    Args:
-        title: what was learned, such as `Digits`.
-        lead: one sentence about it.
-        beside: lines of the card, such as the baselines' values.
-        picture: the card's picture.
-        body: its section.
+    What was learned, such as `Digits`, and one sentence about it; lines of the card, such as the baselines' values, and
+    the card's picture; the section's body.
     """
 
     title: str
@@ -51,13 +47,7 @@ class Story:
 
 @dataclass(frozen=True)
 class Run:
-    """The outputs of one workload's stages.
-
-    Args:
-        root: folder of the project.
-        name: the workload.
-        parameters: its section of `params.yaml`.
-    """
+    """The outputs of one workload's stages, in the project's folder, and its section of `params.yaml`."""
 
     root: Path
     name: str
