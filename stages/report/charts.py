@@ -15,6 +15,9 @@ import altair as alt
 import vl_convert
 from markupsafe import Markup, escape
 
+Rows = Iterable[Mapping[str, Any]]
+Points = Mapping[str, Iterable[tuple[float, float | None]]]
+
 WIDTH, HEIGHT = 340, 190
 FONT = "Liberation Sans"  # bundled with vl-convert
 COLOURS = tuple(f"var(--c{number})" for number in range(1, 6))
@@ -67,7 +70,7 @@ _NUMBERS = re.compile(r' (?:d|transform|width|height|[xy][12]?)="[^"]*"')
 _DECIMALS = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
 
 
-def chart(rows: Iterable[Mapping[str, Any]], **options: Any) -> alt.Chart:
+def chart(rows: Rows, **options: Any) -> alt.Chart:
     """A chart of rows, without marks yet."""
     return alt.Chart(alt.Data(values=list(rows)), **options)
 
@@ -93,13 +96,13 @@ def svg(drawing: Any, description: str) -> Markup:
     )
 
 
-def series(values: Mapping[str, Iterable[tuple[float, float | None]]]) -> list[dict[str, Any]]:
+def series(values: Points) -> list[dict[str, Any]]:
     """Rows `x`, `y`, `series` of named lines; points without a value are left out."""
     return [{"x": x, "y": y, "series": name} for name, points in values.items() for x, y in points if y is not None]
 
 
 def lines(
-    values: Mapping[str, Iterable[tuple[float, float | None]]],
+    values: Points,
     x: str,
     y: str,
     *,
@@ -112,38 +115,27 @@ def lines(
 
     The y axis may be logarithmic or include zero. Lines named in `dash` are dashed. The plot's height is in pixels.
     """
-    names = list(values)
-    rows = series(values)
-    base = chart(rows, height=height).encode(
-        x=alt.X("x:Q", title=x, scale=alt.Scale(nice=False)),
-        y=y_axis("y:Q", y, (row["y"] for row in rows), log=log, zero=zero),
-        color=alt.Color("series:N", scale=alt.Scale(domain=names), legend=alt.Legend() if len(names) > 1 else None),
-    )
+    names, rows = list(values), series(values)
     dashes = [[4, 3] if name in dash else [1, 0] for name in names]
-    return base.mark_line(point=alt.OverlayMarkDef(opacity=0)).encode(
-        strokeDash=alt.StrokeDash("series:N", scale=alt.Scale(domain=names, range=dashes), legend=None)
+    line = chart(rows, height=height).mark_line(point=alt.OverlayMarkDef(opacity=0))
+    return line.encode(
+        x=alt.X("x:Q", title=x, scale=alt.Scale(nice=False)),
+        y=y_axis("y:Q", y, [row["y"] for row in rows], log=log, zero=zero),
+        color=alt.Color("series:N", scale=alt.Scale(domain=names), legend=alt.Legend() if len(names) > 1 else None),
+        strokeDash=alt.StrokeDash("series:N", scale=alt.Scale(domain=names, range=dashes), legend=None),
     )
 
 
-def y_axis(field: str, title: str, values: Iterable[float], *, log: bool = False, zero: bool = True) -> alt.Y:
+def y_axis(field: str, title: str, values: Sequence[float], *, log: bool = False, zero: bool = True) -> alt.Y:
     """A y axis, of numbers or of their logarithms."""
     if not log:
         return alt.Y(field, title=title, scale=alt.Scale(zero=zero, nice=True))
-    return alt.Y(
-        field, title=title, scale=alt.Scale(type="log", nice=False), axis=alt.Axis(values=_decades(values), format="~g")
-    )
+    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    labels = [digit * 10.0**power for power in range(low, high + 1) for digit in (1, 2, 5)]
+    return alt.Y(field, title=title, scale=alt.Scale(type="log", nice=False), axis=alt.Axis(values=labels, format="~g"))
 
 
-def _decades(values: Iterable[float]) -> list[float]:
-    """Round numbers for a logarithmic axis: 1, 2 and 5 times powers of ten."""
-    known = sorted(values)
-    low, high = math.floor(math.log10(known[0])), math.ceil(math.log10(known[-1]))
-    return [digit * 10.0**power for power in range(low, high + 1) for digit in (1, 2, 5)]
-
-
-def bars(
-    rows: Iterable[Mapping[str, Any]], x: str, y: str, x_title: str, y_title: str, step: float, **mark: Any
-) -> Any:
+def bars(rows: Rows, x: str, y: str, x_title: str, y_title: str, step: float, **mark: Any) -> Any:
     """A histogram: bars from column `x` to `x` + `step`, as high as column `y`; `mark` are properties of the bars."""
     edges = [{**row, "until": row[x] + step} for row in rows]
     return (
@@ -157,9 +149,7 @@ def bars(
     )
 
 
-def against_diagonal(
-    rows: Iterable[Mapping[str, Any]], x: str, y: str, x_title: str, y_title: str, *, size: str | None = None
-) -> Any:
+def against_diagonal(rows: Rows, x: str, y: str, x_title: str, y_title: str, *, size: str | None = None) -> Any:
     """Points of two columns that would be equal if all were well, which the diagonal shows.
 
     Areas and labels of the points show the counts in the column `size`.
