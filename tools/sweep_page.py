@@ -123,7 +123,7 @@ def page_of(name: str, metric: str, sign: int, trials: list[Trial], tried: int) 
     header = ("experiment", *best.values, "steps", metric)
     command = paragraph(Markup("Bring the best one into the work tree: <code>{}</code>").format(best.command))
     sections = [
-        Section("best", "Best", join([facts(known), command])),
-        Section("trials", "Trials", join([picture, table(header, rows, f"The best {len(rows)}")])),
+        Section("best", "Best", join(facts(known), command)),
+        Section("trials", "Trials", join(picture, table(header, rows, f"The best {len(rows)}"))),
     ]
     return page(f"Sweep {name}", f"Experiments with other parameters, judged by {metric}.", sections)

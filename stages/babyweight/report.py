@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import zip_longest
 from typing import Any
 
 import altair as alt
@@ -149,7 +150,7 @@ def compared_facts(births: pd.DataFrame, published: dict[str, Any]) -> Markup:
 def data_facts(run: Run) -> Markup:
     """What became of the rows, and how their columns are distributed."""
     births, published, prepared = prepared_births(run), published_facts(run), run.json("prepare.json")
-    shares, absent = published["shares"], prepared["absent_columns"].items()
+    shares = published["shares"]
     counts = {f"rows {fate}": prepared["rows"][fate] for fate in ("read", "kept", "dropped", "bad")}
     splits = {f"to {split}": prepared["kept"][split] for split in SPLITS}
     reasons = [
@@ -162,23 +163,20 @@ def data_facts(run: Run) -> Markup:
         (column.replace("_", " "), prepared["unknown_words"][column], ", ".join(words))
         for column, words in prepared["commonest_unknown_words"].items()
     ]
+    absent = [(column.replace("_", " "), count) for column, count in prepared["absent_columns"].items() if count]
     return join(
-        [
-            heading("Data"),
-            facts({"source": prepared["source"], **counts, **splits}),
-            table(["why", "rows"], reasons, "Rows left out"),
-            table(["column", "rows", "commonest"], unknown, "Words taken as unknown"),
-            table(
-                ["column", "rows"], [(c.replace("_", " "), n) for c, n in absent if n], "Rows of files without a column"
-            ),
-            grid(
-                weights(births["pounds"]),
-                distribution(births["gestation_weeks"], published_weeks(shares), "completed weeks of gestation"),
-                distribution(births["mother_age"], shares["age"], "age of mother"),
-                races(births["mother_race"], shares["race"]),
-                figure(compared_facts(births, published), "Shares and means", f"Published figures: {FACTS}."),
-            ),
-        ]
+        heading("Data"),
+        facts({"source": prepared["source"], **counts, **splits}),
+        table(["why", "rows"], reasons, "Rows left out"),
+        table(["column", "rows", "commonest"], unknown, "Words taken as unknown"),
+        table(["column", "rows"], absent, "Rows of files without a column"),
+        grid(
+            weights(births["pounds"]),
+            distribution(births["gestation_weeks"], published_weeks(shares), "completed weeks of gestation"),
+            distribution(births["mother_age"], shares["age"], "age of mother"),
+            races(births["mother_race"], shares["race"]),
+            figure(compared_facts(births, published), "Shares and means", f"Published figures: {FACTS}."),
+        ),
     )
 
 
@@ -272,17 +270,14 @@ def published_effect(known: dict[str, Any], row: Row) -> float | None:
 def effect_of_words(rows: Iterable[Row], title: str, published: dict[str, Any]) -> Markup:
     """What categories add to the prediction: mean and spread over births, and the published effect."""
     named = [{**row, "category": category(row), "published": published_effect(published, row)} for row in rows]
-    base = charts.chart(named, width=charts.WIDTH - 90, height=alt.Step(18)).encode(
-        y=alt.Y("category:N", title=None, sort=None)
-    )
+    y = alt.Y("category:N", title=None, sort=None)
+    base = charts.chart(named, width=charts.WIDTH - 90, height=alt.Step(18)).encode(y=y)
     spread = base.mark_rule(color=charts.COLOURS[0], opacity=0.4, strokeWidth=7).encode(
         x=alt.X("low:Q", title="effect (lb)", axis=alt.Axis(grid=True)), x2="high:Q"
     )
     mean = base.mark_point(filled=True, size=50, opacity=1).encode(x="effect:Q")
-    tick = base.mark_point(shape="diamond", filled=True, size=45, color=charts.COLOURS[1], opacity=0.9).encode(
-        x="published:Q"
-    )
-    chart = spread + mean + tick
+    tick = base.mark_point(shape="diamond", filled=True, size=45, color=charts.COLOURS[1], opacity=0.9)
+    chart = spread + mean + tick.encode(x="published:Q")
     strongest = max(named, key=lambda row: abs(row["effect"]))
     words = f"Strongest: {strongest['category']}, {signed(strongest['effect'])} lb."
     return figure(charts.svg(chart, f"Effects on the prediction: {title}. {words}"), title, words)
@@ -301,17 +296,15 @@ def effects(run: Run) -> Markup:
         "over 1,000 test births, and the band that holds the middle eight of ten. Diamonds are published effects."
     )
     return join(
-        [
-            heading("Effect of each input"),
-            paragraph(note, "soft"),
-            grid(
-                effect_of_number(of("gestation_weeks"), "Gestation", "completed weeks"),
-                effect_of_number(of("mother_age"), "Age of mother", "completed years"),
-                effect_of_words(of(*YES_NO), "Sex, marriage, smoking and alcohol", published),
-                effect_of_words(of("mother_race"), "Race of mother", published),
-                effect_of_words(of("plurality"), "Babies of the pregnancy", published),
-            ),
-        ]
+        heading("Effect of each input"),
+        paragraph(note, "soft"),
+        grid(
+            effect_of_number(of("gestation_weeks"), "Gestation", "completed weeks"),
+            effect_of_number(of("mother_age"), "Age of mother", "completed years"),
+            effect_of_words(of(*YES_NO), "Sex, marriage, smoking and alcohol", published),
+            effect_of_words(of("mother_race"), "Race of mother", published),
+            effect_of_words(of("plurality"), "Babies of the pregnancy", published),
+        ),
     )
 
 
@@ -320,20 +313,16 @@ def answers(run: Run) -> Markup:
     requests = run.root / "data" / "requests"
     instances = read_json(requests / "babyweight.json")["instances"]
     rules = read_json(requests / "expected" / "babyweight.json").values()
-    expected: list[str | None] = [
-        f"{v:g} ± {rule.get('within', 0):g}" for rule in rules if "values" in rule for v in rule["values"]
-    ]
+    expected = [f"{v:g} ± {rule.get('within', 0):g}" for rule in rules for v in rule.get("values", [])]
     predictions = [value for row in run.json("predictions.json")["predictions"] for value in row.values()]
-    if len(predictions) != len(instances):
-        return Markup()
     inputs = list(instances[0])
     header = ["birth", *(name.replace("_", " ") for name in inputs), "prediction (lb)", "expected (lb)"]
-    answered = zip(instances, predictions, expected or [None] * len(instances), strict=True)
+    answered = zip_longest(instances, predictions, expected)
     rows = [
         (number, *(instance[name] for name in inputs), _three(answer), wanted)
         for number, (instance, answer, wanted) in enumerate(answered, 1)
     ]
-    return join([heading("The original request"), table(header, rows)])
+    return join(heading("The original request"), table(header, rows))
 
 
 def _three(value: float | None) -> str | None:
@@ -354,23 +343,21 @@ def story(run: Run) -> Story:
         for name, ending in groups.items()
     ]
     body = join(
-        [
-            data_facts(run),
-            heading("Model"),
-            grid(
-                learning_curve(run),
-                calibration(run),
-                figure(by_week(run), "Prediction and weight by week"),
-                error_by_week(run),
-                residuals(run),
-                figure(
-                    table(["test births", "model", "linear", "mean"], rows),
-                    "RMSE beside the baselines",
-                    f"In pounds, on {run.metric('test_births'):,} births.",
-                ),
+        data_facts(run),
+        heading("Model"),
+        grid(
+            learning_curve(run),
+            calibration(run),
+            figure(by_week(run), "Prediction and weight by week"),
+            error_by_week(run),
+            residuals(run),
+            figure(
+                table(["test births", "model", "linear", "mean"], rows),
+                "RMSE beside the baselines",
+                f"In pounds, on {run.metric('test_births'):,} births.",
             ),
-            effects(run),
-            answers(run),
-        ]
+        ),
+        effects(run),
+        answers(run),
     )
     return Story("Births", lead, beside, by_week(run, 130), body)

@@ -149,13 +149,9 @@ def story(run: Run) -> Story:
     gif = agent_gif(run)
     trained = run.json("train.json")
     body = join(
-        [
-            facts({"environment": name, **{key.replace("_", " "): value for key, value in trained.items()}}),
-            heading("Model"),
-            grid(
-                learning_curve(run), histogram(run), figure(gif, "An episode") if gif else Markup(), *action_values(run)
-            ),
-        ]
+        facts({"environment": name, **{key.replace("_", " "): value for key, value in trained.items()}}),
+        heading("Model"),
+        grid(learning_curve(run), histogram(run), figure(gif, "An episode") if gif else Markup(), *action_values(run)),
     )
     lead = "A deep Q-network, trained until it solves its environment."
     return Story(f"Agent: {name}", lead, (played, solved), gif, body)

@@ -56,15 +56,15 @@ def confusions(run: Run) -> Markup:
         return Markup('<td style="{}">{}</td>').format(shade, count or "")
 
     def line(actual: int) -> Markup:
-        cells = join(cell(actual, predicted) for predicted in classes)
+        cells = join(*(cell(actual, predicted) for predicted in classes))
         wrong = sum(counts[actual, predicted] for predicted in classes)
         return Markup('<tr><th scope="row">{}</th>{}<td>{}</td></tr>').format(actual, cells, wrong)
 
-    head = join(Markup('<th scope="col">{}</th>').format(label) for label in classes)
+    head = join(*(Markup('<th scope="col">{}</th>').format(label) for label in classes))
     matrix = Markup(
         '<table class="confusions"><thead><tr><th scope="col">is</th>{}<th scope="col">all</th></tr></thead>'
         "<tbody>{}</tbody></table>"
-    ).format(head, join(map(line, classes)))
+    ).format(head, join(*map(line, classes)))
     words = "Rows: what the image shows. Columns: what the model says. Counts of wrong images alone."
     if counts:
         actual, predicted = max(sorted(counts), key=counts.__getitem__)
@@ -116,7 +116,7 @@ def digits(run: Run, rows: Iterable[Row], probability: bool = True) -> Markup:
             Markup("<br>{}").format(sure) if probability else "",
         )
 
-    return Markup('<ul class="digits">{}</ul>').format(join(map(item, rows)))
+    return Markup('<ul class="digits">{}</ul>').format(join(*map(item, rows)))
 
 
 def story(run: Run) -> Story:
@@ -126,18 +126,16 @@ def story(run: Run) -> Story:
     beside = (f"{wrong} of {run.metric('test_images'):,} test images wrong; the worst:",)
     prepared = run.json("prepare.json")
     body = join(
-        [
-            heading("Data"),
-            facts({name.replace("_", " "): count for name, count in prepared.items()}),
-            heading("Model"),
-            grid(learning_curve(run), accuracy_curve(run), confusions(run), reliability(run), recall(run)),
-            heading(f"The {len(worst)} worst-classified images"),
-            Markup(
-                '<p class="soft">Ordered by the probability of the digit that the image shows, least first: '
-                "what it shows → what the model says, and how probable it calls that.</p>"
-            ),
-            digits(run, worst),
-        ]
+        heading("Data"),
+        facts({name.replace("_", " "): count for name, count in prepared.items()}),
+        heading("Model"),
+        grid(learning_curve(run), accuracy_curve(run), confusions(run), reliability(run), recall(run)),
+        heading(f"The {len(worst)} worst-classified images"),
+        Markup(
+            '<p class="soft">Ordered by the probability of the digit that the image shows, least first: '
+            "what it shows → what the model says, and how probable it calls that.</p>"
+        ),
+        digits(run, worst),
     )
     lead = "Which digit an image of 28 by 28 pixels shows."
     return Story("Digits", lead, beside, digits(run, worst[:10], probability=False), body)

@@ -91,11 +91,9 @@ def pipeline_section(root: Path, parameters: str) -> Section:
     """The graph of the stages, and every parameter with its comment."""
     stages = graph.read(root / "docs" / "pipeline.md")
     body = join(
-        [
-            graph.draw(stages, across=True),
-            graph.draw(stages, across=False),
-            details("All parameters", Markup("<pre><code>{}</code></pre>").format(_commented(parameters))),
-        ]
+        graph.draw(stages, across=True),
+        graph.draw(stages, across=False),
+        details("All parameters", Markup("<pre><code>{}</code></pre>").format(_commented(parameters))),
     )
     return Section("pipeline", "Pipeline", body)
 
@@ -103,7 +101,7 @@ def pipeline_section(root: Path, parameters: str) -> Section:
 def _commented(parameters: str) -> Markup:
     """YAML with its comments set apart."""
     lines = (line.partition("#") for line in parameters.splitlines())
-    return join(Markup("{}<i>{}{}</i>").format(*line) if line[1] else line[0] for line in lines)
+    return join(*(Markup("{}<i>{}{}</i>").format(*line) if line[1] else line[0] for line in lines))
 
 
 def model_panel(run: Run, title: str) -> Markup:
@@ -121,34 +119,32 @@ def model_panel(run: Run, title: str) -> Markup:
     inputs, modules = ([(path, code(digest)) for path, digest in made[key].items()] for key in ("inputs", "code"))
     settings = {name.replace("_", " "): value for name, value in made["settings"].items()}
     return join(
-        [
-            heading(title),
-            facts(
-                {
-                    "weights": signature["variables"]["parameters"],
-                    "size": f"{sum(file['bytes'] for file in files.values()) / 1000:,.0f} kB",
-                    "three loaders": check(passed, answers),
-                }
-            ),
-            table(["tensor", "kind", "type", "shape"], tensors, "Signature serving_default"),
-            details(
-                "Provenance and files",
-                facts({"digest": code(predictions["model_digest"]), **settings, **made["packages"]}),
-                table(["input", "SHA-256"], inputs, "Trained from") or paragraph("Trained without data.", "soft"),
-                table(["file", "bytes"], [(code(name), file["bytes"]) for name, file in files.items()], "Files"),
-                table(["file", "SHA-256"], modules, "Code"),
-            ),
-        ]
+        heading(title),
+        facts(
+            {
+                "weights": signature["variables"]["parameters"],
+                "size": f"{sum(file['bytes'] for file in files.values()) / 1000:,.0f} kB",
+                "three loaders": check(passed, answers),
+            }
+        ),
+        table(["tensor", "kind", "type", "shape"], tensors, "Signature serving_default"),
+        details(
+            "Provenance and files",
+            facts({"digest": code(predictions["model_digest"]), **settings, **made["packages"]}),
+            table(["input", "SHA-256"], inputs, "Trained from") or paragraph("Trained without data.", "soft"),
+            table(["file", "bytes"], [(code(name), file["bytes"]) for name, file in files.items()], "Files"),
+            table(["file", "SHA-256"], modules, "Code"),
+        ),
     )
 
 
 def sections(pipeline: Section, stories: list[tuple[Run, Story]], baseline: dict[str, Any]) -> Iterator[Section]:
     """The parts of the page."""
-    cards = join(result_card(r, s, baseline) for r, s in stories)
+    cards = join(*(result_card(r, s, baseline) for r, s in stories))
     yield Section("results", "Results", Markup('<div class="cards">{}</div>').format(cards))
     yield pipeline
     for r, s in stories:
-        yield Section(r.name, s.title, join([paragraph(s.lead, "soft") if s.lead else "", s.body]))
+        yield Section(r.name, s.title, join(paragraph(s.lead, "soft") if s.lead else "", s.body))
     panels = (Markup('<div class="panel">{}</div>').format(model_panel(r, s.title)) for r, s in stories)
     yield Section("models", "Models", grid(*panels))
 

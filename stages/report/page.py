@@ -28,7 +28,7 @@ class Section:
     body: Markup
 
 
-def join(blocks: Iterable[Any]) -> Markup:
+def join(*blocks: Any) -> Markup:
     """Blocks one after the other; a plain string is escaped."""
     return Markup("\n").join(blocks)
 
@@ -71,8 +71,8 @@ def _alignment(cells: Iterable[Any]) -> Markup:
     return Markup(' class="number"' if all(NUMBER.fullmatch(text(cell)) for cell in cells) else "")
 
 
-def _cell(value: Any) -> Markup:
-    return Markup("<td{}>{}</td>").format(_alignment([value]), text(value))
+def _cells(values: Iterable[Any]) -> Markup:
+    return join(*(Markup("<td{}>{}</td>").format(_alignment([value]), text(value)) for value in values))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "") -> Markup:
@@ -84,14 +84,10 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "
     if not rows:
         return Markup()
     _, *columns = zip(*rows, strict=True)
-    head = join(
-        Markup('<th scope="col"{}>{}</th>').format(alignment, name)
-        for name, alignment in zip(header, ["", *map(_alignment, columns)], strict=True)
-    )
-    body = join(
-        Markup('<tr><th scope="row">{}</th>{}</tr>').format(text(first), join(map(_cell, rest)))
-        for first, *rest in rows
-    )
+    titles = zip(["", *map(_alignment, columns)], header, strict=True)
+    head = join(*(Markup('<th scope="col"{}>{}</th>').format(*title) for title in titles))
+    line = '<tr><th scope="row">{}</th>{}</tr>'
+    body = join(*(Markup(line).format(text(first), _cells(rest)) for first, *rest in rows))
     title = Markup("<caption>{}</caption>").format(caption) if caption else ""
     # A table that is wider than a phone scrolls, for the keyboard too.
     return Markup(
@@ -112,24 +108,24 @@ def figure(picture: Markup, title: str, note: str | Markup = "") -> Markup:
 
 def grid(*blocks: Markup) -> Markup:
     """Blocks side by side, as many as fit."""
-    return Markup('<div class="grid">{}</div>').format(join(blocks))
+    return Markup('<div class="grid">{}</div>').format(join(*blocks))
 
 
 def details(summary: str | Markup, *blocks: Markup) -> Markup:
     """Blocks that a reader unfolds. Printed as they are on the screen: folded unless unfolded."""
-    return Markup("<details><summary>{}</summary>{}</details>").format(summary, join(blocks))
+    return Markup("<details><summary>{}</summary>{}</details>").format(summary, join(*blocks))
 
 
 def facts(values: Mapping[str, Any]) -> Markup:
     """Short facts in a row: what, and its value."""
     pairs = (Markup("<div><dt>{}</dt><dd>{}</dd></div>").format(name, text(v)) for name, v in values.items())
-    return Markup('<dl class="facts">{}</dl>').format(join(pairs))
+    return Markup('<dl class="facts">{}</dl>').format(join(*pairs))
 
 
 def answers(values: Mapping[str, Iterable[str]]) -> Markup:
     """Questions in a word, each with its answer in a few lines."""
-    pairs = (Markup("<dt>{}</dt><dd>{}</dd>").format(name, join(map(paragraph, v))) for name, v in values.items())
-    return Markup('<dl class="answers">{}</dl>').format(join(pairs))
+    pairs = (Markup("<dt>{}</dt><dd>{}</dd>").format(name, join(*map(paragraph, v))) for name, v in values.items())
+    return Markup('<dl class="answers">{}</dl>').format(join(*pairs))
 
 
 def check(passed: bool, words: str) -> Markup:
@@ -151,7 +147,7 @@ def card(title: str, value: str, label: str, lines: Iterable[Any], href: str, pi
 
     Beside it stand `lines`, such as a baseline and a verdict, and a picture. `href` is where to read on.
     """
-    beside = join(Markup("<li>{}</li>").format(line) for line in lines)
+    beside = join(*(Markup("<li>{}</li>").format(line) for line in lines))
     return Markup(
         '<article class="card"><h3><a href="{}">{}</a></h3><p class="value">{}<span>{}</span></p>'
         "<ul>{}</ul>{}</article>"
@@ -176,13 +172,9 @@ def animation(data: bytes, still: bytes, description: str, width: int, height: i
 
 def page(title: str, lead: str | Markup, sections: Sequence[Section]) -> str:
     """The whole page: title, a sentence below it, navigation and sections."""
-    links = join(Markup('<a href="#{}">{}</a>').format(s.key, s.title) for s in sections)
-    body = join(
-        Markup('<section id="{}" aria-labelledby="{}-title"><h2 id="{}-title">{}</h2>{}</section>').format(
-            s.key, s.key, s.key, s.title, s.body
-        )
-        for s in sections
-    )
+    links = join(*(Markup('<a href="#{}">{}</a>').format(s.key, s.title) for s in sections))
+    section = '<section id="{0}" aria-labelledby="{0}-title"><h2 id="{0}-title">{1}</h2>{2}</section>'
+    body = join(*(Markup(section).format(s.key, s.title, s.body) for s in sections))
     style, script = (Markup((HERE / name).read_text(encoding="utf-8")) for name in ("style.css", "script.js"))
     return Markup(
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

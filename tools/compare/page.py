@@ -50,28 +50,19 @@ def _signed(value: float | None) -> str:
     return "" if value is None else f"{value:+.6g}"
 
 
+def _card(m: MetricChange) -> Markup:
+    before = [] if m.verdict == "same" else [f"A: {value_text(m, m.before)}"]
+    lines = [_verdict(m), *before, *filter(None, [note_text(m)])]
+    return card(m.workload, value_text(m, m.after), metric_of(m).label, lines, "#metrics")
+
+
 def _summary(c: Comparison) -> Markup:
-    cards = join(
-        card(
-            m.workload,
-            value_text(m, m.after),
-            metric_of(m).label,
-            [
-                _verdict(m),
-                *([] if m.verdict == "same" else [f"A: {value_text(m, m.before)}"]),
-                *filter(None, [note_text(m)]),
-            ],
-            href="#metrics",
-        )
-        for m in c.headlines
-    )
-    notes = Markup("<ul>{}</ul>").format(join(Markup("<li>{}</li>").format(_marked(note)) for note in c.caveats))
+    cards = join(*map(_card, c.headlines))
+    notes = Markup("<ul>{}</ul>").format(join(*(Markup("<li>{}</li>").format(_marked(note)) for note in c.caveats)))
     return join(
-        [
-            answers(c.summary),
-            Markup('<div class="cards">{}</div>').format(cards),
-            join([heading("What to mind"), notes]) if c.caveats else "",
-        ]
+        answers(c.summary),
+        Markup('<div class="cards">{}</div>').format(cards),
+        join(heading("What to mind"), notes) if c.caveats else "",
     )
 
 
@@ -82,7 +73,7 @@ def _params(c: Comparison) -> Markup:
     blocks = [table(("parameter", "A", "B", "note"), rows)] if rows else [paragraph("No value changed.", "soft")]
     if moved:
         blocks.append(details(f"{len(moved)} parameters moved, with the same value", table(("A", "B"), moved)))
-    return join(blocks)
+    return join(*blocks)
 
 
 def _stages(c: Comparison) -> Markup:
@@ -93,7 +84,7 @@ def _stages(c: Comparison) -> Markup:
         why: Any = reasons(s.reasons, 3)
         if any(len(texts) > 3 for texts in s.reasons.values()):
             items = (Markup("<li>{}: {}</li>").format(kind, ", ".join(texts)) for kind, texts in s.reasons.items())
-            why = details(why, Markup("<ul>{}</ul>").format(join(items)))
+            why = details(why, Markup("<ul>{}</ul>").format(join(*items)))
         rows.append((s.name, why, ", ".join(s.changed_outputs) or s.without_outputs))
     return table(("stage", "why it ran", "outputs with other bytes"), rows)
 
@@ -116,7 +107,7 @@ def _metrics(c: Comparison) -> Markup:
         blocks.append(table(header, rows) if rows else paragraph("All metrics are equal.", "soft"))
         if same and rows:
             blocks.append(details(f"{len(same)} equal", table(("metric", "value"), same)))
-    return join(blocks)
+    return join(*blocks)
 
 
 def _chart(curve: Curve) -> Markup:
@@ -141,10 +132,10 @@ def _curves(c: Comparison) -> Markup:
     if drawn := [curve for curve in c.curves if curve.lines]:
         blocks += [paragraph("A is dashed, B solid.", "soft"), grid(*map(_chart, drawn))]
     if same := [curve.title for curve in c.curves if curve.same]:
-        items = join(Markup("<li>{}</li>").format(title) for title in same)
+        items = join(*(Markup("<li>{}</li>").format(title) for title in same))
         blocks.append(details(f"{len(same)} unchanged", Markup("<ul>{}</ul>").format(items)))
     blocks += [paragraph(f"{k.title}: cannot be compared: {k.note}.", "soft") for k in c.curves if k.note]
-    return join(blocks or [paragraph("No plots are defined.", "soft")])
+    return join(*(blocks or [paragraph("No plots are defined.", "soft")]))
 
 
 def _prediction(p: PredictionChanges) -> Markup:
@@ -152,7 +143,7 @@ def _prediction(p: PredictionChanges) -> Markup:
     if p.rows:
         rows = [(picture, *row) for picture, row in zip(p.pictures, p.rows, strict=True)] if p.pictures else p.rows
         blocks.append(table((*(["image"] if p.pictures else []), *p.header), rows, "Changed most"))
-    return join(blocks)
+    return join(*blocks)
 
 
 def _sections(c: Comparison) -> Iterator[Section]:
@@ -162,7 +153,7 @@ def _sections(c: Comparison) -> Iterator[Section]:
     yield Section("metrics", "Metrics", _metrics(c))
     yield Section("curves", "Curves", _curves(c))
     if c.predictions:
-        yield Section("predictions", "Predictions", join(map(_prediction, c.predictions)))
+        yield Section("predictions", "Predictions", join(*map(_prediction, c.predictions)))
 
 
 def html(comparison: Comparison) -> str:
