@@ -34,7 +34,6 @@ CONFIG = {
         "labelFontSize": 11,
         "tickColor": LINE,
         "titleColor": SOFT,
-        "titleFontSize": 11,
         "titleFontWeight": "normal",
     },
     "axisX": {"grid": False, "domain": True, "domainColor": LINE},
@@ -48,7 +47,6 @@ CONFIG = {
         "titleY": -8,
         "titleBaseline": "bottom",
     },
-    "header": {"labelColor": SOFT, "titleColor": SOFT},
     "legend": {
         "columnPadding": 18,
         "labelColor": INK,
