@@ -38,14 +38,14 @@ def frames(env: gym.Env[Any, Any], act: Act, seed: int, gif: Gif) -> list[Image.
     """Pictures of one greedy episode, as the environment draws it."""
     observation, _ = env.reset(seed=seed)
     pictures: list[Image.Image] = []
-    ended, step = False, 0
-    while not ended and len(pictures) < gif.frames:
+    for step in range(1 + (gif.frames - 1) * gif.every):
         if step % gif.every == 0:
             picture = _picture(env.render(), env.spec.id if env.spec else "")
             height = max(1, round(picture.height * gif.width / picture.width))
             pictures.append(picture.resize((gif.width, height), Image.Resampling.BOX))
         observation, _, terminated, truncated, _ = env.step(act(observation[None])[0])
-        ended, step = terminated or truncated, step + 1
+        if terminated or truncated:
+            break
     return pictures
 
 

@@ -78,35 +78,29 @@ def histogram(run: Run) -> Markup:
     threshold = run.metric("threshold")
     shown = returns if threshold is None else [*returns, threshold]
     counts, edges = np.histogram(returns, BINS, (min(shown), max(shown)))
-    bins = zip(edges.tolist(), counts.tolist(), strict=False)
+    bins = zip(edges[:-1].tolist(), counts.tolist(), strict=True)
     rows = [{"return": round(low, 4), "episodes": count} for low, count in bins if count]
     chart = charts.bars(rows, "return", "episodes", "return", "episodes", edges[1] - edges[0]) + _rule(threshold, "x")
     words = f"{len(returns)} fresh greedy episodes, from {returns[0]:g} to {returns[-1]:g}. Dashed: solved."
     return figure(charts.svg(chart, f"Histogram of returns. {words}"), "Returns of the exported agent", words)
 
 
-def heat_map(rows: list[Row], colour: Any, titles: tuple[str, str], description: str) -> Markup:
-    """A value over the plane of two observations."""
+def plane_chart(rows: list[Row], titles: tuple[str, str]) -> alt.Chart:
+    """The plane of two observations in squares, without colours yet."""
     x, y = list(rows[0])[:2]
     edges: dict[str, str] = {}
     for name in (x, y):
         values = {row[name] for row in rows}
         half = (max(values) - min(values)) / (len(values) - 1) / 2
         edges |= {f"{name}_from": f"datum.{name} - {half}", f"{name}_to": f"datum.{name} + {half}"}
+    squares = charts.chart(rows, width=charts.WIDTH - 40, height=charts.HEIGHT + 10).mark_rect(aria=False)
     scale = alt.Scale(nice=False, zero=False)
-    chart = (
-        charts.chart(rows, width=charts.WIDTH - 40, height=charts.HEIGHT + 10)
-        .transform_calculate(**edges)
-        .mark_rect(aria=False)
-        .encode(
-            x=alt.X(f"{x}_from:Q", title=titles[0], scale=scale),
-            x2=f"{x}_to:Q",
-            y=alt.Y(f"{y}_from:Q", title=titles[1], scale=scale),
-            y2=f"{y}_to:Q",
-            color=colour,
-        )
+    return squares.transform_calculate(**edges).encode(
+        x=alt.X(f"{x}_from:Q", title=titles[0], scale=scale),
+        x2=f"{x}_to:Q",
+        y=alt.Y(f"{y}_from:Q", title=titles[1], scale=scale),
+        y2=f"{y}_to:Q",
     )
-    return charts.svg(chart, description)
 
 
 def action_values(run: Run) -> list[Markup]:
@@ -114,18 +108,19 @@ def action_values(run: Run) -> list[Markup]:
     rows = run.table("examples.csv")
     plane = run.parameters["evaluate"]["plane"]
     titles = (plane["x_label"], plane["y_label"])
+    chart, over = plane_chart(rows, titles), f"over {titles[0]} and {titles[1]}"
     actions = [name for name in rows[0] if name.startswith("value_")]
     values = [row[name] for row in rows for name in actions]
     low, high = min(values), max(values)
     scale, legend = alt.Scale(scheme="viridis", domain=[low, high]), alt.Legend(gradientLength=charts.WIDTH - 60)
     figures = []
     for number, name in enumerate(actions[:SHOWN_ACTIONS]):
-        colour = alt.Color(f"{name}:Q", scale=scale, legend=legend)
-        words = f"Value of action {number} over {titles[0]} and {titles[1]}, from {low:.3g} to {high:.3g}."
-        figures.append(figure(heat_map(rows, colour, titles, words), f"Value of action {number}"))
-    colour = alt.Color("action:N", scale=alt.Scale(domain=list(range(len(actions)))))
-    words = f"Best action over {titles[0]} and {titles[1]}."
-    return [*figures, figure(heat_map(rows, colour, titles, words), "Best action", "All other observations are zero.")]
+        coloured = chart.encode(color=alt.Color(f"{name}:Q", scale=scale, legend=legend))
+        words = f"Value of action {number} {over}, from {low:.3g} to {high:.3g}."
+        figures.append(figure(charts.svg(coloured, words), f"Value of action {number}"))
+    best = chart.encode(color=alt.Color("action:N", scale=alt.Scale(domain=list(range(len(actions))))))
+    note = "All other observations are zero."
+    return [*figures, figure(charts.svg(best, f"Best action {over}."), "Best action", note)]
 
 
 def agent_gif(run: Run) -> Markup | None:
