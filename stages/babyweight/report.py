@@ -122,28 +122,21 @@ def compared_facts(births: pd.DataFrame, published: dict[str, Any]) -> Markup:
     """Shares and means of the births beside the published ones."""
     known, every = published["shares"], published["all_births"]
     pounds, male = births["pounds"], births["is_male"]
-    fractions = [
-        ("boys", fraction(male, "True"), known["male"]),
-        ("mothers not married", fraction(births["mother_married"], "False"), known["unmarried"]),
-        ("smokers, of those asked", fraction(births["cigarette_use"], "True"), known["smoker"]),
-        ("drinkers, of those asked", fraction(births["alcohol_use"], "True"), known["alcohol"]),
-        ("not asked", (births["cigarette_use"] == "None").mean(), known["use_not_asked"]),
-        ("twins", (births["plurality"] == 2).mean(), known["plurality"][2]),
-        ("before 37 weeks", (births["gestation_weeks"] < 37).mean(), every["below_37_weeks"]),
-        ("below 2,500 g", (pounds < POUNDS_OF_2500_G).mean(), every["below_2500_g"]),
+    share, lb = "{:.2%}", "{:.3f}\N{NO-BREAK SPACE}lb"
+    figures = [
+        ("boys", share, fraction(male, "True"), known["male"]),
+        ("mothers not married", share, fraction(births["mother_married"], "False"), known["unmarried"]),
+        ("smokers, of those asked", share, fraction(births["cigarette_use"], "True"), known["smoker"]),
+        ("drinkers, of those asked", share, fraction(births["alcohol_use"], "True"), known["alcohol"]),
+        ("not asked", share, (births["cigarette_use"] == "None").mean(), known["use_not_asked"]),
+        ("twins", share, (births["plurality"] == 2).mean(), known["plurality"][2]),
+        ("before 37 weeks", share, (births["gestation_weeks"] < 37).mean(), every["below_37_weeks"]),
+        ("below 2,500 g", share, (pounds < POUNDS_OF_2500_G).mean(), every["below_2500_g"]),
+        ("mean weight", lb, pounds.mean(), every["mean"]),
+        ("mean of boys", lb, pounds[male == "True"].mean(), every["mean_of_boys"]),
+        ("mean of girls", lb, pounds[male == "False"].mean(), every["mean_of_girls"]),
     ]
-    means = [
-        ("mean weight", pounds.mean(), every["mean"]),
-        ("mean of boys", pounds[male == "True"].mean(), every["mean_of_boys"]),
-        ("mean of girls", pounds[male == "False"].mean(), every["mean_of_girls"]),
-    ]
-    forms = {"{:.2%}": fractions, "{:.3f}\N{NO-BREAK SPACE}lb": means}
-    rows = [
-        (name, form.format(here), form.format(there))
-        for form, figures in forms.items()
-        for name, here, there in figures
-        if not np.isnan(here)
-    ]
+    rows = [(name, form.format(here), form.format(there)) for name, form, here, there in figures if not np.isnan(here)]
     return table(["births", "here", "published"], rows)
 
 
