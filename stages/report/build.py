@@ -18,20 +18,7 @@ from stages.core.files import read_json, whole_folder, write_text
 from stages.core.params import load
 from stages.report import graph
 from stages.report.metrics import better, direction, flatten
-from stages.report.page import (
-    Section,
-    card,
-    check,
-    details,
-    facts,
-    grid,
-    heading,
-    join,
-    page,
-    paragraph,
-    table,
-    verdict,
-)
+from stages.report.page import Section, card, details, facts, grid, heading, join, page, paragraph, table, verdict
 from stages.report.run import Metric, Run, Story
 
 
@@ -124,7 +111,7 @@ def model_panel(run: Run, title: str) -> Markup:
             {
                 "weights": signature["variables"]["parameters"],
                 "size": f"{sum(file['bytes'] for file in files.values()) / 1000:,.0f} kB",
-                "three loaders": check(passed, answers),
+                "three loaders": verdict(passed, answers, signs="✓✗"),
             }
         ),
         table(["tensor", "kind", "type", "shape"], tensors, "Signature serving_default"),

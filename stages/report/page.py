@@ -128,17 +128,9 @@ def answers(values: Mapping[str, Iterable[str]]) -> Markup:
     return Markup('<dl class="answers">{}</dl>').format(join(*pairs))
 
 
-def check(passed: bool, words: str) -> Markup:
-    """A label that says whether a check passed, by word, sign and colour."""
-    return _label(*(("better", "✓") if passed else ("worse", "✗")), words)
-
-
-def verdict(better: bool | None, words: str) -> Markup:
+def verdict(better: bool | None, words: str, signs: str = "▲▼") -> Markup:
     """A label that says better (True), worse (False) or neither (None), by word, sign and colour."""
-    return _label(*{True: ("better", "▲"), False: ("worse", "▼"), None: ("same", "●")}[better], words)
-
-
-def _label(style: str, sign: str, words: str) -> Markup:
+    style, sign = {True: ("better", signs[0]), False: ("worse", signs[1]), None: ("same", "●")}[better]
     return Markup('<span class="verdict {}"><span aria-hidden="true">{}</span> {}</span>').format(style, sign, words)
 
 

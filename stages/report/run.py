@@ -74,12 +74,8 @@ class Run:
     def table(self, name: str, empty: bool = False) -> list[Row]:
         """The rows of a CSV file of the results; numbers are numbers, an empty field is None.
 
-        Args:
-            name: path in the folder of the results.
-            empty: whether the table may have no rows.
-
         Raises:
-            InputError: if it is missing or has no rows.
+            InputError: if it is missing, or has no rows and may not be `empty`.
         """
         path = self.folder / name
         try:
