@@ -146,12 +146,10 @@ def card(title: str, value: str, label: str, lines: Iterable[Any], href: str, pi
     ).format(href, title, value, label, beside, picture or "")
 
 
-def image(data: bytes, kind: str, description: str, width: int, height: int, style: str = "") -> Markup:
+def image(data: bytes, kind: str, description: str, width: int, height: int) -> Markup:
     """A picture of the given type (`png`, `gif`) inside the page, `width` by `height` CSS pixels."""
     source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-    return Markup('<img class="{}" src="{}" alt="{}" width="{}" height="{}">').format(
-        style, source, description, width, height
-    )
+    return Markup('<img src="{}" alt="{}" width="{}" height="{}">').format(source, description, width, height)
 
 
 def animation(data: bytes, still: bytes, description: str, width: int, height: int) -> Markup:

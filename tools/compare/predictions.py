@@ -76,7 +76,7 @@ def births(models: tuple[Any, Any], data: Path) -> PredictionChanges:
 def _picture(pixels: Array, label: str) -> Markup:
     buffer = BytesIO()
     Image.fromarray(255 - pixels.reshape(28, 28)).save(buffer, "png", optimize=True)
-    return image(buffer.getvalue(), "png", label, 56, 56, "digit")
+    return image(buffer.getvalue(), "png", label, 56, 56)
 
 
 def digits(models: tuple[Any, Any], data: Path) -> PredictionChanges:
