@@ -74,11 +74,9 @@ def distribution(values: "pd.Series[Any]", published: dict[int, float], title: s
     here = percent(values)
     rows = [{"value": value - 0.5, "percent": share} for value, share in here.items()]
     points = [{"value": value, "published": round(share, 4)} for value, share in sorted(published.items())]
-    line = (
-        charts.chart(points)
-        .mark_line(color=charts.COLOURS[1], point=alt.OverlayMarkDef(color=charts.COLOURS[1], size=14))
-        .encode(x="value:Q", y=alt.Y("published:Q", title="births (%)"))
-    )
+    dots = alt.OverlayMarkDef(color=charts.COLOURS[1], size=14)
+    line = charts.chart(points).mark_line(color=charts.COLOURS[1], point=dots)
+    line = line.encode(x="value:Q", y=alt.Y("published:Q", title="births (%)"))
     chart = charts.bars(rows, "value", "percent", title, "births (%)", 1, opacity=0.55) + line
     commonest = max(here, key=lambda value: here[value])
     there = published.get(commonest, 0)
@@ -95,15 +93,12 @@ def races(values: "pd.Series[Any]", known: dict[str, int]) -> Markup:
         for source, shares in both.items()
         for race, share in shares.items()
     ]
-    chart = (
-        charts.chart(rows, width=charts.WIDTH - 60, height=charts.HEIGHT + 20)
-        .mark_point(filled=True, size=55, opacity=0.9)
-        .encode(
-            x=alt.X("births (%):Q", scale=alt.Scale(type="log"), axis=alt.Axis(grid=True, tickCount=4, format="~g")),
-            y=alt.Y("race:N", title=None, sort=sorted(known, key=lambda race: -known[race])),
-            color=alt.Color("source:N", scale=alt.Scale(domain=list(both))),
-            shape=alt.Shape("source:N", scale=alt.Scale(domain=list(both), range=["circle", "diamond"])),
-        )
+    points = charts.chart(rows, width=charts.WIDTH - 60, height=charts.HEIGHT + 20)
+    chart = points.mark_point(filled=True, size=55, opacity=0.9).encode(
+        x=alt.X("births (%):Q", scale=alt.Scale(type="log"), axis=alt.Axis(grid=True, tickCount=4, format="~g")),
+        y=alt.Y("race:N", title=None, sort=sorted(known, key=lambda race: -known[race])),
+        color=alt.Color("source:N", scale=alt.Scale(domain=list(both))),
+        shape=alt.Shape("source:N", scale=alt.Scale(domain=list(both), range=["circle", "diamond"])),
     )
     words = f"{here.get('White', 0):.1f}% of the mothers are White, {here.get('Black', 0):.1f}% Black."
     return figure(charts.svg(chart, f"Births by race of mother. {words}"), "Race of mother", words)
@@ -207,14 +202,11 @@ def by_week(run: Run, height: int = charts.HEIGHT) -> Markup:
 def error_by_week(run: Run) -> Markup:
     """RMSE by week, with as many births as there are."""
     rows = run.table("evaluation/by_week.csv")
-    chart = (
-        charts.chart(rows)
-        .mark_circle(opacity=0.85)
-        .encode(
-            x=alt.X("week:Q", title="completed week of gestation", scale=alt.Scale(zero=False)),
-            y=alt.Y("rmse:Q", title="RMSE (lb)"),
-            size=alt.Size("births:Q", scale=alt.Scale(range=[8, 500]), legend=None),
-        )
+    points = charts.chart(rows).mark_circle(opacity=0.85)
+    chart = points.encode(
+        x=alt.X("week:Q", title="completed week of gestation", scale=alt.Scale(zero=False)),
+        y=alt.Y("rmse:Q", title="RMSE (lb)"),
+        size=alt.Size("births:Q", scale=alt.Scale(range=[8, 500]), legend=None),
     )
     most = max(rows, key=lambda row: row["births"])
     words = f"Area: test births. In week {most['week']}, the commonest, {most['rmse']:.3f} lb."

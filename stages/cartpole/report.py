@@ -44,16 +44,13 @@ def learning_curve(run: Run) -> Markup:
     colour, shape, size = (alt.Scale(domain=list(kinds), range=list(look)) for look in looks)
     values = [row["return"] for row in rows]
     log = min(values) > 0 and max(values) > 30 * min(values)  # trials over many time limits, and first attempts
-    points = (
-        charts.chart(rows)
-        .mark_point(filled=True, opacity=0.8)
-        .encode(
-            x=alt.X("steps:Q", title="environment steps"),
-            y=charts.y_axis("return:Q", "return", values, log=log),
-            color=alt.Color("played:N", scale=colour),
-            shape=alt.Shape("played:N", scale=shape),
-            size=alt.Size("played:N", scale=size),
-        )
+    points = charts.chart(rows).mark_point(filled=True, opacity=0.8)
+    points = points.encode(
+        x=alt.X("steps:Q", title="environment steps"),
+        y=charts.y_axis("return:Q", "return", values, log=log),
+        color=alt.Color("played:N", scale=colour),
+        shape=alt.Shape("played:N", scale=shape),
+        size=alt.Size("played:N", scale=size),
     )
     threshold = trials[0]["threshold"] if trials else run.metric("threshold")
     chart = points + _rule(threshold, "y")

@@ -135,15 +135,11 @@ def y_axis(field: str, title: str, values: Sequence[float], *, log: bool = False
 
 def bars(rows: Rows, x: str, y: str, x_title: str, y_title: str, step: float, **mark: Any) -> Any:
     """A histogram: bars from column `x` to `x` + `step`, as high as column `y`; `mark` are properties of the bars."""
-    edges = [{**row, "until": row[x] + step} for row in rows]
-    return (
-        chart(edges)
-        .mark_bar(**mark)
-        .encode(
-            x=alt.X(f"{x}:Q", title=x_title, bin="binned", scale=alt.Scale(nice=False)),
-            x2="until:Q",
-            y=alt.Y(f"{y}:Q", title=y_title),
-        )
+    marks = chart({**row, "until": row[x] + step} for row in rows).mark_bar(**mark)
+    return marks.encode(
+        x=alt.X(f"{x}:Q", title=x_title, bin="binned", scale=alt.Scale(nice=False)),
+        x2="until:Q",
+        y=alt.Y(f"{y}:Q", title=y_title),
     )
 
 

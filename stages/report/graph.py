@@ -65,8 +65,7 @@ def draw(graph: nx.DiGraph, across: bool) -> Markup:
     parts = [
         f'<svg class="graph {style}" role="img" aria-label="{escape(_words(graph))}" viewBox="0 0 {width} {height}">'
         f'<marker id="arrow-{style}" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" '
-        'orient="auto">'
-        '<path d="M0,0 8,4 0,8Z"/></marker>'
+        'orient="auto"><path d="M0,0 8,4 0,8Z"/></marker>'
     ]
     for before, after in sorted(graph.edges):
         (start, side), (end, other_side) = corners[before], corners[after]
