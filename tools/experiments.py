@@ -20,7 +20,7 @@ from stages.core.errors import run
 from stages.report.metrics import better
 from stages.report.page import text
 from tools.compare.changes import HEADLINES
-from tools.compare.snapshot import flatten
+from tools.param_overrides import flatten
 
 STYLES = {True: ("▲ better", "green"), False: ("▼ worse", "red"), None: ("● equal", "dim")}
 

@@ -1,6 +1,6 @@
 """A comparison as a page of the report's look."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import altair as alt
@@ -46,6 +46,10 @@ def _marked(words: str) -> Markup:
     return Markup("").join(_code(part) if place % 2 else part for place, part in enumerate(parts))
 
 
+def _bullets(items: Iterable[str]) -> Markup:
+    return Markup("<ul>{}</ul>").format(join(*(Markup("<li>{}</li>").format(item) for item in items)))
+
+
 def _signed(value: float | None) -> str:
     return "" if value is None else f"{value:+.6g}"
 
@@ -58,11 +62,10 @@ def _card(m: MetricChange) -> Markup:
 
 def _summary(c: Comparison) -> Markup:
     cards = join(*map(_card, c.headlines))
-    notes = Markup("<ul>{}</ul>").format(join(*(Markup("<li>{}</li>").format(_marked(note)) for note in c.caveats)))
     return join(
         answers(c.summary),
         Markup('<div class="cards">{}</div>').format(cards),
-        join(heading("What to mind"), notes) if c.caveats else "",
+        join(heading("What to mind"), _bullets(map(_marked, c.caveats))) if c.caveats else "",
     )
 
 
@@ -83,8 +86,7 @@ def _stages(c: Comparison) -> Markup:
     for s in c.stages:
         why: Any = reasons(s.reasons, 3)
         if any(len(texts) > 3 for texts in s.reasons.values()):
-            items = (Markup("<li>{}: {}</li>").format(kind, ", ".join(texts)) for kind, texts in s.reasons.items())
-            why = details(why, Markup("<ul>{}</ul>").format(join(*items)))
+            why = details(why, _bullets(f"{kind}: {', '.join(texts)}" for kind, texts in s.reasons.items()))
         rows.append((s.name, why, ", ".join(s.changed_outputs) or s.without_outputs))
     return table(("stage", "why it ran", "outputs with other bytes"), rows)
 
@@ -132,8 +134,7 @@ def _curves(c: Comparison) -> Markup:
     if drawn := [curve for curve in c.curves if curve.lines]:
         blocks += [paragraph("A is dashed, B solid.", "soft"), grid(*map(_chart, drawn))]
     if same := [curve.title for curve in c.curves if curve.same]:
-        items = join(*(Markup("<li>{}</li>").format(title) for title in same))
-        blocks.append(details(f"{len(same)} unchanged", Markup("<ul>{}</ul>").format(items)))
+        blocks.append(details(f"{len(same)} unchanged", _bullets(same)))
     blocks += [paragraph(f"{k.title}: cannot be compared: {k.note}.", "soft") for k in c.curves if k.note]
     return join(*(blocks or [paragraph("No plots are defined.", "soft")]))
 

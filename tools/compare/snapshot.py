@@ -3,7 +3,6 @@
 import csv
 import json
 import subprocess
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,19 +16,11 @@ from dvc_data.index import DataIndexDirError
 from ruamel.yaml import YAML
 
 from stages.core.errors import InputError
+from tools.param_overrides import flatten
 from tools.processor import RECORD, writer
 
 WORK_TREE = "."
 Row = dict[str, Any]
-
-
-def flatten(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Each value of nested sections with its dotted key."""
-    if not isinstance(values, dict):
-        yield path, values
-        return
-    for key, value in values.items():
-        yield from flatten(value, f"{path}.{key}" if path else str(key))
 
 
 def git(root: Path, *arguments: str) -> str:
