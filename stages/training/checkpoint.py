@@ -110,15 +110,22 @@ class Checkpoints:
         files.remove(self.folder)
 
 
+def _identity(workload: str, provenance: Mapping[str, Any]) -> list[str]:
+    """A run's digest without its number of steps, and with it."""
+    return [run_digest(provenance, workload, irrelevant) for irrelevant in (["steps"], [])]
+
+
 def note_finished(workload: str, provenance: Mapping[str, Any]) -> None:
-    """Record what a workload's last finished run depends on besides its steps, for `explain_start`."""
-    files.write_text(FOLDER / f"{workload}.finished", run_digest(provenance, workload, ["steps"]))
+    """Record which run of a workload finished last, for `explain_start`."""
+    files.write_json(FOLDER / f"{workload}.finished", _identity(workload, provenance))
 
 
 def explain_start(workload: str, provenance: Mapping[str, Any]) -> None:
     """If only the number of steps differs from the last finished run, say why this run starts over."""
     finished = FOLDER / f"{workload}.finished"
-    if finished.exists() and finished.read_text(encoding="utf-8") == run_digest(provenance, workload, ["steps"]):
+    last = json.loads(finished.read_text(encoding="utf-8")) if finished.exists() else None
+    this = _identity(workload, provenance)
+    if last and last != this and last[0] == this[0]:
         print(
             f"starting over: with {workload}.train.schedule one_cycle, every learning rate depends on "
             f"{workload}.train.steps (with constant, the run would be extended)",

@@ -84,6 +84,7 @@ def test_a_run_that_starts_over_with_other_steps_says_why(
     explain_start("mnist", longer)
     note_finished("mnist", PROVENANCE)
     explain_start("mnist", {**longer, "inputs": {"data": "xyz"}})
+    explain_start("mnist", PROVENANCE)
     assert capsys.readouterr().err == ""
     explain_start("mnist", longer)
     assert capsys.readouterr().err.startswith("starting over: with mnist.train.schedule one_cycle")
