@@ -117,15 +117,15 @@ def _identity(workload: str, provenance: Mapping[str, Any]) -> list[str]:
 
 def note_finished(workload: str, provenance: Mapping[str, Any]) -> None:
     """Record which run of a workload finished last, for `explain_start`."""
-    files.write_json(FOLDER / f"{workload}.finished", _identity(workload, provenance))
+    files.write_text(FOLDER / f"{workload}.finished", " ".join(_identity(workload, provenance)))
 
 
 def explain_start(workload: str, provenance: Mapping[str, Any]) -> None:
     """If only the number of steps differs from the last finished run, say why this run starts over."""
     finished = FOLDER / f"{workload}.finished"
-    last = json.loads(finished.read_text(encoding="utf-8")) if finished.exists() else None
+    last = finished.read_text(encoding="utf-8", errors="replace").split() if finished.exists() else []
     this = _identity(workload, provenance)
-    if last and last != this and last[0] == this[0]:
+    if last != this and last[:1] == this[:1]:
         print(
             f"starting over: with {workload}.train.schedule one_cycle, every learning rate depends on "
             f"{workload}.train.steps (with constant, the run would be extended)",

@@ -82,6 +82,8 @@ def test_a_run_that_starts_over_with_other_steps_says_why(
     monkeypatch.setattr(checkpoint, "FOLDER", tmp_path)
     longer = {**PROVENANCE, "parameters": {"seed": 1, "mnist": {"train": {"steps": 9, "max_to_keep": 2}}}}
     explain_start("mnist", longer)
+    (tmp_path / "mnist.finished").write_bytes(b"\xff{")
+    explain_start("mnist", longer)
     note_finished("mnist", PROVENANCE)
     explain_start("mnist", {**longer, "inputs": {"data": "xyz"}})
     explain_start("mnist", PROVENANCE)
