@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--named", default="your own", help="what the table calls them")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results")
     args = parser.parse_args()
-    source = {"babyweight.prepare.source.kind": "csv", "babyweight.prepare.source.path": args.births}
+    source = {"babyweight.prepare.source.kind": "files", "babyweight.prepare.source.path": args.births}
     params = override(yaml.safe_load((ROOT / "params.yaml").read_text()), source)
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)

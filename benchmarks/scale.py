@@ -56,7 +56,7 @@ def command(engine: str, births: Path | int, scratch: Path) -> list[str | Path]:
         python = Path(sys.executable) if engine == "pandas" else python_with("polars", POLARS)
         return [python, ROOT / f"benchmarks/peers/prepare_{engine.partition('_')[0]}.py", str(births), out]
     source: dict[str, str | int] = {
-        "babyweight.prepare.source.kind": "csv",
+        "babyweight.prepare.source.kind": "files",
         "babyweight.prepare.source.path": str(births),
     }
     if isinstance(births, int):

@@ -31,9 +31,9 @@ from serving.registry import Registry
 from serving.servable import Servable
 from serving.settings import Limits
 from stages.core.errors import InputError
+from stages.rest.requests import Arrays, decode_inputs, decode_instances
+from stages.rest.tensors import UnsupportedTypeError
 from stages.savedmodel.graph import SIGNATURE, Signature
-from stages.savedmodel.requests import Arrays, decode_inputs, decode_instances
-from stages.savedmodel.tensors import UnsupportedTypeError
 
 log = logging.getLogger("serving")
 

@@ -15,7 +15,7 @@ import numpy as np
 from prometheus_client import Histogram
 
 from serving.settings import Batching
-from stages.savedmodel.requests import Arrays
+from stages.rest.requests import Arrays
 
 _BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384)
 _INSTANCES = Histogram("serving_call_instances", "Instances of a call of a model", ["model"], buckets=_BUCKETS)

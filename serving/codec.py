@@ -19,9 +19,9 @@ import orjson
 import tensorflow as tf
 
 from stages.core.errors import InputError
+from stages.rest.requests import Arrays
+from stages.rest.tensors import MAX_RANK, SUPPORTED, decode_binary, is_binary, json_type, shown
 from stages.savedmodel.graph import SIGNATURE, Tensor
-from stages.savedmodel.requests import Arrays
-from stages.savedmodel.tensors import MAX_RANK, SUPPORTED, decode_binary, is_binary, json_type, shown
 
 _MAX_DEPTH = MAX_RANK + 8
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]|-?(?:NaN|Inf(?:inity)?)', re.DOTALL)

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from serving.servable import Servable
 from serving.settings import Loading
 from serving.sources import Offer, Source
-from stages.savedmodel.tensors import shown
+from stages.rest.tensors import shown
 
 log = logging.getLogger("serving")
 

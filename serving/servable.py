@@ -20,6 +20,8 @@ from serving.codec import RowReader
 from serving.protos import PredictionLog
 from serving.settings import Batching
 from stages.core.errors import InputError
+from stages.rest.requests import Arrays
+from stages.rest.tensors import shown
 from stages.savedmodel.graph import (
     ROW_INDEPENDENT,
     SIGNATURE,
@@ -29,8 +31,6 @@ from stages.savedmodel.graph import (
     read_signatures,
     serving_graph,
 )
-from stages.savedmodel.requests import Arrays
-from stages.savedmodel.tensors import shown
 
 _WARM_UP = Path("assets.extra/tf_serving_warmup_requests")
 _MAX_WARM_UP = 1000  # records, as TensorFlow Serving

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from stages.core.errors import InputError, run
 from stages.core.files import digest, write_json, write_text
+from stages.rest.requests import fitting, read_instances
 from stages.savedmodel.graph import Tensor, read_graph, read_signatures, serving_signature
-from stages.savedmodel.requests import fitting, read_instances
 
 
 def tensors(values: dict[str, Tensor]) -> dict[str, Any]:

@@ -17,9 +17,9 @@ from stages import runtime
 from stages.core.errors import InputError, run
 from stages.core.files import digest, read_json, write_json
 from stages.core.params import PredictParams, add_params
+from stages.rest.requests import Arrays, decode_request, fitting, predictions, read_instances
 from stages.savedmodel.graph import SIGNATURE, TAG, read_provenance, serving_signature
 from stages.savedmodel.predictor import Predictor
-from stages.savedmodel.requests import Arrays, decode_request, fitting, predictions, read_instances
 
 CLI_TIMEOUT = 120  # seconds; it starts a TensorFlow of its own
 

@@ -59,7 +59,7 @@ def request_file(tmp_path: Path) -> Path:
 
 def predict(model: Path, request: Path, expected: dict[str, Any]) -> list[Any]:
     from stages.predict import check
-    from stages.savedmodel.requests import read_instances
+    from stages.rest.requests import read_instances
 
     return check(model, read_instances(request), expected, 1e-5, str(request))
 

@@ -24,7 +24,7 @@ from stages.core.params import (
 class Source(Section):
     """Where births come from."""
 
-    kind: Literal["synthetic", "csv"]
+    kind: Literal["synthetic", "files"]
     path: Text
     rows: Count
 

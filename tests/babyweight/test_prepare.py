@@ -36,7 +36,7 @@ def prepare(tmp_path: Path, params: Path) -> subprocess.CompletedProcess[str]:
 
 
 def csv_params(params_file: Write, path: Path, **more: Any) -> Path:
-    return params_file({"babyweight.prepare.source.kind": "csv", "babyweight.prepare.source.path": str(path), **more})
+    return params_file({"babyweight.prepare.source.kind": "files", "babyweight.prepare.source.path": str(path), **more})
 
 
 def test_synthetic_births(tmp_path: Path, params_file: Write, births: pd.DataFrame) -> None:
@@ -73,7 +73,7 @@ def test_csv_files_give_the_same_arrays(tmp_path: Path, params_file: Write, birt
     done = prepare(tmp_path, csv_params(params_file, raw))
     assert done.returncode == 0, done.stderr
     assert {split: digest(tmp_path / "out" / split) for split in SPLITS} == wanted
-    assert json.loads((tmp_path / "out/schema.json").read_text())["source"] == "csv"
+    assert json.loads((tmp_path / "out/schema.json").read_text())["source"] == "files"
 
 
 def test_the_same_bytes_whatever_the_block_size(
@@ -183,7 +183,7 @@ def test_births_that_dvc_tracks_are_read_by_the_default_glob(tmp_path: Path, bir
     births.to_csv(folder / "data/raw/babyweight/births.csv", index=False)
     dvc(folder, "add", "data/raw/babyweight/births.csv")
     assert (folder / "data/raw/babyweight/births.csv.dvc").exists()
-    change(folder, "babyweight.prepare.source.kind", "csv")
+    change(folder, "babyweight.prepare.source.kind", "files")
     dvc(folder, "repro", "prepare@babyweight")
     assert json.loads((folder / "results/babyweight/prepare.json").read_text())["rows"]["kept"] == ROWS
 

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from stages.core.files import digest, write_json
+from stages.rest.requests import decode_request, predictions, read_instances
 from stages.savedmodel.predictor import Predictor
-from stages.savedmodel.requests import decode_request, predictions, read_instances
 
 
 def main() -> None:

@@ -46,7 +46,7 @@ def test_every_workload_of_the_project_has_a_metric_with_a_direction() -> None:
         ("accuracy", 0.9, 0.9, None),
         ("episodes", 100, 20, None),
         ("rmse_preterm", None, 1.0, None),
-        ("source", "csv", "synthetic", None),
+        ("source", "files", "synthetic", None),
     ],
 )
 def test_judgements(key: str, before: object, after: object, judged: bool | None) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from serving.batching import Batcher
 from serving.settings import Batching
-from stages.savedmodel.requests import Arrays
+from stages.rest.requests import Arrays
 
 
 class Model:

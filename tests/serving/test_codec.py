@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from serving import codec
 from serving.codec import RowReader
+from stages.rest.requests import Arrays, decode_instances
 from stages.savedmodel.graph import Tensor
-from stages.savedmodel.requests import Arrays, decode_instances
 from tests.serving.test_properties import EXAMPLES, leaves
 
 TYPES = {"text": tf.string, "single": tf.float32, "double": tf.float64, "flag": tf.bool}

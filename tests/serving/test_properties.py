@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from serving import codec
+from stages.rest.requests import decode_inputs, decode_instances
+from stages.rest.tensors import SUPPORTED
 from stages.savedmodel.graph import Tensor
-from stages.savedmodel.requests import decode_inputs, decode_instances
-from stages.savedmodel.tensors import SUPPORTED
 
 EXAMPLES = int(os.environ.get("SERVING_EXAMPLES", "300"))
 SIGNATURES = ["serving_default", "named", "lengths", "binary", "any_shape", "scalar", "matrix"]

@@ -1,4 +1,4 @@
--- Births of 2001 to 2008 from BigQuery's public natality table, as files that `babyweight.prepare.source.kind: csv` reads.
+-- Births of 2001 to 2008 from BigQuery's public natality table, as files that `babyweight.prepare.source.kind: files` reads.
 -- Name your own bucket, run `bq query --use_legacy_sql=false < natality.sql`, and set `babyweight.prepare.source.path`
 -- to gs://YOUR-BUCKET/natality, or copy the files and set it to their folder. Without the WHERE clause: all 137,826,763
 -- births since 1969. For CSV: format = 'CSV', compression = 'GZIP', header = TRUE, and births-*.csv.gz in the uri.

@@ -61,7 +61,7 @@ class Counts:
         Raises:
             InputError: if a limit is exceeded, or a split is empty.
         """
-        source = limits.source.path if limits.source.kind == "csv" else "synthetic births"
+        source = limits.source.path if limits.source.kind == "files" else "synthetic births"
         bad, kept = self.bad.total(), sum(self.kept.values())
         if bad > limits.max_bad_share * self.rows:
             raise InputError(

@@ -33,7 +33,7 @@ def counts(*blocks: Encoded) -> Counts:
 
 def test_metrics() -> None:
     first = block((8, 1, 1), bad=9, absent=["alcohol_use"])
-    metrics = counts(first, block((8, 1, 1), words={"mother_race": {"Martian": 2}})).metrics("csv")
+    metrics = counts(first, block((8, 1, 1), words={"mother_race": {"Martian": 2}})).metrics("files")
     assert metrics["rows"] == {"read": 29, "kept": 20, "dropped": 0, "bad": 9}
     assert metrics["kept"] == {"train": 16, "validation": 2, "test": 2}
     assert metrics["bad"] == {"number_of_fields": 9}

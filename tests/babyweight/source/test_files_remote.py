@@ -41,7 +41,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def prepare(tmp_path: Path, params_file: Write) -> Callable[..., subprocess.CompletedProcess[str]]:
     def prepare(source: str, **environment: Any) -> subprocess.CompletedProcess[str]:
-        params = params_file({"babyweight.prepare.source.kind": "csv", "babyweight.prepare.source.path": source})
+        params = params_file({"babyweight.prepare.source.kind": "files", "babyweight.prepare.source.path": source})
         out = ("data/raw/babyweight", tmp_path / "out", tmp_path / "sample.csv", tmp_path / "prepare.json")
         return run_stage("stages.babyweight.prepare", *out, "--params", params, **environment)
 

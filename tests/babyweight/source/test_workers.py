@@ -61,7 +61,7 @@ def run(tmp_path: Path, births: Path, params_file: Write, monkeypatch: pytest.Mo
     """Prepare the births in small blocks; a digest of the arrays, and counts and sample as text."""
 
     def run(scheduler: str | None = None, block_bytes: int = BLOCK, **source: Any) -> tuple[str, str]:
-        values = {"kind": "csv", "path": str(births), **source}
+        values = {"kind": "files", "path": str(births), **source}
         changes = {f"babyweight.prepare.source.{key}": value for key, value in values.items()}
         params = PrepareParams.read(params_file(changes | {"babyweight.prepare.dask.scheduler": scheduler}))
         folder = tmp_path / str(time.monotonic_ns())
@@ -70,7 +70,7 @@ def run(tmp_path: Path, births: Path, params_file: Write, monkeypatch: pytest.Mo
         with monkeypatch.context() as patch:
             patch.setattr(csv_file, "read", lambda file, default: read(file, default, block_bytes))
             counts, sample = prepare.write_splits(folder, params, ROOT / FACTS)
-        return digest(folder), json.dumps(counts.metrics("csv")) + str(sample)
+        return digest(folder), json.dumps(counts.metrics("files")) + str(sample)
 
     return run
 
@@ -152,7 +152,7 @@ def test_a_cluster_whose_workers_are_gone_is_given_up(run: Run, params_file: Wri
         n_workers=1, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=":0"
     ) as local:
         changes = {
-            "babyweight.prepare.source.kind": "csv",
+            "babyweight.prepare.source.kind": "files",
             "babyweight.prepare.source.path": str(births),
             "babyweight.prepare.dask.scheduler": local.scheduler_address,
             "babyweight.prepare.dask.timeout": 2.0,

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from stages.core.errors import InputError
+from stages.rest.requests import decode_inputs, decode_instances, decode_request, example, predictions
 from stages.savedmodel.graph import Signature, Tensor
-from stages.savedmodel.requests import decode_inputs, decode_instances, decode_request, example, predictions
 
 ONE = {"x": Tensor("x", "x:0", tf.float32, (None, 2))}
 TWO = {**ONE, "name": Tensor("name", "name:0", tf.string, (None,))}

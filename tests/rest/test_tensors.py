@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from stages.core.errors import InputError
-from stages.savedmodel.tensors import UnsupportedTypeError, decode_binary, dense_shape, is_binary, shown, to_array
+from stages.rest.tensors import UnsupportedTypeError, decode_binary, dense_shape, is_binary, shown, to_array
 
 
 def place(index: Sequence[int]) -> str:

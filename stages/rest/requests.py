@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from stages.core.errors import InputError
 from stages.core.files import read_json
+from stages.rest.tensors import dense_shape, is_binary, shown, to_array
 from stages.savedmodel.graph import Signature, Tensor
-from stages.savedmodel.tensors import dense_shape, is_binary, shown, to_array
 
 Arrays = dict[str, npt.NDArray[Any]]
 """Arrays by input or output; strings are `bytes` objects."""
