@@ -2,7 +2,7 @@
 
 import argparse
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
@@ -25,9 +25,9 @@ from stages.babyweight.source.births import (
     spellings,
 )
 from stages.babyweight.source.counts import Counts
-from stages.babyweight.source.encode import SAMPLE_ROWS, Block, Encoded, encode
+from stages.babyweight.source.encode import SAMPLE_ROWS, BlockTask, Encoded, encode
 from stages.babyweight.source.files import File, find
-from stages.babyweight.source.read import default_columns, read
+from stages.babyweight.source.formats import block_tasks, default_columns
 from stages.core import files
 from stages.core.errors import run
 from stages.core.params import add_params
@@ -36,12 +36,12 @@ _ARRAYS = {"features": ("|u1", (len(FEATURES),)), WEIGHT: ("<f4", ())}
 """The arrays of a split: type and shape of a row."""
 
 
-def _encode(load: Callable[[], Block], params: Prepare) -> list[Encoded]:
-    return [encode(load(), params.validation_share, params.test_share)]
+def _encode(task: BlockTask, params: Prepare) -> list[Encoded]:
+    return [encode(task(), params.validation_share, params.test_share)]
 
 
 def _encode_file(file: File, default: list[str], params: Prepare) -> list[Encoded]:
-    return [encoded for load in read(file, default) for encoded in _encode(load, params)]
+    return [encoded for task in block_tasks(file, default) for encoded in _encode(task, params)]
 
 
 def encoded(params: PrepareParams, facts: Path) -> Iterator[Encoded]:
@@ -51,17 +51,17 @@ def encoded(params: PrepareParams, facts: Path) -> Iterator[Encoded]:
         InputError: if the source or the cluster cannot be used.
     """
     source, dask = params.prepare.source, params.prepare.dask
-    loads: Iterator[Callable[[], Block]]
+    tasks: Iterator[BlockTask]
     if source.kind == "synthetic":
         from stages.babyweight.source import synthetic  # imports pandas, which takes longer than all else here
 
         births, default = [], list[str]()
-        loads = synthetic.read(source.rows, facts, params.seed)
+        tasks = synthetic.block_tasks(source.rows, facts, params.seed)
     else:
         births = find(source.path)
         default = default_columns(births)
-        loads = (load for file in births for load in read(file, default))
-    by_block = (functools.partial(_encode, load, params.prepare) for load in loads)
+        tasks = (task for file in births for task in block_tasks(file, default))
+    by_block = (functools.partial(_encode, task, params.prepare) for task in tasks)
     by_file = [functools.partial(_encode_file, file, default, params.prepare) for file in births]
     if dask.scheduler is None:
         results = workers.on_threads(by_block)

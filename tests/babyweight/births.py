@@ -28,7 +28,7 @@ def write(folder: Path, *lines: str, end: str = "\n", encoding: str = "utf-8") -
 
 
 def parse(path: Path, block_bytes: int = 1 << 20) -> list[Block]:
-    return [load() for load in csv_file.read(file(path), COLUMNS, block_bytes)]
+    return [task() for task in csv_file.block_tasks(file(path), COLUMNS, block_bytes)]
 
 
 def block_of(frame: pd.DataFrame) -> Block:

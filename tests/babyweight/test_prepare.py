@@ -1,3 +1,4 @@
+import functools
 import gzip
 import io
 import json
@@ -83,8 +84,8 @@ def test_the_same_bytes_whatever_the_block_size(
     params = PrepareParams.read(csv_params(params_file, tmp_path / "births.csv"))
     results = []
     for size in (1000, 50_000, 1 << 24):
-        read = csv_file.read
-        monkeypatch.setattr(csv_file, "read", lambda file, default, size=size, read=read: read(file, default, size))
+        tasks = functools.partial(csv_file.block_tasks, block_bytes=size)
+        monkeypatch.setattr(csv_file, "block_tasks", tasks)
         (tmp_path / str(size)).mkdir()
         counts, sample = write_splits(tmp_path / str(size), params, ROOT / FACTS)
         monkeypatch.undo()

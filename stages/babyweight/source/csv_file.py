@@ -6,7 +6,7 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ import pyarrow as pa
 from stages.babyweight.source import columns
 from stages.babyweight.source.csv_damage import LINE_BYTES, record_pattern, take_out_damaged
 from stages.babyweight.source.csv_text import MARK, parse
-from stages.babyweight.source.encode import Block
+from stages.babyweight.source.encode import BlockTask
 from stages.babyweight.source.files import File
 from stages.core.errors import InputError
 
@@ -29,7 +29,7 @@ _TOO_LONG = f"a line of more than {LINE_BYTES} bytes; expected one birth a line"
 
 
 def header(file: File) -> list[str] | None:
-    """The columns that a file's first line names, as `read` has them; None if it is no header.
+    """The columns that a file's first line names, as `block_tasks` has them; None if it is no header.
 
     Raises:
         InputError: if the file is empty or damaged, or if the header lacks a required column.
@@ -39,8 +39,8 @@ def header(file: File) -> list[str] | None:
     return columns.match(f"{file.address}:1", names) if columns.is_header(names) else None
 
 
-def read(file: File, default: Sequence[str], block_bytes: int = BLOCK_BYTES) -> Iterator[Callable[[], Block]]:
-    """What parses each block of a file, plain, gzip or zstd.
+def block_tasks(file: File, default: Sequence[str], block_bytes: int = BLOCK_BYTES) -> Iterator[BlockTask]:
+    """The task that parses each block of a file, plain, gzip or zstd.
 
     Args:
         file: the file.

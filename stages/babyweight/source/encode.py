@@ -1,7 +1,7 @@
 """A block of births: from raw values to one byte a feature, split by a hash of the keys."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -56,6 +56,10 @@ class Block:
     rows: pa.RecordBatch
     lines: npt.NDArray[np.int64]
     bad_rows: list[BadRow]
+
+
+BlockTask = Callable[[], Block]
+"""What makes a block, on any thread or worker."""
 
 
 @dataclass(frozen=True)

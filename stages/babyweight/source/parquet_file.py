@@ -1,7 +1,7 @@
 """Parquet files of births, as BigQuery exports them, in bounded memory."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +9,7 @@ import pyarrow.parquet
 
 from stages.babyweight.source import columns
 from stages.babyweight.source.births import KEY, REQUIRED
-from stages.babyweight.source.encode import Block
+from stages.babyweight.source.encode import Block, BlockTask
 from stages.babyweight.source.files import File
 from stages.core.errors import InputError
 
@@ -17,8 +17,8 @@ MAGIC = b"PAR1"
 BLOCK_ROWS = 1 << 16
 
 
-def read(file: File) -> Iterator[Callable[[], Block]]:
-    """What makes each block of a file; a row's line is its number in the file, from 1.
+def block_tasks(file: File) -> Iterator[BlockTask]:
+    """The task that makes each block of a file; a row's line is its number in the file, from 1.
 
     Raises:
         InputError: if the file is damaged, or lacks a required column.

@@ -9,7 +9,7 @@ effects too.
 
 import argparse
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -22,7 +22,7 @@ import yaml
 
 from stages.babyweight.params import PrepareParams
 from stages.babyweight.source.births import COLUMNS, FACTS, VOCABULARIES
-from stages.babyweight.source.encode import Block
+from stages.babyweight.source.encode import Block, BlockTask
 from stages.core import files
 from stages.core.errors import InputError, run
 from stages.core.params import add_params
@@ -216,8 +216,8 @@ class Generator:
             yield self.block(first // BLOCK_ROWS).head(rows - first)
 
 
-def read(rows: int, facts: Path, seed: int) -> Iterator[Callable[[], Block]]:
-    """What draws each block of the first `rows` births.
+def block_tasks(rows: int, facts: Path, seed: int) -> Iterator[BlockTask]:
+    """The task that draws each block of the first `rows` births.
 
     Raises:
         InputError: if the figures are missing or not a YAML mapping.

@@ -50,7 +50,7 @@ def as_bigquery_exports(frame: pd.DataFrame, path: Path, **options: object) -> N
 
 
 def read(path: Path) -> list[Block]:
-    return [load() for load in parquet_file.read(file(path))]
+    return [task() for task in parquet_file.block_tasks(file(path))]
 
 
 def encoded(blocks: list[Block]) -> list[Encoded]:

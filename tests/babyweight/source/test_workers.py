@@ -66,9 +66,9 @@ def run(tmp_path: Path, births: Path, params_file: Write, monkeypatch: pytest.Mo
         params = PrepareParams.read(params_file(changes | {"babyweight.prepare.dask.scheduler": scheduler}))
         folder = tmp_path / str(time.monotonic_ns())
         folder.mkdir()
-        read = csv_file.read
+        block_tasks = csv_file.block_tasks
         with monkeypatch.context() as patch:
-            patch.setattr(csv_file, "read", lambda file, default: read(file, default, block_bytes))
+            patch.setattr(csv_file, "block_tasks", lambda file, default: block_tasks(file, default, block_bytes))
             counts, sample = prepare.write_splits(folder, params, ROOT / FACTS)
         return digest(folder), json.dumps(counts.metrics("files")) + str(sample)
 
@@ -91,7 +91,7 @@ def test_the_same_bytes_from_workers_that_read_the_files(
         raise AssertionError("this process reads no file")
         yield
 
-    monkeypatch.setattr(prepare, "read", refuse)
+    monkeypatch.setattr(prepare, "block_tasks", refuse)
     assert run(cluster.scheduler_address) == expected
 
 

@@ -15,7 +15,7 @@ from stages.babyweight.source.births import COLUMNS, FACTS
 from stages.babyweight.source.counts import Counts
 from stages.babyweight.source.encode import encode
 from stages.babyweight.source.files import find
-from stages.babyweight.source.read import default_columns, read
+from stages.babyweight.source.formats import block_tasks, default_columns
 from stages.babyweight.source.synthetic import Generator, read_facts
 from stages.core.errors import InputError
 from tests.conftest import ROOT
@@ -63,8 +63,8 @@ def prepare(path: Path) -> Counts:
     files = find(str(path))
     default = default_columns(files)
     for file in files:
-        for load in read(file, default):
-            counts.add(encode(load(), 0.2, 0.2))
+        for task in block_tasks(file, default):
+            counts.add(encode(task(), 0.2, 0.2))
     counts.check(LIMITS)
     return counts
 

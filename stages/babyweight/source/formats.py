@@ -1,10 +1,10 @@
-"""Births from files of either format, as work to be done on each block."""
+"""Files of births in either format, as tasks that make their blocks."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from stages.babyweight.source import csv_file, parquet_file
 from stages.babyweight.source.births import COLUMNS
-from stages.babyweight.source.encode import Block
+from stages.babyweight.source.encode import BlockTask
 from stages.babyweight.source.files import File
 
 
@@ -18,8 +18,8 @@ def default_columns(files: Sequence[File]) -> list[str]:
     return named or list(COLUMNS)
 
 
-def read(file: File, default: Sequence[str]) -> Iterator[Callable[[], Block]]:
-    """What makes each block of a file, in order.
+def block_tasks(file: File, default: Sequence[str]) -> Iterator[BlockTask]:
+    """The task that makes each block of a file, in order.
 
     Args:
         file: a CSV file, plain, gzip or zstd, or a Parquet file.
@@ -28,7 +28,7 @@ def read(file: File, default: Sequence[str]) -> Iterator[Callable[[], Block]]:
     Raises:
         InputError: if the file cannot be used.
     """
-    return parquet_file.read(file) if _is_parquet(file) else csv_file.read(file, default)
+    return parquet_file.block_tasks(file) if _is_parquet(file) else csv_file.block_tasks(file, default)
 
 
 def _is_parquet(file: File) -> bool:
