@@ -169,7 +169,7 @@ def serve(args: argparse.Namespace, settings: Settings, source: Source, token: s
     load = functools.partial(Servable, batching=settings.batching, pool=pool)
     registry = Registry(source, load, settings.loading)
     config = uvicorn.Config(
-        app.create(registry, settings.limits, args.name_single_output, token, loopback_only=token is None),
+        app.create(registry, settings.limits, args.name_single_output, token, token is None, settings.access.origins),
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -9,8 +9,9 @@ import functools
 import logging
 import re
 import zlib
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,12 +40,15 @@ log = logging.getLogger("serving")
 
 STATIC = Path(__file__).parent / "static"
 _INLINE = 1 << 16  # bytes; a larger body is read and written in a thread, so that other requests need not wait
+_LARGE = 2  # such bodies at once: each may take a hundred times its bytes of memory
+_INFLATED = 1 << 20  # bytes; the loop inflates so many at once
 _METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"]
 _TARGET = r"(?i:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _PATHS = {
     "POST": re.compile(rf"(?i:/v1/models)/(?P<model>[^/:]+){_TARGET}:(?P<action>classify|regress|predict)", re.A),
     "GET": re.compile(rf"(?i:/v1/models)(?:/(?P<model>[^/:]+))?{_TARGET}(?:/(?P<action>(?i:metadata)))?", re.A),
 }
+_ORIGIN = re.compile("https?://")
 T = TypeVar("T")
 Encoder = Callable[[Arrays], bytes]
 
@@ -78,8 +82,49 @@ def parse_path(method: str, path: str) -> Target:
     return Target(unquote(match["model"]), version, label, action)
 
 
-async def _call(in_thread: bool, function: Callable[..., T], *arguments: Any) -> T:
-    return await asyncio.to_thread(function, *arguments) if in_thread else function(*arguments)
+class Bodies:
+    """The bodies of the requests in progress.
+
+    Args:
+        limits: how large one may be, and all together.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._bytes = 0
+        self._pool = ThreadPoolExecutor(_LARGE, thread_name_prefix="json")
+
+    @contextmanager
+    def room(self) -> Iterator[Callable[[int], None]]:
+        """Room for one body: what it gives out is told of each part's size before the part is kept.
+
+        Raises:
+            HTTPException: 413 if the body grows too large, 503 if all do together.
+        """
+        size = 0
+
+        def grow(more: int) -> None:
+            nonlocal size
+            size += more
+            self._bytes += more
+            if size > self._limits.body_bytes:
+                raise HTTPException(413, f"expected a body of at most {self._limits.body_bytes} bytes")
+            if self._bytes > self._limits.bodies_bytes:
+                raise HTTPException(503, "the requests in progress are too large together; try again")
+
+        try:
+            yield grow
+        finally:
+            self._bytes -= size
+
+    async def call(self, large: bool, function: Callable[..., T], *arguments: Any) -> T:
+        """Call a function that reads or writes a body; a large one in a thread, once one is free.
+
+        What is cancelled before that, by the limit on time, is not called.
+        """
+        if not large:
+            return function(*arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
 
 @dataclass(frozen=True)
@@ -89,6 +134,7 @@ class Server:
     registry: Registry
     limits: Limits
     keep_name: bool  # name a prediction's output even if it is the only one
+    bodies: Bodies
 
     async def api(self, request: Request) -> Response:
         """Everything below `/v1/`."""
@@ -97,7 +143,7 @@ class Server:
         if not path.lower().startswith("/v1/"):
             raise HTTPException(404)
         if request.method == "OPTIONS":  # never with CORS headers
-            if not re.search("https?://", request.headers.get("origin", "")):
+            if not _ORIGIN.search(request.headers.get("origin", "")):
                 raise HTTPException(400, "Origin header is missing in CORS preflight")
             return Response(media_type="application/json")
         target = parse_path(request.method, path)
@@ -116,14 +162,15 @@ class Server:
 
     async def _infer(self, request: Request, target: Target) -> Response:
         """Predict, classify or regress."""
-        body = await self._body(request)
-        large = len(body) > _INLINE
-        model, signature, inputs, encode = await _call(large, self._read, target, body)
+        with self.bodies.room() as grow:
+            body = await self._body(request, grow)
+            large = len(body) > _INLINE
+            model, signature, inputs, encode = await self.bodies.call(large, self._read, target, body)
         instances = max((len(array) for array in inputs.values() if array.shape), default=0)
         if instances > self.limits.instances:
             raise HTTPException(413, f"expected at most {self.limits.instances} instances, found {instances}")
         outputs = await model.run(signature, inputs)
-        return Response(await _call(large, encode, outputs), media_type="application/json")
+        return Response(await self.bodies.call(large, encode, outputs), media_type="application/json")
 
     def _read(self, target: Target, body: bytearray) -> tuple[Servable, Signature, Arrays, Encoder]:
         """The model, the signature, the arrays of a body, and what writes the answer."""
@@ -132,7 +179,7 @@ class Server:
             model = self.registry.servable(target.model, target.version, target.label)
             if target.action == "predict" and (rows := model.read_rows(body)) is not None:
                 return model, model.signature(SIGNATURE), rows, functools.partial(encode, by_row=True)
-        document = codec.parse(body)
+        document = codec.parse(body, self.limits)
         name = codec.signature_name(document)
         examples = None if target.action == "predict" else codec.decode_examples(document)
         model = self.registry.servable(target.model, target.version, target.label)
@@ -152,22 +199,26 @@ class Server:
             inputs = decode_inputs(document["inputs"], signature.inputs)
         return model, signature, inputs, functools.partial(encode, by_row=by_row)
 
-    async def _body(self, request: Request) -> bytearray:
+    async def _body(self, request: Request, grow: Callable[[int], None]) -> bytearray:
         """The body, decompressed."""
-        limit = self.limits.body_bytes
-        too_large = HTTPException(413, f"expected a body of at most {limit} bytes")
         declared = request.headers.get("content-length", "")
-        if declared.isdigit() and int(declared) > limit:
-            raise too_large
+        if declared.isdigit() and int(declared) > self.limits.body_bytes:
+            raise HTTPException(413, f"expected a body of at most {self.limits.body_bytes} bytes")
         gzipped = "gzip" in request.headers.get("content-encoding", "") and declared != "0"
         inflate = zlib.decompressobj(16 + zlib.MAX_WBITS) if gzipped else None
         body = bytearray()
         try:
             async for part in request.stream():
-                body += inflate.decompress(part, limit + 1 - len(body)) if inflate else part
-                if len(body) > limit:
-                    raise too_large
-            if inflate and (not inflate.eof or inflate.unused_data):
+                while part:
+                    piece = inflate.decompress(part, _INFLATED) if inflate else part
+                    grow(len(piece))
+                    body += piece
+                    part = inflate.unconsumed_tail if inflate else b""
+                    if part:
+                        await asyncio.sleep(0)  # others' turn
+                if inflate and inflate.unused_data:
+                    raise zlib.error
+            if inflate and not inflate.eof:
                 raise zlib.error
         except ClientDisconnect:
             raise HTTPException(499, "the client went away") from None
@@ -183,7 +234,7 @@ class Server:
         """Whether every model can be asked."""
         if not self.registry.ready:
             raise HTTPException(503, "models are being loaded, or one has no working version")
-        return json_response({"status": "ready", "models": self.registry.names})
+        return json_response({"status": "ready"})
 
     async def metrics(self, request: Request) -> Response:
         """Counters in Prometheus' text format."""
@@ -191,10 +242,15 @@ class Server:
 
 
 def create(
-    registry: Registry, limits: Limits, keep_name: bool = False, token: str | None = None, loopback_only: bool = True
+    registry: Registry,
+    limits: Limits,
+    keep_name: bool = False,
+    token: str | None = None,
+    loopback_only: bool = True,
+    origins: Collection[str] = (),
 ) -> Starlette:
     """The application. Its arguments are those of `Server` and `Guard`."""
-    server = Server(registry, limits, keep_name)
+    server = Server(registry, limits, keep_name, Bodies(limits))
     routes = [
         Route("/", lambda _: FileResponse(STATIC / "index.html")),
         Route("/openapi.json", lambda _: FileResponse(STATIC / "openapi.json")),
@@ -205,13 +261,15 @@ def create(
         Mount("/static", StaticFiles(directory=STATIC)),
         Route("/{path:path}", server.api, methods=_METHODS),
     ]
-    guard = Middleware(Guard, concurrency=limits.concurrency, token=token, loopback_only=loopback_only)
+    guard = Middleware(Guard, concurrency=limits.concurrency, token=token, loopback_only=loopback_only, origins=origins)
     errors: dict[Any, Any] = {error: _refused for error in (InputError, HTTPException, Exception)}
     return Starlette(routes=routes, middleware=[guard], exception_handlers=errors)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     """Any refusal, as the API's error object."""
+    if isinstance(error, codec.TooLargeError):
+        return refusal(413, str(error))
     if isinstance(error, InputError):
         return refusal(501 if isinstance(error, UnsupportedTypeError) else 400, str(error))
     if isinstance(error, HTTPException):

@@ -7,6 +7,7 @@ Written to the ASGI interface (https://asgi.readthedocs.io/en/latest/specs/www.h
 import hmac
 import json
 import re
+from collections.abc import Collection, Mapping
 from time import perf_counter
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -43,10 +44,14 @@ class Guard:
         token: demanded as `Authorization: Bearer` from requests to models and metrics; None demands nothing.
         loopback_only: refuse a request whose Host is not a loopback name. A page of another site, whose name resolves
             to this machine, would send one.
+        origins: other sites whose pages may send requests.
     """
 
-    def __init__(self, app: ASGIApp, concurrency: int, token: str | None, loopback_only: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, concurrency: int, token: str | None, loopback_only: bool, origins: Collection[str]
+    ) -> None:
         self._app = app
+        self._origins = {origin.lower().encode() for origin in origins}
         self._concurrency = concurrency
         self._token = token and b"Bearer " + token.encode()
         self._loopback_only = loopback_only
@@ -81,12 +86,28 @@ class Guard:
         headers = dict(scope["headers"])
         if self._loopback_only and not _LOOPBACK.fullmatch(headers.get(b"host", b"").decode("latin-1")):
             return refusal(421, "expected a loopback name as Host; a server with a token takes any")
+        if self._is_foreign(scope, headers):
+            return refusal(403, "pages of other sites may not send requests; access.origins in the settings names some")
         protected = scope["path"].lower().startswith(_PROTECTED)
         if self._token and protected and not hmac.compare_digest(headers.get(b"authorization", b""), self._token):
             return refusal(401, "expected the server's token as 'Authorization: Bearer ...'")
         if protected and self._in_progress > self._concurrency:
             return refusal(503, f"more than {self._concurrency} requests are in progress; try again")
         return None
+
+    def _is_foreign(self, scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether a page of another site sends a request. A browser says so; a page cannot keep it from that.
+
+        A link to the server's own page may stand anywhere.
+        """
+        origin = headers.get(b"origin")
+        if origin is not None:
+            # Not the scheme, which a proxy may have changed.
+            own = origin.lower().partition(b"://")[2] == headers.get(b"host", b"").lower()
+            return not own and origin.lower() not in self._origins
+        if headers.get(b"sec-fetch-site") != b"cross-site":
+            return False
+        return not (scope["path"] == "/" and headers.get(b"sec-fetch-mode") == b"navigate" and scope["method"] == "GET")
 
 
 def json_response(value: object, status: int = 200) -> Response:

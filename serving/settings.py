@@ -20,9 +20,17 @@ class Limits(Section):
     """What the server refuses."""
 
     body_bytes: Count
+    bodies_bytes: Count
+    values: Count
     instances: Count
     concurrency: Count
     seconds: Positive
+
+
+class Access(Section):
+    """Who may ask."""
+
+    origins: list[Text]
 
 
 class Batching(Section):
@@ -40,6 +48,7 @@ class Settings(Section):
     keep: Count
     loading: Loading
     limits: Limits
+    access: Access
     batching: Batching
 
 

@@ -1,6 +1,8 @@
 """The fast reader reads what the general one would have read, and leaves everything else to it."""
 
 import json
+import tracemalloc
+from contextlib import suppress
 from typing import Any
 
 import hypothesis
@@ -12,13 +14,17 @@ from hypothesis import strategies as st
 
 from serving import codec
 from serving.codec import RowReader
+from serving.settings import read_settings
+from stages.core.errors import InputError
 from stages.rest.requests import Arrays, decode_instances
 from stages.savedmodel.graph import Tensor
+from tests.linear import assert_linear
 from tests.serving.test_properties import EXAMPLES, leaves
 
 TYPES = {"text": tf.string, "single": tf.float32, "double": tf.float64, "flag": tf.bool}
 INPUTS = {name: Tensor(name, name, dtype, (None,)) for name, dtype in TYPES.items()}
 READ = RowReader(INPUTS)
+LIMITS = read_settings().limits
 ROW = {"text": "a", "single": 1.5, "double": 2, "flag": True}
 
 many = hypothesis.settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
@@ -30,7 +36,7 @@ spoilt = st.builds(lambda row, name, leaf: {**row, name: leaf}, rows, st.sampled
 
 def same(short: Arrays, body: bytes) -> bool:
     """Whether the general reader finds the same arrays, to the bit."""
-    long = decode_instances(codec.parse(body)["instances"], INPUTS)
+    long = decode_instances(codec.parse(body, LIMITS)["instances"], INPUTS)
     return long.keys() == short.keys() and all(
         found.dtype == short[name].dtype
         and (
@@ -122,3 +128,65 @@ def test_floats_beyond_the_type_are_infinite() -> None:
     found = READ(body)
     assert found is not None and found["single"].tolist() == [np.inf]
     assert same(found, body)
+
+
+UNITS = [
+    b'\\"',
+    b"\\",
+    b'"',
+    b'""',
+    b'"NaN",',
+    b"NaN",
+    b"NaN,",
+    b"-",
+    b"Inf,",
+    b"}",
+    b"]",
+    b"[",
+    b"{",
+    b"[],",
+    b"[[]],",
+]
+UNITS += [b'{"":', b'{"a":1},', b"1", b"1.", b"e", b"0,", b" "]
+
+
+class TestSize:
+    @pytest.mark.parametrize("unit", UNITS)
+    @pytest.mark.parametrize("start", [b"", b'{"instances":[', b'{"instances":[NaN,"', b'{"x":[NaN],"y":['], ids=repr)
+    def test_reading_takes_time_in_proportion(self, start: bytes, unit: bytes) -> None:
+        def read(size: int) -> None:
+            with suppress(InputError):
+                codec.parse(start + unit * (size // len(unit)), LIMITS)
+
+        assert_linear(read, 1 << 18)
+
+    @pytest.mark.parametrize("unit", [b"[],", b"{},", b"[[]],", b"[1],"])
+    @pytest.mark.parametrize("start", [b'{"instances":[', b'{"x":NaN,"inputs":['])
+    def test_instances_are_counted_before_they_are_built(self, start: bytes, unit: bytes) -> None:
+        body = start + unit * 300_000 + unit[:-1] + b"]}"
+        tracemalloc.start()
+        try:
+            with pytest.raises(codec.TooLargeError, match="expected at most 10000 instances, found 300001"):
+                codec.parse(body, LIMITS)
+            assert tracemalloc.get_traced_memory()[1] < 12 * len(body)  # as lists they take thirty times as much
+        finally:
+            tracemalloc.stop()
+
+    @pytest.mark.parametrize("start", [b'{"instances":[[', b'{"inputs":{"x":[', b'{"examples":[{"x":['])
+    def test_values_are_counted_before_they_are_built(self, start: bytes) -> None:
+        limits = LIMITS.model_copy(update={"values": 50_000})
+        body = start + b"1," * 60_000 + b"1" + start.translate(bytes.maketrans(b"[{", b"]}"))[:0:-1]
+        with pytest.raises(codec.TooLargeError, match="expected at most 50000 values, found 6000"):
+            codec.parse(body, limits)
+
+    def test_commas_and_brackets_in_text_are_none(self) -> None:
+        text = "[,{\\" * 50_000
+        limits = LIMITS.model_copy(update={"values": 10, "instances": 2})
+        body = json.dumps({"instances": [text, text + '"'], "x": "NaN"}).encode()
+        assert codec.parse(body, limits)["instances"] == [text, text + '"']
+        assert codec.parse(body.replace(b'"NaN"', b"NaN"), limits)["instances"] == [text, text + '"']
+
+    def test_as_many_as_are_allowed(self) -> None:
+        limits = LIMITS.model_copy(update={"instances": 40_000})
+        for rows in ([[1.5]] * 40_000, [{"a": 1}] * 40_000):
+            assert codec.parse(json.dumps({"instances": rows}).encode(), limits)["instances"] == rows

@@ -16,7 +16,7 @@ import tensorflow as tf
 from starlette.testclient import TestClient
 
 from serving import codec
-from serving.settings import Settings
+from serving.settings import Settings, read_settings
 from tests.serving.conftest import error
 
 PREDICT = "/v1/models/contract:predict"
@@ -84,7 +84,7 @@ class TestErrors:
     def test_head(self, client: TestClient) -> None:
         assert client.head("/v1/models/contract").status_code == 400
 
-    @pytest.mark.parametrize(("origin", "status"), [({"origin": "https://example.com"}, 200), ({}, 400)])
+    @pytest.mark.parametrize(("origin", "status"), [({"origin": "http://127.0.0.1"}, 200), ({}, 400)])
     def test_options(self, client: TestClient, origin: dict[str, str], status: int) -> None:
         """Source: OPTIONS is answered if it has an Origin. CORS headers are off by default, and always off here."""
         response = client.options(PREDICT, headers=origin)
@@ -615,7 +615,9 @@ class TestExamples:
     )
     def test_features(self, values: str, kind: str | None, expected: list[Any]) -> None:
         """Request format: numbers, strings and binary data. Source: booleans are integers."""
-        (serialised,) = codec.decode_examples(codec.parse(f'{{"examples": [{{"x": {values}}}]}}'.encode()))
+        (serialised,) = codec.decode_examples(
+            codec.parse(f'{{"examples": [{{"x": {values}}}]}}'.encode(), read_settings().limits)
+        )
         feature = tf.train.Example.FromString(serialised).features.feature["x"]
         assert feature.WhichOneof("kind") == kind
         if kind:
