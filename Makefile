@@ -11,14 +11,14 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
 PLATFORM := $(shell uname -sm)
 SUPPORTED := Linux-x86_64 Linux-aarch64 Darwin-arm64
-LOCK ?= requirements.lock
+LOCK ?= requirements/cpu.lock
 INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
-repro: $(VENV)/.installed-report ## Set up, fetch the data and run the pipeline. GPU: LOCK=requirements-cuda.lock
+repro: $(VENV)/.installed-report ## Set up, fetch the data and run the pipeline. GPU: LOCK=requirements/cuda.lock
 	dvc repro
 	python -m tools.processor
 
@@ -79,15 +79,15 @@ baseline: $(VENV)/.installed-report ## Accept the current results as those that 
 	python -m tools.processor
 
 lock: $(VENV)/.installed-dev ## Resolve the dependencies again, with one version of each package for all lock files.
-	$(COMPILE) pyproject.toml --extra cpu -o requirements.lock
-	$(COMPILE) pyproject.toml --extra cuda -c requirements.lock -o requirements-cuda.lock
-	$(COMPILE) --group serving -c requirements.lock -o requirements-serving.lock
-	$(COMPILE) --group report -c requirements.lock -o requirements-report.lock
-	$(COMPILE) --group dev -c requirements.lock -c requirements-serving.lock -c requirements-report.lock -o requirements-dev.lock
-	$(COMPILE) --group moto -o requirements-moto.lock
+	$(COMPILE) pyproject.toml --extra cpu -o requirements/cpu.lock
+	$(COMPILE) pyproject.toml --extra cuda -c requirements/cpu.lock -o requirements/cuda.lock
+	$(COMPILE) --group serving -c requirements/cpu.lock -o requirements/serving.lock
+	$(COMPILE) --group report -c requirements/cpu.lock -o requirements/report.lock
+	$(COMPILE) --group dev -c requirements/cpu.lock -c requirements/serving.lock -c requirements/report.lock -o requirements/dev.lock
+	$(COMPILE) --group moto -o requirements/moto.lock
 COMPILE := uv pip compile --quiet --generate-hashes --universal --no-emit-index-url
 
-$(MOTO)/.installed: requirements-moto.lock | $(VENV)/bin/python
+$(MOTO)/.installed: requirements/moto.lock | $(VENV)/bin/python
 	$(VENV)/bin/python -m venv $(MOTO)
 	$(MOTO)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	touch $@
@@ -107,6 +107,6 @@ $(VENV)/.installed: $(LOCK) | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.installed-dev: | $(VENV)/.installed-serving $(VENV)/.installed-report
-$(VENV)/.installed-%: requirements-%.lock | $(VENV)/.installed
-	$(INSTALL) -r requirements-$*.lock
+$(VENV)/.installed-%: requirements/%.lock | $(VENV)/.installed
+	$(INSTALL) -r requirements/$*.lock
 	touch $@

@@ -6,7 +6,7 @@ from itertools import chain
 
 from tests.conftest import ROOT
 
-LOCKS = sorted(ROOT.glob("requirements*.lock"))
+LOCKS = sorted((ROOT / "requirements").glob("*.lock"))
 PIN = re.compile(r"^([a-z0-9.-]+)==([^ \\]+)", re.MULTILINE)
 
 
@@ -16,7 +16,7 @@ def names(requirements: list[str]) -> set[str]:
 
 
 def test_each_package_has_one_version_in_all_locks_of_one_environment() -> None:
-    together = [lock for lock in LOCKS if lock.stem != "requirements-moto"]  # moto's packages have their own
+    together = [lock for lock in LOCKS if lock.stem != "moto"]  # moto's packages have their own
     assert len(together) == len(LOCKS) - 1 == 5
     pins = set(chain.from_iterable(PIN.findall(lock.read_text()) for lock in together))
     assert len(pins) == len({name for name, _ in pins}), sorted(pins)
@@ -34,8 +34,8 @@ def test_each_group_has_its_lock_and_the_stages_lock_holds_no_server() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())
     groups = declared["dependency-groups"]
     locked = {lock.stem: {name for name, _ in PIN.findall(lock.read_text())} for lock in LOCKS}
-    assert set(locked) == {"requirements", "requirements-cuda", *(f"requirements-{group}" for group in groups)}
-    assert names(declared["project"]["dependencies"]) <= locked["requirements"] & locked["requirements-cuda"]
+    assert set(locked) == {"cpu", "cuda", *groups}
+    assert names(declared["project"]["dependencies"]) <= locked["cpu"] & locked["cuda"]
     for group, requirements in groups.items():
-        assert names(requirements) <= locked[f"requirements-{group}"]
-    assert not {"fastapi", "starlette", "uvicorn"} & locked["requirements"]
+        assert names(requirements) <= locked[group]
+    assert not {"fastapi", "starlette", "uvicorn"} & locked["cpu"]

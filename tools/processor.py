@@ -1,4 +1,4 @@
-"""Record which processor made the outputs in `dvc.lock`, in `processor.json` beside it.
+"""Record which processor made the outputs in `dvc.lock`, in `results/processor.json`.
 
 `make repro` runs this after `dvc repro`. The file changes only when the outputs' digests do, so a machine that makes
 the committed bytes leaves it alone.
@@ -14,7 +14,7 @@ import yaml
 
 from stages.core.files import write_json
 
-LOCK, RECORD = Path("dvc.lock"), Path("processor.json")
+LOCK, RECORD = Path("dvc.lock"), Path("results/processor.json")
 
 
 def describe() -> str:

@@ -83,8 +83,9 @@ def main() -> None:
     lock = committed("dvc.lock")
     if lock is None:
         sys.exit("error: dvc.lock: not committed, so there is nothing to compare with")
-    author = processor.writer(lock, committed("processor.json"))
-    print(f"dvc.lock was written on  {author or 'an unknown processor: processor.json is missing or of other outputs'}")
+    author = processor.writer(lock, committed(processor.RECORD.as_posix()))
+    unknown = f"an unknown processor: {processor.RECORD} is missing or of other outputs"
+    print(f"dvc.lock was written on  {author or unknown}")
     print(f"this machine has         {processor.describe()}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / "clone"

@@ -1,6 +1,6 @@
 """TensorFlow's wheel for 64-bit ARM, run by QEMU, answers as this processor does.
 
-The Python comes from Debian's packages for that architecture, the libraries from `requirements.lock`.
+The Python comes from Debian's packages for that architecture, the libraries from `requirements/cpu.lock`.
 """
 
 import json
@@ -53,7 +53,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for package in (folder / "archives").glob("*.deb"):
         subprocess.run(["dpkg-deb", "--extract", package, folder], check=True)
     wheels = ["--python-platform", "aarch64-manylinux_2_28", "--python-version", "3.11", "--require-hashes"]
-    target = ["--quiet", "--target", str(folder / "site"), "-r", str(ROOT / "requirements.lock")]
+    target = ["--quiet", "--target", str(folder / "site"), "-r", str(ROOT / "requirements/cpu.lock")]
     subprocess.run(["uv", "pip", "install", "--python", sys.executable, *wheels, *target], check=True)
     return folder
 

@@ -28,7 +28,7 @@ from tools.compare.comparison import compare
 from tools.compare.curves import curves
 from tools.compare.markdown import markdown
 from tools.compare.page import html
-from tools.compare.snapshot import WORK_TREE, Snapshot
+from tools.compare.snapshot import FORMER, PACKAGES, WORK_TREE, Snapshot
 from tools.compare.summary import headline
 
 PIPELINE = """
@@ -37,7 +37,7 @@ stages:
     foreach: [mnist]
     do:
       cmd: python train.py
-      deps: [stages/mnist, requirements.lock]
+      deps: [stages/mnist, requirements/cpu.lock]
       params: [mnist.train]
       outs: [weights/mnist]
   evaluate:
@@ -80,12 +80,13 @@ def state(rate: float, code: str, accuracy: float, env: str, moved: bool, keras:
     train = {"learning_rate": rate, "max_to_keep" if moved else "keep": 2}
     augment = {"rotation": 8.0}
     mnist: dict[str, Any] = {"train": {**train, "augment": augment}} if moved else {"train": train, "augment": augment}
+    packages = PACKAGES if moved else FORMER[PACKAGES]
     lock = f"keras=={keras} \\\n    --hash=sha256:0\nnumpy==2.4.6\n"
     weights = f"{rate} {code}"
     locked = {
         "train@mnist": stage(
             "python train.py",
-            {"stages/mnist": code, "requirements.lock": lock},
+            {"stages/mnist": code, packages: lock},
             {"mnist.train": train},
             {"weights/mnist": weights},
         ),
@@ -98,7 +99,7 @@ def state(rate: float, code: str, accuracy: float, env: str, moved: bool, keras:
     return {
         "params.yaml": {"mnist": mnist, "cartpole": {"train": {"env": env}}},
         "dvc.lock": {"schema": "2.0", "stages": locked},
-        "requirements.lock": lock,
+        packages: lock,
         "stages/mnist/model.py": code,
         "results/mnist/evaluate.json": {"accuracy": accuracy, "loss": 0.0153, "test_images": 10000},
         "results/cartpole/evaluate.json": {"mean_return": 200.0 if env == "CartPole-v0" else 500.0},
@@ -123,6 +124,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     write(root, state(0.003, "small = 1", 0.9955, "CartPole-v0", moved=False))
     commit(root, "First")
+    (root / FORMER[PACKAGES]).unlink()
     write(root, state(0.006, "wide = 2", 0.9950, "CartPole-v1", moved=True, keras="3.16.0"))
     commit(root, "Second")
     return root
@@ -157,6 +159,16 @@ def test_a_stage_ran_for_its_parameter_code_and_packages(pair: tuple[Snapshot, S
     }
     assert stages["train@mnist"].changed_outputs == ["weights/mnist"]
     assert stages["evaluate@mnist"].reasons == {"data": ["weights/mnist, from train@mnist"]}
+
+
+def test_a_lock_file_that_only_moved_is_no_reason(project: Path, tmp_path: Path) -> None:
+    shutil.copytree(project, tmp_path / "copy")
+    text = (tmp_path / "copy" / PACKAGES).read_text().replace("3.16.0", "3.15.1")
+    lock = (tmp_path / "copy" / "dvc.lock").read_text().replace(digest(text.replace("3.15.1", "3.16.0")), digest(text))
+    write(tmp_path / "copy", {PACKAGES: text, "dvc.lock": yaml.safe_load(lock)})
+    causes = Causes(Snapshot(project, "HEAD~1"), Snapshot(tmp_path / "copy", WORK_TREE))
+    assert "packages" not in {change.name: change for change in causes.stages()}["train@mnist"].reasons
+    assert causes.packages() == []
 
 
 def test_metrics_say_better_worse_equal_or_not_comparable(pair: tuple[Snapshot, Snapshot]) -> None:
@@ -220,10 +232,11 @@ def test_an_older_state_without_a_metric_or_a_workload(project: Path, tmp_path: 
 def test_different_processors_are_told(project: Path, tmp_path: Path) -> None:
     shutil.copytree(project, tmp_path / "copy")
     copy = tmp_path / "copy"
+    record = processor.RECORD.as_posix()
     outputs = processor.digest((copy / "dvc.lock").read_text())
-    write(copy, {"processor.json": {"outputs": outputs, "processor": "first"}})
+    write(copy, {FORMER[record]: {"outputs": outputs, "processor": "first"}})
     commit(copy, "Run on one")
-    write(copy, {"processor.json": {"outputs": outputs, "processor": "second"}})
+    write(copy, {record: {"outputs": outputs, "processor": "second"}})
     notes = caveats(Snapshot(copy, "HEAD"), Snapshot(copy, WORK_TREE))
     assert "Made on different processors: first and second." in notes
 

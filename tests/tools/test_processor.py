@@ -25,7 +25,7 @@ stages:
 def test_the_record_follows_the_outputs_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(processor, "describe", lambda: "the first")
-    lock, record = tmp_path / "dvc.lock", tmp_path / "processor.json"
+    lock, record = tmp_path / processor.LOCK, tmp_path / processor.RECORD
     lock.write_text(LOCK.format(code="a", weights="b"))
     processor.main()
     assert processor.writer(lock.read_text(), record.read_text()) == "the first"
@@ -51,4 +51,4 @@ def test_this_processor_has_a_name() -> None:
 
 
 def test_the_committed_record_is_of_the_committed_outputs() -> None:
-    assert processor.writer(*((ROOT / name).read_text() for name in ("dvc.lock", "processor.json")))
+    assert processor.writer(*((ROOT / path).read_text() for path in (processor.LOCK, processor.RECORD)))

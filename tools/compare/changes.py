@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.report.metrics import better
-from tools.compare.snapshot import Snapshot, git, read_params
+from tools.compare.snapshot import FORMER, Snapshot, git, read_params
 
 SEEDS = Path("benchmarks/results/seeds.csv")
 HEADLINES = {
@@ -134,7 +134,7 @@ class Causes:
         self.former = moves(a.params, b.params)
 
     def packages(self) -> list[str]:
-        """Packages of `requirements.lock` whose versions differ, and how many came and went."""
+        """Packages whose versions differ, and how many came and went."""
         before, after = self.a.packages, self.b.packages
         both = sorted(name for name in before if after.get(name, before[name]) != before[name])
         texts = [f"{name} {before[name]} → {after[name]}" for name in both]
@@ -151,7 +151,11 @@ class Causes:
 
     def _dependencies(self, before: dict[str, Any], after: dict[str, Any]) -> Iterator[tuple[str, str]]:
         """Kind and text of each dependency that differs."""
-        old, new = ({dep["path"]: dep["md5"] for dep in stage.get("deps", [])} for stage in (before, after))
+        present = {former: path for path, former in FORMER.items()}
+        old, new = (
+            {present.get(dep["path"], dep["path"]): dep["md5"] for dep in stage.get("deps", [])}
+            for stage in (before, after)
+        )
         for path in sorted({*old, *new}):
             if old.get(path) == new.get(path):
                 continue

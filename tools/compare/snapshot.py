@@ -20,6 +20,13 @@ from tools.param_overrides import flatten
 from tools.processor import RECORD, writer
 
 WORK_TREE = "."
+PACKAGES = "requirements/cpu.lock"
+# Where older commits have these files.
+FORMER = {
+    PACKAGES: "requirements.lock",
+    "requirements/report.lock": "requirements-report.lock",
+    RECORD.as_posix(): "processor.json",
+}
 Row = dict[str, Any]
 
 
@@ -92,8 +99,10 @@ class Snapshot:
         return None if done.returncode else done.stdout.decode()
 
     def text(self, path: str) -> str | None:
-        """A file's text; None if there is none, or neither the cache nor a remote has it."""
+        """A file's text, by its present or former path; None if there is none that Git, the cache or a remote has."""
         text = self._tracked(path)
+        if text is None and path in FORMER:
+            text = self._tracked(FORMER[path])
         if text is not None or not any(path == out or path.startswith(f"{out}/") for out in self.outputs):
             return text
         try:
@@ -186,8 +195,8 @@ class Snapshot:
 
     @cached_property
     def packages(self) -> dict[str, str]:
-        """Version of every package of `requirements.lock`."""
-        lines = (self.text("requirements.lock") or "").splitlines()
+        """Version of every package that the stages import."""
+        lines = (self.text(PACKAGES) or "").splitlines()
         pins = (
             line.split(";")[0].rstrip(" \\").partition("==") for line in lines if "==" in line and line[0].isalnum()
         )
