@@ -17,8 +17,8 @@ import yaml
 
 from benchmarks.peers.common import EPISODES, returns
 from stages import runtime
-from stages.cartpole.dqn.training import Training
 from stages.cartpole.params import TrainParams
+from stages.cartpole.train import DQN
 from stages.core.files import significant, write_table, write_text
 from stages.core.params import Runtime
 from tools.param_overrides import override, read
@@ -52,7 +52,7 @@ def reader(changes: dict[str, Any]) -> TrainParams:
 
 def play(params: TrainParams) -> Row:
     """Train once, and judge on fresh episodes."""
-    run = Training(params)
+    run = DQN(params)
     run.learner.compile()
     began = time.process_time()
     while run.steps < params.train.total_timesteps and not run.round():

@@ -13,8 +13,8 @@ import numpy as np
 from benchmarks.ablation import reader
 from stages import runtime
 from stages.cartpole.dqn.replay import transition_type
-from stages.cartpole.dqn.training import Training
 from stages.cartpole.params import TrainParams
+from stages.cartpole.train import DQN
 from stages.core.files import write_text
 from stages.core.params import Runtime
 
@@ -24,11 +24,11 @@ ENVIRONMENTS = (1, 4, 16, 64, 256, 1024)
 CALLS = 60
 
 
-def training(params: TrainParams, buffer: int, prioritized: bool) -> Training:
+def training(params: TrainParams, buffer: int, prioritized: bool) -> DQN:
     """A run whose replay buffer is full of made-up transitions."""
     replay = params.train.prioritized_replay.model_copy(update={"enabled": prioritized})
     train = params.train.model_copy(update={"buffer_size": buffer, "prioritized_replay": replay})
-    run = Training(params.model_copy(update={"train": train}))
+    run = DQN(params.model_copy(update={"train": train}))
     run.learner.compile()
     random = np.random.default_rng(0)
     transitions = np.zeros(buffer, transition_type(run.environment.observations))
@@ -58,7 +58,7 @@ def buffers(params: TrainParams) -> list[str]:
         for prioritized in (False, True):
             run = training(params, buffer, prioritized)
             size = sum(array.nbytes for array in run.replay.arrays.values())
-            rate = params.train.gradient_steps / seconds(run._learn, CALLS)
+            rate = params.train.gradient_steps / seconds(run.learn, CALLS)
             how = "by priority" if prioritized else "uniformly"
             lines.append(f"| {buffer:,} | {how} | {size / 1e6:.1f} MB | {rate:,.0f} |")
     return lines
@@ -72,8 +72,8 @@ def environments(params: TrainParams) -> list[str]:
     ]
     for envs in ENVIRONMENTS:
         train = params.train.model_copy(update={"n_envs": envs, "buffer_size": 2**16})
-        run = Training(params.model_copy(update={"train": train}))
-        each = seconds(run._step, CALLS)
+        run = DQN(params.model_copy(update={"train": train}))
+        each = seconds(run.collect, CALLS)
         lines.append(f"| {envs:,} | {envs / each:,.0f} | {each * 1e6:,.0f} |")
     return lines
 

@@ -7,8 +7,9 @@ from typing import Any
 from benchmarks.peers.common import arguments, report
 from stages import runtime
 from stages.cartpole import model
-from stages.cartpole.dqn import training, trial
+from stages.cartpole.dqn import trial
 from stages.cartpole.params import TrainParams
+from stages.cartpole.train import DQN
 
 
 class Trial(trial.Trial):
@@ -31,7 +32,7 @@ def main() -> None:
     params = TrainParams.read(args.params)
     runtime.configure(params.runtime, seed=None)
     imported = time.process_time()
-    run = training.Training(params)
+    run = DQN(params)
     run.trial = timed = Trial(run.environment, params.train.stop)
     run.learner.compile()
     compiled, wall = time.process_time(), time.perf_counter()

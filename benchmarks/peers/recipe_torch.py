@@ -12,11 +12,8 @@ import numpy.typing as npt  # noqa: E402
 import torch  # noqa: E402
 
 from stages import runtime  # noqa: E402
-from stages.cartpole import model  # noqa: E402
-from stages.cartpole.dqn import (  # noqa: E402
-    learner,
-    training,
-)
+from stages.cartpole import model, train  # noqa: E402
+from stages.cartpole.dqn import learner  # noqa: E402
 from stages.cartpole.params import Train  # noqa: E402
 
 del sys.modules["tensorflow"]  # PyTorch looks for it
@@ -77,7 +74,7 @@ class QLearner:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    setattr(training, "QLearner", QLearner)  # noqa: B010 - the one thing that differs
+    setattr(train, "QLearner", QLearner)  # noqa: B010 - the one thing that differs
     setattr(runtime, "configure", lambda *_, **__: None)  # noqa: B010
     from benchmarks.peers import ours
 

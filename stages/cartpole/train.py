@@ -1,43 +1,199 @@
-"""Train a DQN in a Gymnasium environment until it is solved; write its weights, learning curve and trials."""
+"""Train a DQN in a Gymnasium environment until it is solved; write its weights, learning curve and trials.
+
+A round is: collect, learn, and, now and then, try; `dqn/` has the parts. They depart from Mnih et al., "Human-level
+control through deep reinforcement learning" (2015), as their docstrings say.
+"""
 
 import argparse
+import math
 import sys
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from stages import runtime, weights
 from stages.cartpole import model
-from stages.cartpole.dqn.training import Training
+from stages.cartpole.dqn.exploration import Exploration
+from stages.cartpole.dqn.learner import Policy, QLearner
+from stages.cartpole.dqn.replay import NStep, ReplayBuffer
+from stages.cartpole.dqn.trial import Trial
+from stages.cartpole.environments import Environment
 from stages.cartpole.params import TrainParams
-from stages.core.errors import run
+from stages.core.errors import InputError, run
 from stages.core.files import significant, write_json
-from stages.training.checkpoint import Checkpoints, run_digest
+from stages.training.checkpoint import Arrays, Checkpoints, run_digest
 from stages.training.progress import Interrupt, bar
 from stages.training.provenance import collect_provenance
 
-IRRELEVANT = ("checkpoint_every", "max_to_keep", "total_timesteps")
+# Each purpose of the seed has a random generator of its own.
+ENVIRONMENT, ACTING, REPLAY, WEIGHTS, TRIAL = range(5)
+
 CURVE = ("steps", "episode", "return", "exploration")
 TRIALS = ("steps", "return", "complete", "threshold")
+IRRELEVANT = ("checkpoint_every", "max_to_keep", "total_timesteps")  # parameters that change no step of a run
+CHANGING = (
+    *("steps", "highest_reward", "history", "trials", "acting.bit_generator.state", "sampling.bit_generator.state"),
+    *("learner.updates", "exploration.epsilon", "n_step.steps", "replay.added", "replay.max_priority"),
+)
+"""What changes while an agent learns, besides arrays."""
 
 
-def fit(training: Training, checkpoints: Checkpoints) -> list[float] | None:
+class DQN:
+    """An agent that learns.
+
+    Args:
+        params: the stage's parameters.
+
+    Raises:
+        InputError: if the environment cannot be used, `observation_scale` does not fit it, or nothing says what
+            solves it.
+    """
+
+    def __init__(self, params: TrainParams) -> None:
+        self.seed, self.train = params.seed, params.train
+        train, self.environment = params.train, Environment(params.train)
+        size, actions = self.environment.observations, self.environment.actions
+        if len(train.network.observation_scale) not in {1, size}:
+            raise InputError(f"cartpole.train.network.observation_scale: expected 1 number or {size} for {train.env}")
+        self.config = model.configuration(train.network, size, actions)
+        self.trial = Trial(self.environment, train.stop)
+        self.envs = self.environment.make_vec(train.n_envs)
+        self.learner = QLearner(self.config, train, self._generator(WEIGHTS))
+        self.policy, self.saved_policy = Policy(self.config), Policy(self.config)
+        self._set_policies()
+        self.exploration = Exploration(train.exploration, train.n_envs, actions)
+        self.n_step = NStep(train.n_steps, train.gamma, train.n_envs, size)
+        self.replay = ReplayBuffer(train.buffer_size, size, train.prioritized_replay)
+        self.acting, self.sampling = self._generator(ACTING), self._generator(REPLAY)
+        self.observation = self._reset()
+        self.episodes: Arrays = {"return": np.zeros(train.n_envs), "ended": np.zeros(train.n_envs, np.bool_)}
+        self.actions_taken: list[npt.NDArray[Any]] = []
+        self.steps, self.highest_reward, self.loss = 0, 0.0, math.nan
+        self.history: list[list[float]] = []
+        """For each episode: environment steps, its number, its return, the share of random actions."""
+        self.trials: list[list[float]] = []
+        """For each trial: environment steps, the mean return, whether it was complete, the mean return to reach."""
+
+    def round(self) -> list[float] | None:
+        """Collect, learn, and hold a trial where one is due; the mean returns of a passed trial, else None."""
+        before = self.steps
+        for _ in range(self.train.train_freq):
+            self.collect()
+        if self.steps < self.train.learning_starts or not len(self.replay):
+            return None
+        self.learn()
+        due = self.steps // self.train.stop.eval_freq != before // self.train.stop.eval_freq
+        return self.hold_trial() if due else None
+
+    def collect(self) -> None:
+        """Step every environment once; store the transitions, record the episodes that ended."""
+        action = self.exploration.replace(self.policy(self.observation), self.steps, self.acting)
+        self.actions_taken.append(action.astype(np.min_scalar_type(self.environment.actions)))
+        observation, reward, terminated, truncated, _ = self.envs.step(action + self.environment.first_action)
+        after, was_ended, ended = self._scaled(observation), self.episodes["ended"], terminated | truncated
+        form = self.train.reward
+        learned = form.scale * reward + form.shift + form.terminal * terminated
+        self.replay.add(self.n_step.add(self.observation, action, learned, after, terminated, ended, was_ended))
+        self.steps += int(np.count_nonzero(~was_ended))
+        self.observation, self.episodes["ended"] = after, ended
+        self.episodes["return"] += reward
+        self.highest_reward = max(self.highest_reward, float(reward.max()))
+        for value in self.episodes["return"][ended].tolist():
+            self.history.append([self.steps, len(self.history) + 1, value, self.exploration.epsilon])
+        self.episodes["return"][ended] = 0.0
+
+    def learn(self) -> None:
+        """Make the updates of one round."""
+        shape = (self.train.gradient_steps, self.train.batch_size)
+        places, importance = self.replay.sample(shape, self.sampling)
+        errors = self.learner.learn(self.replay.arrays["transitions"][places], importance)
+        self.replay.update_priorities(places, errors)
+        self._set_policies()
+        self.loss = float(np.mean(errors**2))
+
+    def hold_trial(self) -> list[float] | None:
+        """Play greedily; the two sets' mean returns if the trial is passed, else None."""
+        trial = self.trial.hold(self.act, self._environment_seed(TRIAL, self.steps), self.highest_reward)
+        self.trials.append([self.steps, trial.mean_return, int(trial.complete), self.trial.threshold])
+        return trial.set_returns
+
+    def act(self, observation: Any) -> Any:
+        """Greedy actions, by the network that is saved, of the environment for its observations."""
+        return self.saved_policy(self._scaled(observation)) + self.environment.first_action
+
+    def state(self) -> tuple[Arrays, dict[str, Any]]:
+        """All that the rest of the run depends on, as arrays and as JSON.
+
+        The environments' state is the actions that they took since their reset: any environment can be brought back so,
+        while only some can be copied.
+        """
+        notes = {name: attrgetter(name)(self) for name in CHANGING}
+        return {**self._arrays(), "actions_taken": np.stack(self.actions_taken)}, notes
+
+    def restore(self, arrays: Arrays, notes: dict[str, Any]) -> None:
+        """Continue from what `state` returned."""
+        self.actions_taken = list(arrays["actions_taken"])
+        self._reset()
+        for action in self.actions_taken:
+            observation, *_ = self.envs.step(action.astype(np.int64) + self.environment.first_action)
+        self.observation = self._scaled(observation)
+        for name, value in notes.items():
+            part, _, attribute = name.rpartition(".")
+            setattr(attrgetter(part)(self) if part else self, attribute, value)
+        for name, array in self._arrays().items():
+            array[...] = arrays[name]
+        self._set_policies()
+
+    def _arrays(self) -> Arrays:
+        """Every array that changes, by name; views, so that they can be written to."""
+        parts = {
+            "learner": self.learner.arrays,
+            "exploration": self.exploration.arrays,
+            "n_step": self.n_step.arrays,
+            "replay": {name: array[: len(self.replay)] for name, array in self.replay.arrays.items()},
+            "episodes": self.episodes,
+        }
+        return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
+
+    def _reset(self) -> npt.NDArray[np.float32]:
+        return self._scaled(self.envs.reset(seed=self._environment_seed(ENVIRONMENT))[0])
+
+    def _scaled(self, observation: Any) -> npt.NDArray[np.float32]:
+        return np.asarray(observation / self.policy.scale, np.float32)
+
+    def _set_policies(self) -> None:
+        self.policy.set_weights(self.learner.online)
+        self.saved_policy.set_weights(self.learner.saved)
+
+    def _generator(self, *purpose: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, *purpose])
+
+    def _environment_seed(self, *purpose: int) -> int:
+        """A seed for environments, below 2**31; evaluation uses those from 2**32 on."""
+        return int(self._generator(*purpose).integers(2**31))
+
+
+def train(agent: DQN, checkpoints: Checkpoints) -> list[float] | None:
     """Train until solved or out of steps, from the newest checkpoint on; the mean returns of the passed trial."""
-    train = training.train
-    if latest := checkpoints.latest(train.total_timesteps):
-        training.restore(*latest[1:])
-        print(f"resumed at step {training.steps}", file=sys.stderr)
-    with bar("cartpole", train.total_timesteps, training.steps) as progress, Interrupt() as interrupt:
-        while training.steps < train.total_timesteps:
-            before = training.steps
-            if solved := training.round():
+    last, every = agent.train.total_timesteps, agent.train.checkpoint_every
+    if latest := checkpoints.latest(last):
+        agent.restore(*latest[1:])
+        print(f"resumed at step {agent.steps}", file=sys.stderr)
+    with bar("cartpole", last, agent.steps) as progress, Interrupt() as interrupt:
+        while agent.steps < last:
+            before = agent.steps
+            if solved := agent.round():
                 return solved
-            progress.update(training.steps - before)
-            progress.set_postfix(loss=training.loss, episodes=len(training.history), refresh=False)
-            due = training.steps // train.checkpoint_every != before // train.checkpoint_every
-            if due or interrupt.noticed or training.steps >= train.total_timesteps:
-                checkpoints.save(training.steps, *training.state())
+            progress.update(agent.steps - before)
+            progress.set_postfix(loss=agent.loss, episodes=len(agent.history), refresh=False)
+            if agent.steps // every != before // every or interrupt.noticed or agent.steps >= last:
+                checkpoints.save(agent.steps, *agent.state())
             if interrupt.noticed:
-                interrupt.leave(training.steps)
+                interrupt.leave(agent.steps)
     return None
 
 
@@ -50,20 +206,20 @@ def main() -> None:
     params = TrainParams.read(args.params)
 
     runtime.configure(params.runtime, seed=None)
-    training = Training(params)
+    agent = DQN(params)
     provenance = collect_provenance(params, device=runtime.device())
-    provenance["packages"] |= training.environment.packages()
-    provenance["settings"]["max_episode_steps"] = training.environment.max_episode_steps
+    provenance["packages"] |= agent.environment.packages()
+    provenance["settings"]["max_episode_steps"] = agent.environment.max_episode_steps
     run_name = run_digest(provenance, "cartpole", IRRELEVANT)
     with Checkpoints("cartpole", run_name, params.train.max_to_keep) as checkpoints:
-        solved = fit(training, checkpoints)
-        save = partial(model.save, training.learner.saved, training.config)
-        weights.write_weights(args.weights, save, training.config, provenance)
-        for path, rows, columns in ((args.curve, training.history, CURVE), (args.trials, training.trials, TRIALS)):
+        solved = train(agent, checkpoints)
+        save = partial(model.save, agent.learner.saved, agent.config)
+        weights.write_weights(args.weights, save, agent.config, provenance)
+        for path, rows, columns in ((args.curve, agent.history, CURVE), (args.trials, agent.trials, TRIALS)):
             weights.write_curve(path, [dict(zip(columns, row, strict=True)) for row in rows], columns)
-        counts = {"steps": training.steps}
         sets = {f"trial_{number}_return": significant(mean) for number, mean in enumerate(solved or [], 1)}
-        write_json(args.metrics, counts | sets | {"stopped_by": "solved" if solved else "total_timesteps"})
+        stopped_by = "solved" if solved else "total_timesteps"
+        write_json(args.metrics, {"steps": agent.steps, **sets, "stopped_by": stopped_by})
         if solved:
             checkpoints.clear()
 

@@ -9,9 +9,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from stages.cartpole.dqn.training import Training
 from stages.cartpole.params import TrainParams
-from stages.cartpole.train import fit
+from stages.cartpole.train import DQN, train
 from stages.core.errors import InputError
 from stages.core.files import digest
 from stages.training.checkpoint import Checkpoints
@@ -42,15 +41,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def training(path: Path) -> Training:
-    return Training(TrainParams.read(path))
+def agent(path: Path) -> DQN:
+    return DQN(TrainParams.read(path))
 
 
 def end(path: Path, checkpoints: Path) -> tuple[Any, ...]:
     """Train to the end; all that came of it, as plain values."""
-    run = training(path)
+    run = agent(path)
     with Checkpoints("cartpole", "run", 100, checkpoints) as saved:
-        solved = fit(run, saved)
+        solved = train(run, saved)
     arrays, notes = run.state()
     return solved, {name: array.tobytes() for name, array in arrays.items()}, notes
 
@@ -74,28 +73,28 @@ def test_a_run_continues_from_any_checkpoint_to_the_same_bytes(
 def test_more_steps_continue_a_finished_run_as_if_it_had_been_longer(params_file: WriteParams, tmp_path: Path) -> None:
     short = end(params_file(ENDLESS), tmp_path / "short")
     longer = params_file({**ENDLESS, "cartpole.train.total_timesteps": 4000})
-    again = training(longer)
+    again = agent(longer)
     with Checkpoints("cartpole", "run", 1, tmp_path / "short") as saved:
         found = saved.latest(4000)
         assert found is not None
         assert found[0] >= 3000
-        fit(again, saved)
+        train(again, saved)
     assert again.steps >= 4000 > short[2]["steps"]
-    whole = training(longer)
+    whole = agent(longer)
     with Checkpoints("cartpole", "run", 1, tmp_path / "long") as saved:
-        fit(whole, saved)
+        train(whole, saved)
     assert again.learner.online.tobytes() == whole.learner.online.tobytes()
     assert again.history == whole.history
 
 
 def test_seeds_differ(params_file: WriteParams) -> None:
-    runs = [training(params_file({"seed": seed})) for seed in (0, 1)]
+    runs = [agent(params_file({"seed": seed})) for seed in (0, 1)]
     assert (runs[0].observation != runs[1].observation).all()
     assert (runs[0].learner.online != runs[1].learner.online).any()
 
 
 def test_what_is_learned_from_is_the_transformed_reward(params_file: WriteParams) -> None:
-    run = training(params_file({"cartpole.train.n_steps": 1, "cartpole.train.learning_starts": 10**6}))
+    run = agent(params_file({"cartpole.train.n_steps": 1, "cartpole.train.learning_starts": 10**6}))
     for _ in range(8):  # until some episodes have ended
         run.round()
     replay = run.replay.arrays["transitions"][: len(run.replay)]
@@ -110,12 +109,12 @@ def test_what_is_learned_from_is_the_transformed_reward(params_file: WriteParams
 def test_an_environment_without_a_threshold_needs_one(params_file: WriteParams) -> None:
     gym.register("Unmeasured-v0", "gymnasium.envs.classic_control.cartpole:CartPoleEnv", max_episode_steps=50)
     with pytest.raises(InputError, match=r"cartpole\.train\.stop\.reward_threshold: null: Unmeasured-v0 has none"):
-        training(params_file({"cartpole.train.env": "Unmeasured-v0"}))
+        agent(params_file({"cartpole.train.env": "Unmeasured-v0"}))
 
 
 def test_scales_must_fit_the_observation(params_file: WriteParams) -> None:
     with pytest.raises(InputError, match=r"observation_scale: expected 1 number or 6 for Acrobot-v1"):
-        training(params_file({"cartpole.train.env": "Acrobot-v1"}))
+        agent(params_file({"cartpole.train.env": "Acrobot-v1"}))
 
 
 def command(folder: Path, params: Path) -> list[str | Path]:

@@ -7,8 +7,8 @@ import pytest
 import yaml
 from dvc.utils.hydra import apply_overrides
 
-from stages.cartpole.dqn.training import Training
 from stages.cartpole.params import Params, TrainParams
+from stages.cartpole.train import DQN
 from stages.check_params import schema
 from stages.core.errors import InputError
 from tests.conftest import ROOT, assert_refused, run_stage
@@ -33,9 +33,9 @@ def test_an_agents_set_fits_its_environment(path: Path, tmp_path: Path) -> None:
     unchanged = [key for key, value in changes.items() if override(DEFAULTS, {key: value}) == DEFAULTS]
     assert not unchanged, "keys that the defaults have already"
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(override(DEFAULTS, changes)))
-    training = Training(TrainParams.read(tmp_path / "params.yaml"))
-    training.round()
-    assert training.steps > params.train.n_envs * params.train.train_freq // 2
+    agent = DQN(TrainParams.read(tmp_path / "params.yaml"))
+    agent.round()
+    assert agent.steps > params.train.n_envs * params.train.train_freq // 2
 
 
 @pytest.mark.parametrize("path", SETS, ids=lambda path: path.stem)

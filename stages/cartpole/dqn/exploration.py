@@ -1,12 +1,10 @@
 """Random actions while training."""
 
 import numpy as np
-import numpy.typing as npt
 
 from stages.cartpole import params
+from stages.cartpole.dqn.replay import Indices
 from stages.training.checkpoint import Arrays
-
-Indices = npt.NDArray[np.int64]
 
 
 class Exploration:

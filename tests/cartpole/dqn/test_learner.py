@@ -7,8 +7,7 @@ import pytest
 import tensorflow as tf
 
 from stages.cartpole import model
-from stages.cartpole.dqn.learner import QLearner
-from stages.cartpole.dqn.policy import Policy
+from stages.cartpole.dqn.learner import Policy, QLearner
 from stages.cartpole.dqn.replay import transition_type
 from stages.cartpole.params import Train, TrainParams
 from tests.conftest import ROOT
