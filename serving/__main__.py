@@ -23,7 +23,6 @@ from stages.core.params import validate
 
 TOKEN = "SERVING_TOKEN"
 _STOP_SECONDS = 10  # requests in progress at SIGTERM may take this long
-_IDLE_SECONDS = 75  # longer than clients and proxies keep a connection, so that it is not closed as they send
 _SWITCH_SECONDS = 0.0005  # a model's thread waits no longer than this for the interpreter
 _CALLS = 4  # calls of models at once
 
@@ -157,6 +156,7 @@ def serve(args: argparse.Namespace, settings: Settings, source: Source, token: s
     import uvicorn
 
     from serving import app
+    from serving.connections import protocol, raise_file_limit
     from serving.registry import Registry
     from serving.servable import Servable
 
@@ -168,13 +168,16 @@ def serve(args: argparse.Namespace, settings: Settings, source: Source, token: s
     pool = ThreadPoolExecutor(_CALLS, thread_name_prefix="model")
     load = functools.partial(Servable, batching=settings.batching, pool=pool)
     registry = Registry(source, load, settings.loading)
+    connections = raise_file_limit(settings.limits.connections)
+    limits = settings.limits.model_copy(update={"connections": connections})
     config = uvicorn.Config(
         app.create(registry, settings.limits, args.name_single_output, token, token is None, settings.access.origins),
+        http=protocol(limits),  # type: ignore[arg-type] # called as the class would be
         log_level="warning",
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=_STOP_SECONDS,
-        timeout_keep_alive=_IDLE_SECONDS,
+        timeout_keep_alive=settings.limits.idle_seconds,  # type: ignore[arg-type] # goes to the loop, which takes any
         ws="none",
         ssl_certfile=args.ssl_certfile,
         ssl_keyfile=args.ssl_keyfile,

@@ -25,6 +25,10 @@ class Limits(Section):
     instances: Count
     concurrency: Count
     seconds: Positive
+    head_bytes: Count
+    head_seconds: Positive
+    connections: Count
+    idle_seconds: Positive
 
 
 class Access(Section):
