@@ -13,14 +13,13 @@ from pydantic import create_model
 
 from stages.core.errors import run
 from stages.core.files import write_json, write_text
-from stages.core.params import Export, Predict, Runtime, Section, Seed, add_params, load, validate
+from stages.core.params import Export, Predict, Runtime, Section, Seed, add_params, load, validate, workload_names
 
 
 def schema() -> type[Section]:
-    """The schema of the whole file: the shared sections, and one for each workload that has a `params.py`."""
-    folders = {path.parent.name for path in Path(__file__).parent.glob("*/params.py")} - {"core"}
-    workloads = {name: importlib.import_module(f"stages.{name}.params").Params for name in sorted(folders)}
-    fields: dict[str, Any] = {"seed": Seed, "runtime": Runtime, **workloads, "export": Export, "predict": Predict}
+    """The schema of the whole file: the shared sections, and one for each workload."""
+    own = {name: importlib.import_module(f"stages.{name}.params").Params for name in workload_names()}
+    fields: dict[str, Any] = {"seed": Seed, "runtime": Runtime, **own, "export": Export, "predict": Predict}
     return create_model("Params", __base__=Section, __doc__="All of params.yaml.", **fields)
 
 

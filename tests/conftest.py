@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 
 import stages  # noqa: F401 - its settings must be made before TensorFlow is imported
 from tests.fork_server import ForkedModule, ForkServer
+from tools.scratch import clone, commit, prepare_small
 
 ROOT = Path(__file__).parents[1]
 
@@ -96,31 +97,13 @@ def assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
         assert word in lines[0], lines[0]
 
 
-def clone(folder: Path) -> Path:
-    """A scratch clone of the project's files as they are in the work tree."""
-    names = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split("\n")
-    for name in filter(None, names):
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
-    folder.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
-    return folder
-
-
 @pytest.fixture(scope="session")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A scratch clone in which the real pipeline ran on little data, committed after the run.
 
     Tests share it and leave it as it was; those that change its parameters take `pipeline_copy`.
     """
-    from tests.pipeline.scratch import commit, dvc, prepare_small
+    from tests.pipeline.scratch import dvc
 
     folder = prepare_small(clone(tmp_path_factory.mktemp("pipeline")))
     dvc(folder, "repro")

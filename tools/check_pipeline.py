@@ -17,7 +17,7 @@ from typing import Any
 from dvc.repo import Repo
 
 from stages import check_params as check_params_stage
-from stages.core.params import StageParams, load
+from stages.core.params import StageParams, flatten, load, workload_names
 from tools.format_params import first_difference
 
 ROOT = Path(__file__).parents[1]
@@ -30,11 +30,6 @@ def module_file(module: str) -> Path | None:
     return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if (ROOT / p).is_file()), None)
 
 
-def workloads() -> list[str]:
-    """Names of the folders of `stages` that have a schema."""
-    return sorted(path.parent.name for path in (ROOT / "stages").glob("*/params.py") if path.parent.name != "core")
-
-
 def imported(tree: ast.AST, workload: str) -> Iterator[str]:
     """Names of the modules that a file imports. `import_module(f"…{name}")` stands for one workload, or for all."""
     for node in ast.walk(tree):
@@ -45,7 +40,7 @@ def imported(tree: ast.AST, workload: str) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Call) and ast.unparse(node.func) == "importlib.import_module":
             parts = node.args[0].values if isinstance(node.args[0], ast.JoinedStr) else [node.args[0]]
-            for name in [workload] if workload else workloads():
+            for name in [workload] if workload else workload_names():
                 yield "".join(str(p.value) if isinstance(p, ast.Constant) else name for p in parts)
 
 
@@ -71,16 +66,9 @@ def modules(path: str) -> set[str]:
     return {path} if path.endswith(".py") else {file.relative_to(ROOT).as_posix() for file in inside}
 
 
-def leaves(values: Any, path: str = "") -> set[str]:
-    """Full paths of the keys below a value."""
-    if not isinstance(values, dict):
-        return {path}
-    return {leaf for key, value in values.items() for leaf in leaves(value, f"{path}.{key}" if path else key)}
-
-
 def select(values: Any, keys: set[str]) -> set[str]:
     """Full paths of the keys that `keys` name, each by itself or by its section."""
-    everything = leaves(values)
+    everything = dict(flatten(values))
     return {leaf for leaf in everything for key in keys if leaf == key or leaf.startswith(f"{key}.")}
 
 
@@ -135,7 +123,7 @@ def check_params(text: str, values: Any) -> Iterator[str]:
     stages = [stage.name for stage in Repo(str(ROOT)).index.stages]
     schemas = [found for stage in stages if (found := stage_params(stage))]
     read = select(values, {key for schema in schemas for key in schema.keys().values()})
-    yield from (f"params.yaml: {key}: nothing reads it" for key in sorted(leaves(values) - read))
+    yield from (f"params.yaml: {key}: nothing reads it" for key in sorted(dict(flatten(values)).keys() - read))
     check_params_stage.schema().model_validate(values)
     for leaf in YAML_LEAF.finditer(text):
         if "  # " not in leaf[0]:

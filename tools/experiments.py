@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from stages import workloads
 from stages.core.errors import run
-from stages.report.metrics import better
+from stages.core.params import flatten, workload_names
 from stages.report.page import text
-from tools.compare.changes import HEADLINES
-from tools.param_overrides import flatten
+from stages.workloads import Workload
 
 STYLES = {True: ("▲ better", "green"), False: ("▼ worse", "red"), None: ("● equal", "dim")}
 
@@ -32,13 +32,13 @@ class Experiment:
     Args:
         name: its name, or its commit.
         changes: `key: before → after` of each parameter that differs.
-        results: headline metric, values before and after of each workload that it changed.
+        results: workload, key of its headline, values before and after, for each workload that it changed.
         status: empty for one that succeeded, else queued, running or failed.
     """
 
     name: str
     changes: list[str]
-    results: list[tuple[str, Any, Any]]
+    results: list[tuple[Workload, str, Any, Any]]
     status: str = ""
 
 
@@ -55,12 +55,14 @@ def _experiment(state: Any, baseline: Any, executor: Any) -> Experiment:
     ]
     # A section of parameters that is no workload, such as the seed, concerns all of them.
     sections = {change.split(":")[0].split(".")[0] for change in changes}
-    results = []
-    for workload, headline in HEADLINES.items():
-        file, key = f"results/{workload}/evaluate.json", headline.removeprefix("evaluate.")
-        old, new = (values(data, "metrics", file) for data in (baseline, state.data))
-        if key in new and (old != new or workload in sections or sections - HEADLINES.keys()):
-            results.append((f"{workload} {key}", old.get(key), new[key]))
+    results, names = [], workload_names()
+    for workload in map(workloads.find, names):
+        old, new = (
+            values(data, "metrics", f"results/{workload.name}/evaluate.json") for data in (baseline, state.data)
+        )
+        key = workload.headline or next(filter(workload.direction, new), None)
+        if key in new and (old != new or workload.name in sections or sections - {*names}):
+            results.append((workload, key, old.get(key), new[key]))
     status = executor.state.lower() if executor else ""
     return Experiment(state.name or state.rev[:7], changes, results, "" if status == "success" else status)
 
@@ -84,13 +86,15 @@ def table(baseline: str, rows: list[Experiment]) -> Table:
     for column in ("experiment", "differs in", "metric", "baseline → result", ""):
         found.add_column(column, overflow="fold", no_wrap=column == "")
     for row in rows:
-        results = row.results or [("", None, None)]
-        for number, (metric, before, after) in enumerate(results):
+        results: list[tuple[Workload | None, str, Any, Any]] = [*row.results] or [(None, "", None, None)]
+        for number, (workload, key, before, after) in enumerate(results):
             name, changes = (row.name, "\n".join(row.changes)) if number == 0 else ("", "")
             verdict = (row.status or "nothing measured", "dim")
-            if metric:
-                verdict = STYLES[better(metric.split()[-1], before, after)]
-            found.add_row(name, changes, metric, f"{text(before)} → {text(after)}" if metric else "", Text(*verdict))
+            metric, result = "", ""
+            if workload:
+                verdict = STYLES[workload.better(key, before, after)]
+                metric, result = f"{workload.name} {key}", f"{text(before)} → {text(after)}"
+            found.add_row(name, changes, metric, result, Text(*verdict))
     return found
 
 

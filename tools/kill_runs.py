@@ -18,12 +18,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stages.core.files import digest, remove
-from tests.conftest import clone
-from tests.pipeline.scratch import change, dvc, prepare_small
+from stages.core.params import workload_names
+from tools.compare.snapshot import WORK_TREE, Snapshot
+from tools.scratch import ROOT, change, clone, prepare_small
 
-STAGES = {"babyweight": "train@babyweight", "mnist": "train@mnist", "cartpole": "train-cartpole"}
-OFTEN = {"babyweight.train.checkpoint_every": 40, "mnist.train.steps": 300, "mnist.train.checkpoint_every": 10}
-OFTEN |= {"cartpole.train.checkpoint_every": 256}
+PROJECT = Snapshot(ROOT, WORK_TREE)
+OFTEN = 20  # times as many checkpoints as params.yaml asks for
+ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
 def outputs(folder: Path, workload: str) -> list[Path]:
@@ -38,10 +39,9 @@ def digests(folder: Path, workload: str) -> list[str]:
 
 def start(folder: Path, workload: str) -> "subprocess.Popen[bytes]":
     """Start the stage under DVC, in a process group of its own."""
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    command = ["dvc", "repro", "--single-item", "--force", "--no-run-cache", STAGES[workload]]
+    command = ["dvc", "repro", "--single-item", "--force", "--no-run-cache", PROJECT.stage("train", workload)]
     log = (folder / "soak.log").open("ab")
-    return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+    return subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdout=log, stderr=log, start_new_session=True)
 
 
 def moments(folder: Path, workload: str, usual: float) -> dict[str, Callable[[float], bool]]:
@@ -80,16 +80,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=20, help="trials per workload")
     parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
-    parser.add_argument("--workloads", nargs="+", default=list(STAGES), choices=STAGES)
+    parser.add_argument("--workloads", nargs="+", default=workload_names(), choices=workload_names())
     args = parser.parse_args()
     random.seed(args.seed)
     wrong, happened = 0, Counter[str]()
     with tempfile.TemporaryDirectory() as name:
         folder = prepare_small(clone(Path(name)))
-        for key, value in OFTEN.items():
-            change(folder, key, value)
         for workload in args.workloads:
-            dvc(folder, "repro", STAGES[workload])
+            key = f"{workload}.train.checkpoint_every"
+            change(folder, key, max(1, PROJECT.params[key] // OFTEN))
+        for workload in args.workloads:
+            subprocess.run(["dvc", "repro", PROJECT.stage("train", workload)], cwd=folder, env=ENVIRONMENT, check=True)
             expected = digests(folder, workload)
             began = time.monotonic()
             start(folder, workload).wait()

@@ -7,21 +7,12 @@ import argparse
 import copy
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from stages.core.errors import InputError, run
-from stages.core.params import load
-
-
-def flatten(overlay: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Each value of nested sections with its full path."""
-    for key, value in overlay.items():
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+from stages.core.params import flatten, load
 
 
 def read(path: Path) -> dict[str, Any]:

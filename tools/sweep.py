@@ -25,10 +25,9 @@ import psutil
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
+from stages import workloads
 from stages.core.errors import InputError, run
 from stages.core.files import write_text
-from stages.report.metrics import direction
-from tools.compare.changes import HEADLINES
 from tools.compare.snapshot import Snapshot
 from tools.sweep_page import Trial, page_of
 
@@ -116,13 +115,13 @@ class Sweep:
     def __init__(self, args: argparse.Namespace, trials: list[dict[str, Any]]) -> None:
         self.root, self.name, self.workload, self.trials = args.root, args.name, args.workload, trials
         self.rungs: list[float] = args.rungs
-        self.metric = args.metric or HEADLINES.get(args.workload, "")
-        self.sign = direction(self.metric)
+        workload = workloads.find(args.workload)
+        self.metric = args.metric or f"evaluate.{workload.headline}"
+        self.sign = workload.direction(self.metric.removeprefix("evaluate."))
         if not self.sign:
-            raise InputError(
-                f"--metric {self.metric or 'missing'}: expected a measure of quality, such as evaluate.rmse"
-            )
+            raise InputError(f"--metric {self.metric}: expected a measure of quality, such as evaluate.rmse")
         base = Snapshot(args.root, ".")
+        self.stage = base.stage("evaluate", args.workload)
         self.threads = int(base.params.get("runtime.threads", 1))
         self.steps_key = f"{args.workload}.train.steps"
         self.steps = base.params.get(self.steps_key)
@@ -160,8 +159,8 @@ class Sweep:
         missing = [t for t in alive if self.result(t, rung) is None]
         for trial in (t for t in missing if self.experiment(t, rung) not in waiting):
             settings = [word for text in self.overrides(trial, rung) for word in ("-S", text)]
-            stage = "evaluate-cartpole" if self.workload == "cartpole" else f"evaluate@{self.workload}"
-            dvc(self.root, "exp", "run", "--queue", "--force", "--name", self.experiment(trial, rung), *settings, stage)
+            name = self.experiment(trial, rung)
+            dvc(self.root, "exp", "run", "--queue", "--force", "--name", name, *settings, self.stage)
         if missing:
             count = workers(jobs, self.threads)
             print(f"rung {rung + 1} of {len(self.rungs)}: {len(missing)} runs, {count} at a time", flush=True)

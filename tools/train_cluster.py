@@ -16,8 +16,9 @@ from pathlib import Path
 
 import yaml
 
+from stages import workloads
 from stages.core.errors import InputError, run
-from stages.core.params import load
+from stages.core.params import load, workload_names
 
 
 @contextlib.contextmanager
@@ -67,7 +68,7 @@ def train(workload: str, workers: int, params: Path) -> int:
 def main() -> None:
     """Prepare the data, then train."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("workload", choices=["babyweight", "mnist"])
+    parser.add_argument("workload", choices=[name for name in workload_names() if workloads.find(name).has_data])
     parser.add_argument("workers", type=int, help="number of processes, including the chief")
     args = parser.parse_args()
     if args.workers < 2:

@@ -1,10 +1,14 @@
 import { ask } from "./api.js";
-import * as births from "./births.js";
+import * as babyweight from "./babyweight.js";
 import * as cartpole from "./cartpole.js";
-import * as digits from "./digits.js";
+import * as mnist from "./mnist.js";
+
+// A panel for a model that has one, in the section of the model's name; others are listed below.
+const panels = { babyweight, mnist, cartpole };
 
 async function showModels() {
-  const names = ["babyweight", "mnist", "cartpole"];
+  const { models = [] } = await ask("/readyz").catch(() => ({}));
+  const names = [...new Set([...Object.keys(panels), ...models])];
   const found = await Promise.all(
     names.map(async (name) => {
       try {
@@ -19,5 +23,5 @@ async function showModels() {
   document.getElementById("models").textContent = found.join(", ");
 }
 
-for (const panel of [births, digits, cartpole]) panel.start();
+for (const panel of Object.values(panels)) panel.start();
 showModels();

@@ -1,67 +1,127 @@
-// A drawing as MNIST's makers would have had it: scaled into a box of 20 by 20 pixels with its proportions kept, then
-// moved so that its centre of mass is the centre of 28 by 28 (http://yann.lecun.com/exdb/mnist/).
+// MNIST: draw one, see what the model makes of it while drawing.
 
-export const SIZE = 28;
-const BOX = 20;
-const FINE = 10; // points drawn for each pixel, each way; their mean is the pixel's grey
-const PEN = 2.2; // pixels: the width of a stroke, whatever the size of the drawing
+import { latest, predict } from "./api.js";
+import { makeBars } from "./bars.js";
+import { SIZE, toImage } from "./drawing.js";
 
-const canvas = document.createElement("canvas");
-canvas.width = canvas.height = SIZE * FINE;
-const context = canvas.getContext("2d", { willReadFrequently: true });
+const STEP = 10; // canvas points that an arrow key moves the pen
+const MOVES = { ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -STEP], ArrowDown: [0, STEP] };
 
-// strokes: lists of [x, y], in any unit. Returns 784 greys from 0 to 1, row by row; null without a stroke.
-export function toImage(strokes) {
-  const points = strokes.flat();
-  if (!points.length) return null;
-  const [xs, ys] = [0, 1].map((axis) => points.map((point) => point[axis]));
-  const [left, right, top, bottom] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
-  const scale = ((BOX - PEN) * FINE) / Math.max(right - left, bottom - top, 1);
-  const middle = (SIZE * FINE) / 2;
-  const place = ([x, y]) => [
-    middle + (x - (left + right) / 2) * scale,
-    middle + (y - (top + bottom) / 2) * scale,
-  ];
-  return centre(greys(strokes.map((stroke) => stroke.map(place))));
+const section = document.getElementById("mnist");
+const paper = document.getElementById("paper");
+const ink = paper.getContext("2d");
+const image = document.getElementById("image").getContext("2d");
+const answer = document.getElementById("digit");
+const bars = makeBars(document.getElementById("bars"), [..."0123456789"]);
+
+let strokes = [];
+let drawing = false; // with mouse or finger
+let pen = null; // with keys: where it is, and whether it is down
+
+const update = latest(section, async () => {
+  const greys = toImage(strokes);
+  show(greys);
+  if (!greys) {
+    answer.textContent = "–";
+    bars(Array(10).fill(0), Array(10).fill(""));
+    return;
+  }
+  const [prediction] = await predict("mnist", [Array.from(greys, (grey) => Math.round(grey * 255) / 255)]);
+  if (!strokes.length) return; // cleared meanwhile
+  const shares = prediction.probabilities;
+  answer.textContent = prediction.classes;
+  bars(shares, shares.map((share) => `${(100 * share).toFixed(1)} %`));
+});
+
+function show(greys) {
+  const pixels = image.createImageData(SIZE, SIZE);
+  for (let i = 0; i < SIZE * SIZE; i++) {
+    pixels.data.fill(greys ? 255 * greys[i] : 0, 4 * i, 4 * i + 3);
+    pixels.data[4 * i + 3] = 255;
+  }
+  image.putImageData(pixels, 0, 0);
 }
 
-function greys(strokes) {
-  context.fillStyle = "#000";
-  context.fillRect(0, 0, canvas.width, canvas.height);
-  context.strokeStyle = "#fff";
-  context.lineWidth = PEN * FINE;
-  context.lineCap = context.lineJoin = "round";
+function draw() {
+  ink.clearRect(0, 0, paper.width, paper.height);
+  const style = getComputedStyle(paper);
+  ink.strokeStyle = style.color;
+  ink.lineWidth = 18;
+  ink.lineCap = ink.lineJoin = "round";
   for (const stroke of strokes) {
-    context.beginPath();
-    context.moveTo(...stroke[0]);
-    for (const point of stroke) context.lineTo(...point);
-    context.stroke();
+    ink.beginPath();
+    ink.moveTo(...stroke[0]);
+    for (const point of stroke) ink.lineTo(...point);
+    ink.stroke();
   }
-  const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
-  const image = new Float32Array(SIZE * SIZE);
-  for (let y = 0; y < canvas.height; y++) {
-    for (let x = 0; x < canvas.width; x++) {
-      const pixel = Math.floor(y / FINE) * SIZE + Math.floor(x / FINE);
-      image[pixel] += data[4 * (y * canvas.width + x)] / 255 / FINE ** 2;
-    }
+  if (pen) {
+    ink.strokeStyle = style.getPropertyValue("--accent");
+    ink.lineWidth = pen.down ? 5 : 2;
+    ink.beginPath();
+    ink.arc(pen.x, pen.y, 12, 0, 7);
+    ink.stroke();
   }
-  return image;
 }
 
-function centre(image) {
-  let [mass, sumX, sumY] = [0, 0, 0];
-  image.forEach((grey, i) => {
-    mass += grey;
-    sumX += grey * ((i % SIZE) + 0.5);
-    sumY += grey * (Math.floor(i / SIZE) + 0.5);
+function changed() {
+  draw();
+  update();
+}
+
+function where(event) {
+  const box = paper.getBoundingClientRect();
+  return [
+    ((event.clientX - box.left) * paper.width) / box.width,
+    ((event.clientY - box.top) * paper.height) / box.height,
+  ];
+}
+
+function clear() {
+  strokes = [];
+  changed();
+}
+
+function key(event) {
+  if (event.key === "Delete" || event.key === "Backspace") {
+    clear();
+  } else if (event.key === " ") {
+    pen ??= { x: paper.width / 2, y: paper.height / 2, down: false };
+    pen.down = !pen.down;
+    if (pen.down) strokes.push([[pen.x, pen.y]]);
+    changed();
+  } else if (event.key in MOVES) {
+    pen ??= { x: paper.width / 2, y: paper.height / 2, down: false };
+    pen.x = Math.min(Math.max(pen.x + MOVES[event.key][0], 10), paper.width - 10);
+    pen.y = Math.min(Math.max(pen.y + MOVES[event.key][1], 10), paper.height - 10);
+    if (pen.down) {
+      if (!strokes.length) strokes.push([]);
+      strokes.at(-1).push([pen.x, pen.y]);
+      changed();
+    } else {
+      draw();
+    }
+  } else {
+    return;
+  }
+  event.preventDefault();
+}
+
+export function start() {
+  paper.addEventListener("pointerdown", (event) => {
+    drawing = true;
+    pen = null;
+    paper.setPointerCapture(event.pointerId);
+    strokes.push([where(event)]);
+    changed();
   });
-  const dx = Math.round(SIZE / 2 - sumX / mass);
-  const dy = Math.round(SIZE / 2 - sumY / mass);
-  const moved = new Float32Array(SIZE * SIZE);
-  image.forEach((grey, i) => {
-    const x = (i % SIZE) + dx;
-    const y = Math.floor(i / SIZE) + dy;
-    if (x >= 0 && x < SIZE && y >= 0 && y < SIZE) moved[y * SIZE + x] = grey;
+  paper.addEventListener("pointermove", (event) => {
+    if (!drawing) return;
+    strokes.at(-1).push(where(event));
+    changed();
   });
-  return moved;
+  for (const end of ["pointerup", "pointercancel"]) paper.addEventListener(end, () => (drawing = false));
+  paper.addEventListener("keydown", key);
+  document.getElementById("clear").addEventListener("click", clear);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  changed();
 }

@@ -14,15 +14,8 @@ from markupsafe import Markup
 from stages.core.files import read_json
 from stages.report import charts
 from stages.report.page import NO_CURVE, facts, figure, grid, heading, join, paragraph, signed, table
-from stages.report.run import Metric, Row, Run, Story
+from stages.report.run import Row, Run, Story
 
-METRICS = (
-    Metric("rmse", "RMSE", "{:.3f} lb"),
-    Metric("baselines.linear.rmse", "RMSE of the linear baseline", "{:.3f} lb"),
-    Metric("baselines.mean.rmse", "RMSE of the mean", "{:.3f} lb"),
-    Metric("mae", "mean absolute error", "{:.3f} lb"),
-    Metric("r2", "R²", "{:.3f}"),
-)
 SPLITS = ("train", "validation", "test")
 FACTS = "data/raw/babyweight/facts.yaml"
 POUNDS_OF_2500_G = 5.5116
@@ -316,12 +309,11 @@ def _three(value: float | None) -> str | None:
 
 def story(run: Run) -> Story:
     """Births: the weight of a baby."""
-    rmse, linear, mean = (run.metric(metric.key) for metric in METRICS[:3])
+    rmse, linear, mean = (run.metric(f"{of}rmse") for of in ("", "baselines.linear.", "baselines.mean."))
     beside = (
         f"{1 - rmse / linear:.1%} below the linear baseline: {linear:.3f} lb",
         f"predicting the mean: {mean:.3f} lb",
     )
-    lead = "A baby's weight in pounds, from what is known before its birth."
     groups = {"all": "", "preterm": "_preterm", "term": "_term"}
     rows = [
         (name, *(_three(run.metric(f"{of}rmse{ending}")) for of in ("", "baselines.linear.", "baselines.mean.")))
@@ -345,4 +337,4 @@ def story(run: Run) -> Story:
         effects(run),
         answers(run),
     )
-    return Story("Births", lead, beside, by_week(run, 130), body)
+    return Story(beside, by_week(run, 130), body)

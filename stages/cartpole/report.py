@@ -10,13 +10,8 @@ from PIL import Image
 
 from stages.report import charts
 from stages.report.page import animation, facts, figure, grid, heading, join
-from stages.report.run import Metric, Row, Run, Story
+from stages.report.run import Row, Run, Story
 
-METRICS = (
-    Metric("mean_return", "mean return", "{:.1f}"),
-    Metric("min_return", "least return", "{:.0f}"),
-    Metric("solved", "solved"),
-)
 BINS = 20  # of the histogram of returns
 LOOKS = {
     "while learning": (charts.COLOURS[4], "circle", 22),
@@ -136,7 +131,7 @@ def agent_gif(run: Run) -> Markup | None:
 def story(run: Run) -> Story:
     """The agent: how it plays."""
     name, threshold = environment(run), run.metric("threshold")
-    played = f"over {run.metric('episodes')} fresh episodes, least {run.metric('min_return'):g}"
+    played = f"in {name}, over {run.metric('episodes')} fresh episodes, least {run.metric('min_return'):g}"
     solved = "no threshold is known" if threshold is None else f"solved from {threshold:g} on"
     gif = agent_gif(run)
     trained = run.json("train.json")
@@ -145,5 +140,4 @@ def story(run: Run) -> Story:
         heading("Model"),
         grid(learning_curve(run), histogram(run), figure(gif, "An episode") if gif else Markup(), *action_values(run)),
     )
-    lead = "A deep Q-network, trained until it solves its environment."
-    return Story(f"Agent: {name}", lead, (played, solved), gif, body)
+    return Story((played, solved), gif, body)

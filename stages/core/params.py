@@ -6,6 +6,7 @@ and `make lint` compares the two.
 """
 
 import argparse
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -119,6 +120,22 @@ class PredictParams(StageParams):
 
     runtime: Runtime
     predict: Predict
+
+
+def workload_names() -> list[str]:
+    """The workloads' names, in alphabetical order: the folders of `stages` that have a schema."""
+    return sorted(
+        path.parent.name for path in Path(__file__).parents[1].glob("*/params.py") if path.parent.name != "core"
+    )
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Each value of nested sections with its dotted key, in their order; a list is a value."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def add_params(parser: argparse.ArgumentParser) -> None:

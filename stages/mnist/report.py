@@ -12,13 +12,7 @@ from PIL import Image
 
 from stages.report import charts
 from stages.report.page import NO_CURVE, facts, figure, grid, heading, image, join
-from stages.report.run import Metric, Row, Run, Story
-
-METRICS = (
-    Metric("accuracy", "accuracy", "{:.2%}"),
-    Metric("loss", "cross entropy", "{:.4f} nats"),
-    Metric("expected_calibration_error", "expected calibration error", "{:.2%}"),
-)
+from stages.report.run import Row, Run, Story
 
 
 def learning_curve(run: Run) -> Markup:
@@ -137,5 +131,4 @@ def story(run: Run) -> Story:
         ),
         digits(run, worst),
     )
-    lead = "Which digit an image of 28 by 28 pixels shows."
-    return Story("Digits", lead, beside, digits(run, worst[:10], probability=False), body)
+    return Story(beside, digits(run, worst[:10], probability=False), body)

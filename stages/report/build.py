@@ -15,15 +15,15 @@ from markupsafe import Markup
 
 from stages.core.errors import run
 from stages.core.files import read_json, whole_folder, write_text
-from stages.core.params import load
+from stages.core.params import flatten, load
 from stages.report import graph
-from stages.report.metrics import better, direction, flatten
 from stages.report.page import Section, card, details, facts, grid, heading, join, page, paragraph, table, verdict
-from stages.report.run import Metric, Run, Story
+from stages.report.run import Run, Story, metric_text
+from stages.workloads import Metric, Workload
 
 
-def workloads(root: Path, parameters: dict[str, Any]) -> list[Run]:
-    """The workloads: those sections of `params.yaml` of which there are results."""
+def evaluated(root: Path, parameters: dict[str, Any]) -> list[Run]:
+    """The results of the workloads: those sections of `params.yaml` of which there are results."""
     runs = (Run(root, name, section) for name, section in parameters.items())
     return [run for run in runs if (run.folder / "evaluate.json").exists()]
 
@@ -38,11 +38,9 @@ def telling(workload: str) -> ModuleType | None:
 
 def metrics(run: Run) -> tuple[Metric, ...]:
     """The metrics of a workload worth a line, the headline first: those of quality, unless it names its own."""
-    if module := telling(run.name):
-        named: tuple[Metric, ...] = module.METRICS
-        return named
-    keys = [key for key, _ in flatten(run.metrics)]
-    return tuple(Metric(key, key.replace("_", " ")) for key in [key for key in keys if direction(key)] or keys)
+    keys = list(dict(flatten(run.metrics)))
+    of_quality = [key for key in keys if run.workload.direction(key)]
+    return run.workload.metrics or tuple(Metric(key, key.replace("_", " ")) for key in of_quality or keys)
 
 
 def story(run: Run) -> Story:
@@ -51,10 +49,10 @@ def story(run: Run) -> Story:
         told: Story = module.story(run)
         return told
     rows = [(key.replace("_", " "), value) for key, value in flatten(run.metrics)]
-    return Story(run.name.replace("_", " ").capitalize(), "", (), None, table(["metric", "value"], rows, "Metrics"))
+    return Story((), None, table(["metric", "value"], rows, "Metrics"))
 
 
-def against_baseline(metric: Metric, value: Any, baseline: Any) -> Markup:
+def against_baseline(workload: Workload, metric: Metric, value: Any, baseline: Any) -> Markup:
     """How the headline compares with the accepted results."""
     before = dict(flatten(baseline)).get(metric.key)
     if before is None:
@@ -62,16 +60,16 @@ def against_baseline(metric: Metric, value: Any, baseline: Any) -> Markup:
     if before == value:
         return verdict(None, "as the baseline")
     words = {True: "better than", False: "worse than", None: "unlike"}
-    verdict_ = better(metric.key, before, value)
-    return verdict(verdict_, f"{words[verdict_]} the baseline: {metric.text(before)}")
+    verdict_ = workload.better(metric.key, before, value)
+    return verdict(verdict_, f"{words[verdict_]} the baseline: {metric_text(metric, before)}")
 
 
 def result_card(run: Run, told: Story, baseline: dict[str, Any]) -> Markup:
     """A workload's card."""
     headline, *_ = metrics(run)
     value = run.metric(headline.key)
-    lines = [against_baseline(headline, value, baseline.get(run.name, {})), *told.beside]
-    return card(told.title, headline.text(value), headline.label, lines, f"#{run.name}", told.picture)
+    lines = [against_baseline(run.workload, headline, value, baseline.get(run.name, {})), *told.beside]
+    return card(run.workload.title, metric_text(headline, value), headline.label, lines, f"#{run.name}", told.picture)
 
 
 def pipeline_section(root: Path, parameters: str) -> Section:
@@ -91,7 +89,7 @@ def _commented(parameters: str) -> Markup:
     return join(*(Markup("{}<i>{}{}</i>").format(*line) if line[1] else line[0] for line in lines))
 
 
-def model_panel(run: Run, title: str) -> Markup:
+def model_panel(run: Run) -> Markup:
     """A model's signature, the check of its predictions, and what it was made from."""
     signature, predictions, made = run.json("signature.json"), run.json("predictions.json"), run.provenance
     (called,) = signature["signatures"].values()
@@ -106,7 +104,7 @@ def model_panel(run: Run, title: str) -> Markup:
     inputs, modules = ([(path, code(digest)) for path, digest in made[key].items()] for key in ("inputs", "code"))
     settings = {name.replace("_", " "): value for name, value in made["settings"].items()}
     return join(
-        heading(title),
+        heading(run.workload.title),
         facts(
             {
                 "weights": signature["variables"]["parameters"],
@@ -131,15 +129,16 @@ def sections(pipeline: Section, stories: list[tuple[Run, Story]], baseline: dict
     yield Section("results", "Results", Markup('<div class="cards">{}</div>').format(cards))
     yield pipeline
     for r, s in stories:
-        yield Section(r.name, s.title, join(paragraph(s.lead, "soft") if s.lead else "", s.body))
-    panels = (Markup('<div class="panel">{}</div>').format(model_panel(r, s.title)) for r, s in stories)
+        lead = r.workload.lead
+        yield Section(r.name, r.workload.title, join(paragraph(lead, "soft") if lead else "", s.body))
+    panels = (Markup('<div class="panel">{}</div>').format(model_panel(r)) for r, _ in stories)
     yield Section("models", "Models", grid(*panels))
 
 
 def summary(runs: list[Run]) -> str:
     """The metrics as a Markdown table."""
     lines = ["| model | metric | held-out data |", "| --- | --- | ---: |"]
-    lines += [f"| {r.name} | {m.label} | {m.text(r.metric(m.key))} |" for r in runs for m in metrics(r)]
+    lines += [f"| {r.name} | {m.label} | {metric_text(m, r.metric(m.key))} |" for r in runs for m in metrics(r)]
     return "\n".join(lines) + "\n"
 
 
@@ -153,7 +152,7 @@ def main() -> None:
     args = parser.parse_args()
 
     parameters = args.root / "params.yaml"
-    runs = workloads(args.root, load(parameters))
+    runs = evaluated(args.root, load(parameters))
     pipeline = pipeline_section(args.root, parameters.read_text(encoding="utf-8"))
     baseline = read_json(args.root / "results" / "baseline.json")
     stories = [(r, story(r)) for r in runs]

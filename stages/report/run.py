@@ -13,33 +13,22 @@ from markupsafe import Markup
 from stages.core.errors import InputError
 from stages.core.files import read_json
 from stages.report.page import text
+from stages.workloads import Metric, Workload, find
 
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Metric:
-    """A metric worth a line: its dotted key in `evaluate.json`, what a person calls it, and how it is written."""
-
-    key: str
-    label: str
-    form: str = ""
-
-    def text(self, value: Any) -> str:
-        """A value of it in words."""
-        return self.form.format(value) if self.form and value is not None else text(value)
+def metric_text(metric: Metric, value: Any) -> str:
+    """A value of a metric as the report writes it."""
+    return metric.form.format(value) if metric.form and value is not None else text(value)
 
 
 @dataclass(frozen=True)
 class Story:
-    """What the report says about a workload.
-
-    What was learned, such as `Digits`, and one sentence about it; lines of the card, such as the baselines' values, and
-    the card's picture; the section's body.
+    """What the report says about a workload: lines of its card, such as baselines' values, the card's picture, and the
+    body of its section.
     """
 
-    title: str
-    lead: str
     beside: tuple[str, ...]
     picture: Markup | None
     body: Markup
@@ -52,6 +41,11 @@ class Run:
     root: Path
     name: str
     parameters: dict[str, Any]
+
+    @cached_property
+    def workload(self) -> Workload:
+        """What the workload says about itself."""
+        return find(self.name)
 
     @property
     def folder(self) -> Path:

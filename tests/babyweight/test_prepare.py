@@ -19,8 +19,9 @@ from stages.babyweight.source.births import COLUMNS, FACTS, FEATURES, SPLITS
 from stages.babyweight.source.encode import SAMPLE_ROWS
 from stages.babyweight.source.synthetic import Generator, read_facts
 from stages.core.files import digest
-from tests.conftest import ROOT, assert_refused, clone, run_stage
-from tests.pipeline.scratch import change, dvc
+from tests.conftest import ROOT, assert_refused, run_stage
+from tests.pipeline.scratch import dvc
+from tools.scratch import change, clone
 
 Write = Callable[..., Path]
 ROWS = 3000

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from serving.publish import publish
+from stages.core.params import workload_names
 from tests.serving.conftest import Process
 
 FLAGS = (
@@ -34,7 +35,7 @@ def browser() -> Iterator[Browser]:
 def server(pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """Models that the pipeline trained, published and served."""
     folder = tmp_path_factory.mktemp("published")
-    for name in ("babyweight", "mnist", "cartpole"):
+    for name in workload_names():
         publish(pipeline / "models" / name, pipeline / "results" / name / "predictions.json", folder / name, keep=1)
     process = Process(folder)
     try:

@@ -38,7 +38,7 @@ def report(browser: Browser, pipeline: Path, request: pytest.FixtureRequest) -> 
 def test_everything_is_shown_and_fits(report: Page) -> None:
     assert report.locator(".card").count() == 3
     titles = report.locator("main > section > h2").all_inner_texts()
-    assert titles == ["Results", "Pipeline", "Births", "Digits", "Agent: CartPole-v0", "Models"]
+    assert titles == ["Results", "Pipeline", "Babyweight", "MNIST", "CartPole", "Models"]
     marks = report.evaluate(
         "[...document.querySelectorAll('svg.chart')].map(chart => chart.querySelectorAll('.role-mark > *').length)"
     )

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from stages.check_params import check
 from stages.core.errors import InputError
-from stages.core.params import load
+from stages.core.params import flatten, load
 from stages.mnist.params import TrainParams
 from tests.conftest import ROOT
 
@@ -117,3 +117,8 @@ def test_no_mutation_of_the_file_ends_in_another_error(
         check(path)
     except InputError as error:
         assert "\n" not in str(error)
+
+
+def test_flattening_keeps_order_and_takes_a_list_for_a_value() -> None:
+    nested = {"b": {"y": 1, "x": None}, "a": "word", "list": [1]}
+    assert list(flatten(nested)) == [("b.y", 1), ("b.x", None), ("a", "word"), ("list", [1])]

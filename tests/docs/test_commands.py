@@ -17,7 +17,7 @@ import pytest
 from dvc.cli import parse_args
 
 from tests.conftest import ROOT
-from tests.pipeline.scratch import commit
+from tools.scratch import commit
 
 BLOCK = re.compile(r"^```sh run\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SHELL = re.compile(r"^```sh(?: run)?\n(.*?)^```", re.MULTILINE | re.DOTALL)

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import ROOT, clone
-from tests.pipeline.scratch import change, commit, dvc, ran
+from tests.conftest import ROOT
+from tests.pipeline.scratch import dvc, ran
+from tools.scratch import change, clone, commit
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ import pytest
 
 from stages.core.files import digest
 from tests.conftest import run_stage
-from tests.pipeline.scratch import change, dvc, ran
+from tests.pipeline.scratch import dvc, ran
+from tools.scratch import change
 
 STAGE = "evaluate-cartpole"
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import clone
 from tests.fork_server import ForkServer
-from tests.pipeline.scratch import dvc, prepare_small
+from tests.pipeline.scratch import dvc
+from tools.scratch import clone, prepare_small
 
 ELSEWHERE = {
     "PYTHONHASHSEED": "4711",

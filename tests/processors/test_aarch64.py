@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stages.core.params import workload_names
 from tests.conftest import ROOT
 
 EMULATOR = "qemu-aarch64"
 PYTHON = "python3.11"
-WORKLOADS = ("babyweight", "mnist", "cartpole")
+WORKLOADS = workload_names()
 COMMANDS = [f"python -m tests.processors.answers {workload}" for workload in WORKLOADS]
 
 pytestmark = [

@@ -15,9 +15,10 @@ import pytest
 import yaml
 
 from stages.core.files import digest, write_json
-from tests.conftest import clone, set_key
+from tests.conftest import set_key
 from tests.pipeline.scratch import commands
 from tests.processors.approximations import APPROXIMATE
+from tools.scratch import clone
 
 EMULATOR = "qemu-x86_64"
 PROCESSORS = ("Haswell", "EPYC-Milan")

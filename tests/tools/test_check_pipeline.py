@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import clone
 from tools import check_pipeline as lint
+from tools.scratch import clone
 
 
 @pytest.fixture

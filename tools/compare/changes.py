@@ -10,16 +10,10 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
-from stages.report.metrics import better
+from stages import workloads
 from tools.compare.snapshot import FORMER, Snapshot, git, read_params
 
 SEEDS = Path("benchmarks/results/seeds.csv")
-HEADLINES = {
-    "babyweight": "evaluate.rmse",
-    "mnist": "evaluate.accuracy",
-    "cartpole": "evaluate.mean_return",
-}
-"""The metric that a workload is judged by; of another workload, its first measure of quality."""
 WORDS = {"better": "better", "worse": "worse", "noise": "within seed noise", "same": "equal", "other": "not judged"}
 
 
@@ -224,20 +218,24 @@ def stale(snapshot: Snapshot) -> list[str]:
     return list(found)
 
 
-def environment(snapshot: Snapshot, workload: str) -> Any:
-    """The environment that an agent was trained in, whatever section names it."""
-    keys = (key for key in snapshot.params if key.startswith(f"{workload}.") and key.split(".")[-1] == "env")
-    return next((snapshot.params[key] for key in keys), None)
+def _condition(snapshot: Snapshot, workload: str, key: str) -> Any:
+    """A parameter of a workload by its last word, whatever section had it."""
+    keys = (k for k in snapshot.params if k.startswith(f"{workload}.") and k.split(".")[-1] == key.split(".")[-1])
+    return next((snapshot.params[k] for k in keys), None)
 
 
 def incomparable(a: Snapshot, b: Snapshot, workload: str) -> str | None:
     """Why a workload's metrics measure different things; None if they can be compared."""
-    for name in ("test_births", "test_images"):
-        before, after = (s.metrics.get(workload, {}).get(f"evaluate.{name}") for s in (a, b))
+    declared = workloads.find(workload)
+    if declared.has_data and (size := declared.sample_size):
+        before, after = (s.metrics.get(workload, {}).get(f"evaluate.{size}") for s in (a, b))
         if before is not None and after is not None and before != after:
-            return f"another test split ({before:,} against {after:,} {name.removeprefix('test_')})"
-    before, after = environment(a, workload), environment(b, workload)
-    return f"another environment ({before} against {after})" if before != after else None
+            return f"another test split ({before:,} against {after:,} {size.removeprefix('test_')})"
+    for key, title in declared.conditions.items():
+        before, after = (_condition(s, workload, key) for s in (a, b))
+        if before != after:
+            return f"another {title} ({before} against {after})"
+    return None
 
 
 def caveats(a: Snapshot, b: Snapshot) -> list[str]:
@@ -309,9 +307,9 @@ def seed_noise(root: Path) -> dict[tuple[str, str], float]:
             values.setdefault(row["workload"], {}).setdefault(row["recipe"], []).append(float(row["test"]))
     last = {workload: list(recipes.values())[-1] for workload, recipes in values.items()}
     return {
-        (workload, HEADLINES[workload]): statistics.stdev(found)
+        (workload, f"evaluate.{headline}"): statistics.stdev(found)
         for workload, found in last.items()
-        if workload in HEADLINES and len(found) > 2
+        if (headline := workloads.find(workload).headline) and len(found) > 2
     }
 
 
@@ -341,7 +339,7 @@ def _metric_change(workload: str, key: str, a: Snapshot, b: Snapshot, deviation:
         return change("same")
     if reason := incomparable(a, b, workload):
         return change("other", reason)
-    improved = better(key, before, after)
+    improved = workloads.find(workload).better(key.removeprefix("evaluate."), before, after)
     if improved is None or before is None or after is None:
         return change("other")
     limit = 2 * math.sqrt(2) * deviation if deviation else 0.0

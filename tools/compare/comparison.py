@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from stages import workloads
+from stages.report.predictions import PredictionChanges
 from tools.compare.changes import (
-    HEADLINES,
     Causes,
     MetricChange,
     ParamChange,
@@ -13,7 +14,7 @@ from tools.compare.changes import (
     param_changes,
 )
 from tools.compare.curves import Curve, curves, renamed
-from tools.compare.predictions import PredictionChanges, prediction_changes
+from tools.compare.predictions import prediction_changes
 from tools.compare.snapshot import Snapshot
 from tools.compare.summary import what_became, what_changed, what_ran
 
@@ -28,7 +29,7 @@ class Comparison:
     stages: list[StageChange]
     metrics: list[MetricChange]
     curves: list[Curve]
-    predictions: list[PredictionChanges]
+    predictions: dict[str, PredictionChanges]
     caveats: list[str]
 
     @property
@@ -36,9 +37,8 @@ class Comparison:
         """One metric of each workload."""
         chosen: dict[str, MetricChange] = {}
         for change in self.metrics:
-            if change.key == HEADLINES.get(change.workload) or (
-                change.workload not in HEADLINES and change.verdict != "other"
-            ):
+            headline = workloads.find(change.workload).headline
+            if change.key == f"evaluate.{headline}" or (headline is None and change.verdict != "other"):
                 chosen.setdefault(change.workload, change)
         return list(chosen.values())
 
@@ -64,6 +64,6 @@ def compare(a: Snapshot, b: Snapshot) -> Comparison:
         Causes(a, b).stages(),
         metric_changes(a, b),
         curves(a, b),
-        list(prediction_changes(a, b)),
+        dict(prediction_changes(a, b)),
         notes,
     )

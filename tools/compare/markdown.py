@@ -65,9 +65,10 @@ def _blocks(c: Comparison) -> Iterator[str]:
     if unchanged := [(m.workload, m.key, m.after) for m in c.metrics if m.verdict == "same"]:
         yield folded(f"{len(unchanged)} metrics are equal", table(("model", "metric", "value"), unchanged))
     if c.predictions:
-        yield "### Predictions\n\n" + "\n".join(f"- {p.workload}: {p.summary}" for p in c.predictions)
-        for p in (p for p in c.predictions if p.rows):
-            yield folded(f"{p.workload}: the {len(p.rows)} that changed most", table(p.header, p.rows))
+        yield "### Predictions\n\n" + "\n".join(f"- {name}: {found.summary}" for name, found in c.predictions.items())
+        for name, found in c.predictions.items():
+            if found.rows:
+                yield folded(f"{name}: the {len(found.rows)} that changed most", table(found.header, found.rows))
 
 
 def markdown(comparison: Comparison) -> str:

@@ -22,11 +22,11 @@ from stages.report.page import (
     text,
     verdict,
 )
+from stages.report.predictions import PredictionChanges
 from tools.compare.changes import WORDS, MetricChange, incomparable
 from tools.compare.comparison import Comparison
 from tools.compare.curves import Curve
 from tools.compare.markdown import reasons
-from tools.compare.predictions import PredictionChanges
 from tools.compare.summary import metric_of, note_text, value_text
 
 MEASURES = {"better": True, "worse": False}
@@ -139,8 +139,8 @@ def _curves(c: Comparison) -> Markup:
     return join(*(blocks or [paragraph("No plots are defined.", "soft")]))
 
 
-def _prediction(p: PredictionChanges) -> Markup:
-    blocks = [heading(p.workload), paragraph(p.summary)]
+def _prediction(workload: str, p: PredictionChanges) -> Markup:
+    blocks = [heading(workload), paragraph(p.summary)]
     if p.rows:
         rows = [(picture, *row) for picture, row in zip(p.pictures, p.rows, strict=True)] if p.pictures else p.rows
         blocks.append(table((*(["image"] if p.pictures else []), *p.header), rows, "Changed most"))
@@ -154,7 +154,7 @@ def _sections(c: Comparison) -> Iterator[Section]:
     yield Section("metrics", "Metrics", _metrics(c))
     yield Section("curves", "Curves", _curves(c))
     if c.predictions:
-        yield Section("predictions", "Predictions", join(*map(_prediction, c.predictions)))
+        yield Section("predictions", "Predictions", join(*(_prediction(*found) for found in c.predictions.items())))
 
 
 def html(comparison: Comparison) -> str:

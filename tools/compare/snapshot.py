@@ -16,7 +16,7 @@ from dvc_data.index import DataIndexDirError
 from ruamel.yaml import YAML
 
 from stages.core.errors import InputError
-from tools.param_overrides import flatten
+from stages.core.params import flatten
 from tools.processor import RECORD, writer
 
 WORK_TREE = "."
@@ -143,6 +143,11 @@ class Snapshot:
     def pipeline(self) -> dict[str, Any]:
         """What `dvc.yaml` declares."""
         return dict(yaml.safe_load(self._tracked("dvc.yaml") or "{}"))
+
+    def stage(self, verb: str, workload: str) -> str:
+        """A workload's stage as `dvc.yaml` names it: `train@mnist`, but `train-cartpole`, which is no `foreach`."""
+        own = f"{verb}-{workload}"
+        return own if own in self.pipeline.get("stages", {}) else f"{verb}@{workload}"
 
     @cached_property
     def lock(self) -> dict[str, Any]:

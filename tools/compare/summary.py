@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from stages.report.build import telling
-from stages.report.metrics import direction
+from stages import workloads
 from stages.report.page import text
-from stages.report.run import Metric
+from stages.report.run import metric_text
+from stages.workloads import Metric
 from tools.compare.changes import WORDS, MetricChange, ParamChange, StageChange, counts, follows
 
 SHOWN = 3  # names of a list before "and 5 more"
@@ -83,16 +83,15 @@ def what_ran(stages: Sequence[StageChange], total: int) -> list[str]:
 def metric_of(change: MetricChange) -> Metric:
     """How the report names and writes a metric of `evaluate.json`."""
     key = change.key.removeprefix("evaluate.")
-    module = telling(change.workload)
-    named: dict[str, Metric] = {metric.key: metric for metric in module.METRICS} if module else {}
+    named = {metric.key: metric for metric in workloads.find(change.workload).metrics}
     return named.get(key, Metric(key, key.replace("_", " ")))
 
 
 def value_text(change: MetricChange, value: Any) -> str:
     """A value of a metric as the report writes it; with more digits if the difference hides behind them."""
     metric = metric_of(change)
-    hidden = change.before != change.after and metric.text(change.before) == metric.text(change.after)
-    return text(value) if hidden else metric.text(value)
+    hidden = change.before != change.after and metric_text(metric, change.before) == metric_text(metric, change.after)
+    return text(value) if hidden else metric_text(metric, value)
 
 
 def note_text(change: MetricChange) -> str:
@@ -110,6 +109,6 @@ def headline(change: MetricChange) -> str:
 
 def what_became(headlines: Sequence[MetricChange], metrics: Sequence[MetricChange]) -> list[str]:
     """Each workload's headline, and how many other measures of quality have which verdict."""
-    found = counts(m for m in metrics if direction(m.key) and m not in headlines)
+    found = counts(m for m in metrics if workloads.find(m.workload).direction(m.key) and m not in headlines)
     others = ", ".join(f"{found[verdict]} {words}" for verdict, words in WORDS.items() if verdict in found)
     return [*map(headline, headlines), *([f"other measures of quality: {others}"] if others else [])]

@@ -7,7 +7,7 @@ const WEEKS = Array.from({ length: 25 }, (_, i) => 20 + i);
 const PLOT = { left: 30, right: 392, top: 8, bottom: 164 };
 const NUMBERS = new Set(["gestation_weeks", "mother_age", "plurality"]);
 
-const section = document.getElementById("births");
+const section = document.getElementById("babyweight");
 const form = document.getElementById("birth");
 const curve = document.getElementById("curve");
 

@@ -1,0 +1,89 @@
+"""The workloads: which there are, and what each says about itself.
+
+A workload is a folder of `stages` with a `workload.py`. No stage that computes imports that module, so that a new title
+or unit retrains nothing.
+"""
+
+import importlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from stages.core.params import workload_names
+
+LOWER = {"rmse", "mae", "loss", "error"}
+HIGHER = {"accuracy", "recall", "r2", "return", "solved"}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric worth a line: its dotted key in `evaluate.json`, what a person calls it, and how a value is written."""
+
+    key: str
+    label: str
+    form: str = ""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a workload says about itself.
+
+    Args:
+        name: its folder's name.
+        title: what a person calls it.
+        lead: what it predicts, in a sentence.
+        metrics: the metrics worth a line; the first is the headline, by which the workload is judged.
+        higher_is_better: the headline's direction; None: by its name, as that of all other metrics.
+        unit: of the headline; empty for shares.
+        sample_size: key in `evaluate.json` of the number of instances that were measured.
+        has_data: whether it has prepared data, in `data/<name>`.
+        conditions: parameters that decide what is measured, and what a person calls them: results under different ones
+            cannot be compared.
+        comparison: `module:function`, which compares two models' predictions. It takes both models, as a pair of
+            `Predictor`, and the later state's prepared data (its model's folder, if there are none), and returns
+            `stages.report.predictions.PredictionChanges`.
+    """
+
+    name: str
+    title: str
+    lead: str = ""
+    metrics: tuple[Metric, ...] = ()
+    higher_is_better: bool | None = None
+    unit: str = ""
+    sample_size: str | None = None
+    has_data: bool = True
+    conditions: Mapping[str, str] = field(default_factory=dict)
+    comparison: str | None = None
+
+    @property
+    def headline(self) -> str | None:
+        """The key of the metric that the workload is judged by; None if it names none."""
+        return self.metrics[0].key if self.metrics else None
+
+    def direction(self, key: str) -> int:
+        """Which way a metric is better: 1 higher, -1 lower, 0 it is no measure of quality.
+
+        All but the headline are known by the words of their dotted key. The figures of baselines and the spread of
+        returns are facts to compare with, not results to improve.
+        """
+        if key == self.headline and self.higher_is_better is not None:
+            return 1 if self.higher_is_better else -1
+        if "baselines" in key or "std_" in key:
+            return 0
+        words = set(re.split(r"[._]", key))
+        return -1 if words & LOWER else 1 if words & HIGHER else 0
+
+    def better(self, key: str, before: Any, after: Any) -> bool | None:
+        """Whether a metric became better (True) or worse (False); None if it is equal or no measure of quality."""
+        if before == after or not all(isinstance(value, int | float) for value in (before, after)):
+            return None
+        return (after > before) == (self.direction(key) > 0) if self.direction(key) else None
+
+
+def find(name: str) -> Workload:
+    """What a workload says about itself; the name alone if the code knows none of this name, as for an old commit's."""
+    if name in workload_names():
+        found: Workload = importlib.import_module(f"stages.{name}.workload").WORKLOAD
+        return found
+    return Workload(name, name.replace("_", " ").capitalize())
