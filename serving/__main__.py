@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import importlib
 import ipaddress
 import logging
 import os
@@ -42,7 +43,7 @@ def arguments() -> argparse.Namespace:
     models.add_argument("--model_base_path", help="folder or address of one model's versions; the latest is served")
     parser.add_argument("--model_name", default="default", help="that model's name")
     parser.add_argument("--rest_api_timeout_in_ms", type=float, help="overrides limits.seconds")
-    parser.add_argument("--file_system_poll_wait_seconds", type=float, help="overrides loading.poll_seconds")
+    parser.add_argument("--file_system_poll_wait_seconds", type=float, help="overrides both intervals of loading")
     parser.add_argument("--max_num_load_retries", type=int, help="overrides loading.max_retries")
     parser.add_argument("--load_retry_interval_micros", type=float, help="overrides loading.retry_seconds")
     parser.add_argument("--token-file", type=Path, help=f"file with the token; or set {TOKEN}")
@@ -66,6 +67,7 @@ def overridden(settings: Settings, args: argparse.Namespace) -> Settings:
     changes = {
         ("limits", "seconds"): args.rest_api_timeout_in_ms and args.rest_api_timeout_in_ms / 1e3,
         ("loading", "poll_seconds"): args.file_system_poll_wait_seconds,
+        ("loading", "address_poll_seconds"): args.file_system_poll_wait_seconds,
         ("loading", "max_retries"): args.max_num_load_retries,
         ("loading", "retry_seconds"): args.load_retry_interval_micros and args.load_retry_interval_micros / 1e6,
     }
@@ -126,20 +128,35 @@ def listen(host: str, port: int) -> socket.socket:
         raise InputError(f"{host}:{port}: cannot be listened on: {error}") from None
 
 
-def open_source(args: argparse.Namespace, keep: int, cache: Path) -> Source:
+def import_modules(names: list[str]) -> None:
+    """Import modules that register operations with TensorFlow.
+
+    Raises:
+        InputError: if one cannot be imported.
+    """
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # the library may be of another version of TensorFlow
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise InputError(f"loading.modules: {name}: cannot be imported: {reason[:300]}") from None
+
+
+def open_source(args: argparse.Namespace, settings: Settings, cache: Path) -> Source:
     """What the command line names, after publishing the exported models if nothing is published.
 
     Raises:
         InputError: if it cannot be read.
     """
+    every = settings.loading.address_poll_seconds
     if args.model_config_file:
-        return ModelConfigFile(args.model_config_file, cache)
+        return ModelConfigFile(args.model_config_file, cache, every)
     if args.model_base_path:
-        return SingleModel(args.model_name, Root(args.model_base_path, cache))
+        return SingleModel(args.model_name, Root(args.model_base_path, cache, every))
     folder = Path(args.published)
     if "://" not in args.published and not any(published.versions(folder / name) for name in published.models(folder)):
-        publish_all([], Path("models"), Path("results"), folder, keep)
-    return PublishedFolder(Root(args.published, cache))
+        publish_all([], Path("models"), Path("results"), folder, settings.keep)
+    return PublishedFolder(Root(args.published, cache, every))
 
 
 def serve(args: argparse.Namespace, settings: Settings, source: Source, token: str | None) -> None:
@@ -160,6 +177,7 @@ def serve(args: argparse.Namespace, settings: Settings, source: Source, token: s
     from serving.registry import Registry
     from serving.servable import Servable
 
+    import_modules(settings.loading.modules)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     sys.setswitchinterval(_SWITCH_SECONDS)
     # Not the stages' settings: their determinism would refuse models with random operations.
@@ -205,7 +223,7 @@ def main() -> None:
         raise InputError(f"--host {args.host}: a server beyond loopback needs a token (--token-file, or {TOKEN})")
     check_certificate(args.ssl_certfile, args.ssl_keyfile)
     with tempfile.TemporaryDirectory(prefix="serving-") as cache:
-        serve(args, settings, open_source(args, settings.keep, Path(cache)), token)
+        serve(args, settings, open_source(args, settings, Path(cache)), token)
 
 
 if __name__ == "__main__":

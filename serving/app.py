@@ -231,9 +231,9 @@ class Server:
         return json_response({"status": "ok"})
 
     async def readyz(self, request: Request) -> Response:
-        """Whether every model can be asked."""
+        """Whether models can be asked: one at least, and every one that could be asked before."""
         if not self.registry.ready:
-            raise HTTPException(503, "models are being loaded, or one has no working version")
+            raise HTTPException(503, "models are being loaded, none can be asked, or one no longer can")
         return json_response({"status": "ready"})
 
     async def metrics(self, request: Request) -> Response:

@@ -53,9 +53,12 @@ def versions(model: Path) -> dict[int, Path]:
     """A model's versions by number, oldest first, each with its folder.
 
     The number may have leading zeros. Of two folders with the same number, the last by name counts.
+
+    Raises:
+        OSError: if the model's folder cannot be read.
     """
-    paths = sorted(path for path in model.glob("[0-9]*") if path.is_dir())
-    numbered = [(int(path.name), path) for path in paths if re.fullmatch(r"[0-9]{1,40}", path.name)]
+    paths = sorted(path for path in model.iterdir() if re.fullmatch(r"[0-9]{1,40}", path.name) and path.is_dir())
+    numbered = [(int(path.name), path) for path in paths]
     return {number: path for number, path in sorted(numbered) if number < 2**63}
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -74,43 +75,81 @@ class Registry:
         self._offers: dict[str, Offer] = {}
         self._versions: dict[str, dict[int, Version]] = {}  # by model and number, those that were withdrawn included
         self._scanned = False
+        self._working: set[str] = set()  # models on offer of which a version has worked
+        self._errors: dict[str, str] = {}  # by model, "" for the source: what was logged and has not ended
 
     def watch(self, stop: threading.Event) -> None:
         """Scan at intervals until told to stop."""
+        gc.collect()
+        gc.freeze()  # TensorFlow's modules stay: collections after loading need not search them
+        every = self._loading.poll_seconds
         while not stop.is_set():
             try:
                 self.scan()
+                self._note("", "")
             except Exception as error:  # a folder that cannot be read now may be readable later
-                log.warning("%s: models cannot be read; trying again", " ".join(str(error).split()))
-            stop.wait(self._loading.poll_seconds)
+                self._note("", " ".join(str(error).split()) or type(error).__name__)
+            if not every and self._finished:
+                break
+            stop.wait(every or self._loading.retry_seconds or 1)
 
     def scan(self) -> None:
-        """Bring the models in line with the source. A new version is loaded before an old one goes."""
-        offers = self._source()
+        """Bring the models in line with the source. A new version is loaded before an old one goes.
+
+        If the source, or the folder of a model, cannot be read, what is loaded stays. A source that is polled once is
+        not read again: only loading is tried again.
+
+        Raises:
+            Exception: whatever the source raises.
+        """
+        once = self._scanned and not self._loading.poll_seconds and not any(self._errors.values())
+        offers = self._offers if once else self._source()
+        for name, offer in offers.items():
+            self._note(name, offer.error)
+        offers = {name: self._offers.get(name, offer) if offer.error else offer for name, offer in offers.items()}
         due: list[tuple[int, str, int, _Stamp]] = []
         for name, offer in offers.items():
             versions = {number: Version(number) for number in offer.versions} | self._versions.get(name, {})
             self._put(name, versions)
             for age, number in enumerate(sorted(offer.versions, reverse=True)):
-                stamp = _stamp(offer.versions[number])
+                stamp = (once and versions[number].stamp) or _stamp(offer.versions[number])
                 if self._is_due(versions[number], stamp):
                     due.append((age, name, number, stamp))
         self._offers = offers
+        self._working &= offers.keys()
         for _, name, number, stamp in sorted(due):  # the newest version of every model first
             version = self._loaded(offers[name].versions[number], name, self._versions[name][number], stamp)
             self._put(name, self._versions[name] | {number: version})
         for name in self._versions:
             self._withdraw_others(name)
-        if due:  # models are large and stay: take them out of the garbage collector's searches
-            gc.unfreeze()
-            gc.collect()
-            gc.freeze()
+        self._working |= {name for name in offers if _newest(self._versions[name])}
+        if due:
+            gc.collect()  # loading leaves cycles
         self._scanned = True
+
+    def _note(self, name: str, error: str) -> None:
+        """Log, once, that a model's folder or, without a name, the source cannot be read; and that it can be again."""
+        if error != self._errors.get(name, ""):
+            what = name or "models"
+            if error:
+                log.error("%s: cannot be read, what is loaded stays: %s", what, error)
+            else:
+                log.info("%s: can be read again", what)
+        self._errors[name] = error
+
+    @property
+    def _finished(self) -> bool:
+        """Whether another scan would find nothing to do if the source does not change."""
+        versions = chain.from_iterable(found.values() for found in self._versions.values())
+        return self._scanned and not any(self._errors.values()) and not any(map(self._is_waiting, versions))
+
+    def _is_waiting(self, version: Version) -> bool:
+        """Whether another attempt to load a version will be made, though nothing changes."""
+        return bool(version.error) and version.failures <= self._loading.max_retries
 
     def _is_due(self, version: Version, stamp: _Stamp) -> bool:
         """Whether to load a version: it is new, its files have changed, or it failed and its next attempt has come."""
-        waiting = bool(version.error) and version.failures <= self._loading.max_retries
-        return version.stamp != stamp or (waiting and time.monotonic() >= version.retry_at)
+        return version.stamp != stamp or (self._is_waiting(version) and time.monotonic() >= version.retry_at)
 
     def _loaded(self, path: Path, name: str, version: Version, stamp: _Stamp) -> Version:
         """A version after an attempt to load it. If that fails, what was loaded before goes on serving."""
@@ -148,8 +187,8 @@ class Registry:
 
     @property
     def ready(self) -> bool:
-        """Whether every model on offer can be asked."""
-        return self._scanned and all(_newest(self._versions[name]) for name in self._offers)
+        """Whether there is a model that can be asked, and every model on offer that has worked still can."""
+        return self._scanned and bool(self._working) and all(_newest(self._versions[name]) for name in self._working)
 
     def statuses(self, name: str, number: int | None = None) -> list[Version]:
         """A model's versions, newest first, or the one with a number.

@@ -11,9 +11,11 @@ SETTINGS = Path(__file__).with_suffix(".yaml")
 class Loading(Section):
     """How the server looks for versions, and tries to load one again."""
 
-    poll_seconds: Positive
+    poll_seconds: NonNegative
+    address_poll_seconds: NonNegative
     max_retries: Index
     retry_seconds: NonNegative
+    modules: list[Text]
 
 
 class Limits(Section):

@@ -4,10 +4,13 @@ Both may be at an address (`s3://`, `gs://`, or what else fsspec reads), which i
 """
 
 import logging
+import math
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +30,14 @@ class Offer:
 
     versions: Mapping[int, Path] = field(default_factory=dict)
     labels: Mapping[str, int] = field(default_factory=dict)
+    error: str = ""  # why the model's folder cannot be read now: what was on offer stays so
 
 
 Source = Callable[[], dict[str, Offer]]
-"""Says what is on offer now, by model."""
+"""Says what is on offer now, by model.
+
+It raises an error if it cannot be read now, and nothing changes.
+"""
 
 
 class Root:
@@ -39,14 +46,18 @@ class Root:
     Args:
         address: a path, or an address that fsspec reads.
         cache: where the mirror is made.
+        every: seconds between two listings of an address.
 
     Raises:
         InputError: if nothing here reads such addresses.
     """
 
-    def __init__(self, address: str, cache: Path) -> None:
+    def __init__(self, address: str, cache: Path, every: float = 0.0) -> None:
         self._system: Any = None
         self._folder = Path(address)
+        self._identity: tuple[int, int] | None = None  # of the local folder when it last held anything
+        self._every = every
+        self._listed = -math.inf  # `time.monotonic` of the last listing
         if "://" not in address:
             return
         try:
@@ -58,11 +69,20 @@ class Root:
         self._known: dict[str, Any] = {}
 
     def current(self) -> Path:
-        """The local folder. A mirror is brought up to date: the next call makes good an update that was interrupted."""
+        """The local folder. A mirror is brought up to date: the next call makes good an update that was interrupted.
+
+        Raises:
+            InputError: if the folder cannot be read now, or an address holds nothing.
+        """
         if self._system is None:
+            self._check_local()
+            return self._folder
+        if time.monotonic() < self._listed + self._every:
             return self._folder
         self._system.invalidate_cache()
         found = dict(self._listing())
+        if not found:
+            raise InputError(f"{self._path}: expected files there, found none")
         for name in self._known.keys() - found.keys():
             del self._known[name]
             files.remove(self._folder / name)
@@ -74,7 +94,20 @@ class Root:
         for folder in sorted((p for p in self._folder.rglob("*") if p.is_dir()), reverse=True):
             if not any(folder.iterdir()):
                 folder.rmdir()
+        self._listed = time.monotonic()
         return self._folder
+
+    def _check_local(self) -> None:
+        try:
+            about = self._folder.stat()
+            empty = next(self._folder.iterdir(), None) is None
+        except OSError as error:
+            raise InputError(f"{self._folder}: cannot be read: {error.strerror}") from None
+        identity = (about.st_dev, about.st_ino)
+        if not empty:
+            self._identity = identity
+        elif self._identity not in (None, identity):  # such as the mount point of a file system that is away
+            raise InputError(f"{self._folder}: is empty, and another folder than the one that held models")
 
     def _listing(self) -> Iterator[tuple[str, Any]]:
         for path, info in self._system.find(self._path, detail=True).items():
@@ -99,7 +132,12 @@ class PublishedFolder:
             except InputError as error:
                 log.warning("%s", error)
                 labels = {}
-            if versions := published.versions(folder / name):
+            try:
+                versions = published.versions(folder / name)
+            except OSError as error:
+                offers[name] = Offer(error=f"{folder / name}: {error.strerror}")
+                continue
+            if versions:
                 offers[name] = Offer(versions, labels)
         return offers
 
@@ -113,7 +151,7 @@ class SingleModel:
 
     def __call__(self) -> dict[str, Offer]:
         """What is on offer."""
-        return {self.name: Offer(_latest(published.versions(self.root.current()), 1))}
+        return {self.name: _offer(self.root, lambda versions: _latest(versions, 1))}
 
 
 class ModelConfigFile:
@@ -122,14 +160,16 @@ class ModelConfigFile:
     Args:
         path: the file, read again whenever it changes.
         cache: a folder for mirrors of remote base paths.
+        every: seconds between two listings of a remote base path.
 
     Raises:
         InputError: if the file is missing or wrong.
     """
 
-    def __init__(self, path: Path, cache: Path) -> None:
+    def __init__(self, path: Path, cache: Path, every: float = 0.0) -> None:
         self._path = path
         self._cache = cache
+        self._every = every
         self._text = ""
         self._read()
 
@@ -140,6 +180,8 @@ class ModelConfigFile:
             text = self._path.read_text(encoding="utf-8")
             if text == self._text:
                 return
+            if not text.strip():  # as it is for a moment when it is written in place
+                raise InputError(f"{self._path}: expected a ModelServerConfig, found an empty file")
             configs = text_format.Parse(text, ModelServerConfig()).model_config_list.config
         except (UnicodeDecodeError, text_format.ParseError) as error:
             raise InputError(f"{self._path}: expected a ModelServerConfig: {' '.join(str(error).split())}") from None
@@ -153,7 +195,7 @@ class ModelConfigFile:
                 )
         if len({config.name for config in configs}) < len(configs):
             raise InputError(f"{self._path}: two models have the same name")
-        self._models = [(config, Root(config.base_path, self._cache)) for config in configs]
+        self._models = [(config, Root(config.base_path, self._cache, self._every)) for config in configs]
         self._text = text
 
     def __call__(self) -> dict[str, Offer]:
@@ -164,11 +206,19 @@ class ModelConfigFile:
         """
         self._read()
         return {
-            config.name: Offer(
-                _apply(config.model_version_policy, published.versions(root.current())), dict(config.version_labels)
-            )
+            config.name: _offer(root, partial(_apply, config.model_version_policy), dict(config.version_labels))
             for config, root in self._models
         }
+
+
+def _offer(
+    root: Root, choose: Callable[[dict[int, Path]], dict[int, Path]], labels: Mapping[str, int] | None = None
+) -> Offer:
+    """The versions of a model that are chosen, or why its folder cannot be read."""
+    try:
+        return Offer(choose(published.versions(root.current())), labels or {})
+    except Exception as error:  # a remote file system raises nearly anything
+        return Offer(error=" ".join(str(error).split()) or type(error).__name__)
 
 
 def _apply(policy: Any, versions: dict[int, Path]) -> dict[int, Path]:

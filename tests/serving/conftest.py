@@ -98,11 +98,16 @@ class Process:
         self.running.communicate()
 
     def wait_ready(self, verify: ssl.SSLContext | bool = True) -> None:
-        for _ in range(600):
-            if httpx.get(f"{self.url}/readyz", verify=verify).status_code == 200:
-                return
-            time.sleep(0.1)
-        raise AssertionError("the server did not become ready within a minute")
+        wait_ready(self.url, verify)
+
+
+def wait_ready(url: str, verify: ssl.SSLContext | bool = True) -> None:
+    """Wait until a server can be asked."""
+    for _ in range(600):
+        if httpx.get(f"{url}/readyz", verify=verify, timeout=30).status_code == 200:
+            return
+        time.sleep(0.1)
+    raise AssertionError("the server did not become ready within a minute")
 
 
 @pytest.fixture(scope="session")

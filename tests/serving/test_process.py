@@ -18,13 +18,15 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import tensorflow as tf
 from numpy.testing import assert_allclose  # NumPy's lazy import of it fails in several threads at once
 
 from serving.publish import publish
 from serving.rollback import rollback
+from serving.settings import SETTINGS
 from tests.conftest import ROOT, assert_refused, run_stage
 from tests.serving import models
-from tests.serving.conftest import ORIGINAL, Process
+from tests.serving.conftest import ORIGINAL, Process, wait_ready
 
 CYCLES = int(os.environ.get("SERVING_CYCLES", "10"))
 """Publications of the test under load; `SERVING_CYCLES=1000 pytest …` is the long run."""
@@ -36,7 +38,7 @@ PATIENCE = 30
 @pytest.fixture
 def fast_params(tmp_path: Path) -> Path:
     """The project's parameters with a server that looks for versions all the time."""
-    text = (ROOT / "serving/settings.yaml").read_text().replace("poll_seconds: 1.0", "poll_seconds: 0.01")
+    text = SETTINGS.read_text().replace(" poll_seconds: 1.0", " poll_seconds: 0.01")
     path = tmp_path / "settings.yaml"
     path.write_text(text)
     return path
@@ -223,11 +225,69 @@ def test_models_with_random_operations_answer(foreign: Process) -> None:
     assert response.status_code == 200, response.text
 
 
+OPERATION = """
+#include "tensorflow/core/framework/op.h"
+#include "tensorflow/core/framework/op_kernel.h"
+using namespace tensorflow;
+REGISTER_OP("PipelineTestTwice").Input("x: float").Output("y: float");
+struct Twice : OpKernel {
+  using OpKernel::OpKernel;
+  void Compute(OpKernelContext* context) override {
+    Tensor* y = nullptr;
+    OP_REQUIRES_OK(context, context->allocate_output(0, context->input(0).shape(), &y));
+    for (int64_t i = 0; i < y->NumElements(); ++i) y->flat<float>()(i) = 2 * context->input(0).flat<float>()(i);
+  }
+};
+REGISTER_KERNEL_BUILDER(Name("PipelineTestTwice").Device(DEVICE_CPU), Twice);
+"""
+MODULE = """
+from pathlib import Path
+import tensorflow
+library = tensorflow.load_op_library(str(Path(__file__).with_name("libtwice.so")))
+"""
+EXPORT = """
+import sys, tensorflow as tf, twice
+x = tf.TensorSpec([None], tf.float32, "x")
+signature = tf.function(lambda x: {"y": twice.library.pipeline_test_twice(x=x)}).get_concrete_function(x=x)
+tf.saved_model.save(tf.Module(), sys.argv[1], signatures=signature)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler here")
+def test_a_library_of_operations(tmp_path: Path) -> None:
+    """A model whose operations are another library's is served if the settings name the module that loads them."""
+    (tmp_path / "twice.cc").write_text(OPERATION)
+    (tmp_path / "twice.py").write_text(MODULE)
+    flags = [*tf.sysconfig.get_compile_flags(), *tf.sysconfig.get_link_flags()]
+    compiler = ["g++", "-w", "-O0", "-shared", "-fPIC", "twice.cc", "-o", "libtwice.so", *flags]
+    subprocess.run(compiler, cwd=tmp_path, check=True)
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    export = [sys.executable, "-c", EXPORT, str(tmp_path / "published/twice/1")]
+    subprocess.run(export, env=environment, check=True)
+    (tmp_path / "settings.yaml").write_text(SETTINGS.read_text().replace("modules: []", "modules: [twice]"))
+    command = [sys.executable, "-m", "serving", "--port", "0", "--settings", "settings.yaml"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        url = process.stdout.readline().split()[-1]
+        wait_ready(url)
+        answer = httpx.post(f"{url}/v1/models/twice:predict", content='{"instances": [1.5]}')
+        assert answer.json() == {"predictions": [3.0]}
+        process.terminate()
+
+
+def test_a_library_of_operations_that_cannot_be_imported(published_models: Path, tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(SETTINGS.read_text().replace("modules: []", "modules: [no_such]"))
+    done = run_stage("serving", "--published", published_models, "--port", "0", "--settings", settings)
+    assert_refused(done, "loading.modules: no_such: cannot be imported: No module named 'no_such'")
+
+
 def test_an_empty_folder_is_published_first(tmp_path: Path) -> None:
     """Started where the exported models lie, as `make serve` is."""
     model = models.babyweight(tmp_path / "models/babyweight")
     models.checked(model, tmp_path / "results/babyweight/predictions.json")
-    command = [sys.executable, "-m", "serving", "--port", "0", "--settings", str(ROOT / "serving/settings.yaml")]
+    command = [sys.executable, "-m", "serving", "--port", "0", "--settings", str(SETTINGS)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout

@@ -1,6 +1,9 @@
 """Versions come and go while requests are answered."""
 
+import gc
 import shutil
+import threading
+import time
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote
@@ -12,8 +15,9 @@ from serving.publish import publish, set_label
 from serving.registry import Registry
 from serving.rollback import rollback
 from serving.servable import Servable
-from serving.settings import Settings
-from serving.sources import Offer
+from serving.settings import Loading, Settings
+from serving.sources import ModelConfigFile, Offer
+from stages.core.errors import InputError
 from tests.serving import models
 from tests.serving.conftest import ORIGINAL, Connect, error
 
@@ -115,6 +119,164 @@ def test_a_repaired_version_is_tried_again(connect: Connect, folder: Path) -> No
         assert states(client)["2"] == "AVAILABLE"
 
 
+@pytest.mark.parametrize("empty", [False, True], ids=["no folder", "the empty mount point"])
+def test_a_folder_that_vanishes_for_a_moment(
+    connect: Connect, folder: Path, caplog: pytest.LogCaptureFixture, empty: bool
+) -> None:
+    """Nothing is unloaded, and it is said once; when the folder is back, so is everything else."""
+    with connect(folder) as client:
+        first = answer(client)
+        folder.rename(folder.with_name("away"))
+        if empty:
+            folder.mkdir()
+        for _ in range(2):
+            with pytest.raises(InputError, match=str(folder)):
+                scan(client)
+        assert answer(client) == first
+        assert states(client) == {"1": "AVAILABLE"}
+        assert client.get("/readyz").json() == {"status": "ready"}
+        if empty:
+            folder.rmdir()
+        folder.with_name("away").rename(folder)
+        shutil.copytree(folder / "babyweight/1", folder / "babyweight/2")
+        scan(client)
+        assert states(client) == {"2": "AVAILABLE", "1": "AVAILABLE"}
+
+
+def test_one_models_base_path_that_vanishes(
+    connect: Connect, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The model stays, and the others are followed as before."""
+    models.half_plus_two(tmp_path / "half/1")
+    text = "".join(
+        f'config {{ name: "{path.name}" base_path: "{path}" }} ' for path in (folder / "babyweight", tmp_path / "half")
+    )
+    config = tmp_path / "models.config"
+    config.write_text(f"model_config_list {{ {text} }}")
+    with connect(ModelConfigFile(config, tmp_path / "cache")) as client:
+        first = answer(client)
+        (folder / "babyweight").rename(folder / "away")
+        (tmp_path / "half/1").rename(tmp_path / "half/2")
+        for _ in range(3):
+            scan(client)
+        assert answer(client) == first
+        assert client.get("/v1/models/half").json()["model_version_status"][0]["version"] == "2"
+        assert client.get("/readyz").status_code == 200
+        (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
+        assert record.getMessage().startswith("babyweight: cannot be read, what is loaded stays: ")
+        assert "No such file or directory" in record.getMessage()
+
+
+def test_a_configuration_that_is_empty_while_it_is_rewritten(connect: Connect, folder: Path, tmp_path: Path) -> None:
+    config = tmp_path / "models.config"
+    text = f'model_config_list {{ config {{ name: "babyweight" base_path: "{folder / "babyweight"}" }} }}'
+    config.write_text(text)
+    with connect(ModelConfigFile(config, tmp_path / "cache")) as client:
+        first = answer(client)
+        config.write_text("")
+        with pytest.raises(InputError, match=r"models\.config: expected a ModelServerConfig, found an empty file"):
+            scan(client)
+        assert answer(client) == first
+        assert client.get("/readyz").status_code == 200
+        config.write_text(text)
+        scan(client)
+        assert answer(client) == first
+
+
+def test_a_broken_new_model_leaves_the_server_ready(connect: Connect, folder: Path) -> None:
+    with connect(folder) as client:
+        (folder / "broken/1").mkdir(parents=True)
+        scan(client)
+        assert client.get("/v1/models/broken").json()["model_version_status"][0]["state"] == "END"
+        assert client.get("/readyz").status_code == 200
+
+
+def test_a_model_that_no_longer_works_makes_the_server_unready(connect: Connect, folder: Path, tmp_path: Path) -> None:
+    models.half_plus_two(tmp_path / "half/1")
+    offers = {name: Offer({1: path}) for name, path in (("a", folder / "babyweight/1"), ("b", tmp_path / "half/1"))}
+    with connect(lambda: offers) as client:
+        assert client.get("/readyz").status_code == 200
+        offers["b"] = Offer()  # still on offer, but all its versions were removed
+        scan(client)
+        assert "no longer can" in error(client.get("/readyz"), 503)
+        del offers["b"]
+        scan(client)
+        assert client.get("/readyz").status_code == 200
+
+
+class Watched:
+    """A registry whose watching is followed: what it polled and loaded until it ended or was stopped."""
+
+    def __init__(self, path: Path, loading: Loading, failures: int = 0) -> None:
+        self.polled = self.loaded = 0
+        self._path, self._failures = path, failures
+        self._stop = threading.Event()
+        self.registry = Registry(self._source, self._load, loading)
+
+    def _source(self) -> dict[str, Offer]:
+        self.polled += 1
+        return {"demo": Offer({1: self._path})}
+
+    def _load(self, *_: object) -> Servable:
+        self.loaded += 1
+        if self.loaded <= self._failures:
+            raise OSError("no memory")
+        return cast(Servable, object())
+
+    def watch(self, seconds: float) -> bool:
+        """Whether watching ended by itself within this time."""
+        thread = threading.Thread(target=self.registry.watch, args=(self._stop,))
+        thread.start()
+        thread.join(seconds)
+        ended = not thread.is_alive()
+        self._stop.set()
+        thread.join()
+        return ended
+
+
+@pytest.mark.parametrize("failures", [0, 2])
+def test_polling_once(tmp_path: Path, settings: Settings, failures: int) -> None:
+    """`--file_system_poll_wait_seconds 0`: one look, and attempts to load until one succeeds."""
+    loading = settings.loading.model_copy(update={"poll_seconds": 0.0, "retry_seconds": 0.01})
+    watched = Watched(tmp_path, loading, failures)
+    assert watched.watch(20)
+    assert (watched.polled, watched.loaded) == (1, 1 + failures)
+
+
+def test_collecting_garbage_after_a_load_does_not_search_what_was_there_before(
+    tmp_path: Path, settings: Settings
+) -> None:
+    """What takes time is the search of TensorFlow's modules; here of a million objects."""
+    ballast = [[] for _ in range(1_000_000)]  # type: ignore[var-annotated]
+    pauses: list[float] = []
+
+    def timed(phase: str, info: dict[str, int]) -> None:
+        if info["generation"] == 2:
+            pauses.append(time.perf_counter() * (1 if phase == "stop" else -1))
+
+    watched = Watched(tmp_path, settings.loading.model_copy(update={"poll_seconds": 0.01}))
+    gc.collect()
+    gc.callbacks.append(timed)
+    try:
+        gc.collect()
+        everything = sum(pauses)
+        pauses.clear()
+        thread = threading.Thread(target=watched.watch, args=(1.0,))
+        thread.start()
+        for number in range(3):
+            time.sleep(0.2)
+            (tmp_path / str(number)).touch()
+        thread.join()
+    finally:
+        gc.callbacks.remove(timed)
+        gc.unfreeze()
+    assert watched.loaded > 1
+    later = [stop + start for start, stop in zip(pauses[::2], pauses[1::2], strict=True)][1:]  # the first precedes all
+    assert len(later) >= watched.loaded
+    assert max(later) < everything / 3
+    del ballast
+
+
 def test_no_version_that_works(connect: Connect, tmp_path: Path) -> None:
     (tmp_path / "published/babyweight/1").mkdir(parents=True)
     with connect(tmp_path / "published") as client:
@@ -125,6 +287,7 @@ def test_no_version_that_works(connect: Connect, tmp_path: Path) -> None:
 
 def test_a_model_comes_and_goes(connect: Connect, tmp_path: Path, releases: list[tuple[Path, Path]]) -> None:
     published = tmp_path / "other"
+    published.mkdir()
     with connect(published) as client:
         assert error(client.post(PREDICT, content=ORIGINAL), 404).endswith("Latest(babyweight)")
         publish(*releases[0], published / "babyweight", keep=2)
@@ -134,7 +297,7 @@ def test_a_model_comes_and_goes(connect: Connect, tmp_path: Path, releases: list
         scan(client)
         assert error(client.post(PREDICT, content=ORIGINAL), 404).endswith("Latest(babyweight)")
         assert states(client) == {"1": "END"}
-        assert client.get("/readyz").json() == {"status": "ready"}
+        assert "none can be asked" in error(client.get("/readyz"), 503)
         publish(*releases[0], published / "babyweight", keep=2)
         scan(client)
         assert states(client) == {"1": "AVAILABLE"}

@@ -1,5 +1,6 @@
 """Where models come from: TensorFlow Serving's configuration, single models, remote folders."""
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -152,6 +153,23 @@ class TestRemote:
         (offer,) = source().values()
         assert list(offer.versions) == [124]
 
+    def test_an_address_is_listed_at_intervals_of_its_own(self, remote: Any, tmp_path: Path) -> None:
+        source = PublishedFolder(Root("memory://bucket", tmp_path / "cache", every=3600))
+        assert list(source()["half"].versions) == [123]
+        remote.pipe("/bucket/half/124/saved_model.pb", b"new")
+        assert list(source()["half"].versions) == [123]
+
+    def test_an_address_that_holds_nothing_for_a_moment(self, remote: Any, tmp_path: Path) -> None:
+        """Nothing is removed from the mirror, from which models may still be loaded."""
+        source = PublishedFolder(Root("memory://bucket", tmp_path / "cache"))
+        path = source()["half"].versions[123]
+        remote.mv("/bucket/half", "/elsewhere", recursive=True)
+        with pytest.raises(InputError, match="bucket: expected files there, found none"):
+            source()
+        assert (path / "saved_model.pb").exists()
+        remote.mv("/elsewhere", "/bucket/half", recursive=True)
+        assert list(source()["half"].versions) == [123]
+
     def test_unfinished_publications_are_not_seen(self, remote: Any, tmp_path: Path) -> None:
         remote.pipe("/bucket/half/.incoming/saved_model.pb", b"half")
         PublishedFolder(Root("memory://bucket", tmp_path / "cache"))()
@@ -172,7 +190,7 @@ class TestRemote:
         model = models.half_plus_two(tmp_path / "model")
         s3.put_folder(model, "bucket/published/half/00000123")
         settings = tmp_path / "settings.yaml"
-        settings.write_text(SETTINGS.read_text().replace("poll_seconds: 1.0", "poll_seconds: 0.1"))
+        settings.write_text(re.sub(r"(poll_seconds:) [\d.]+", r"\1 0.1", SETTINGS.read_text()))
         process = Process("s3://bucket/published", "--settings", str(settings), **s3.environment)
         try:
             process.wait_ready()
