@@ -11,8 +11,9 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
 PLATFORM := $(shell uname -sm)
 SUPPORTED := Linux-x86_64 Linux-aarch64 Darwin-arm64
-LOCK ?= requirements/cpu.lock
-INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes
+# An environment keeps to the lock file it was made with.
+LOCK ?= $(shell cat $(VENV)/lock 2>/dev/null || echo requirements/cpu.lock)
+INSTALL = uv pip install --quiet --require-hashes --compile-bytecode --python $(1) $(addprefix -r ,$^) && touch $@
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 help: ## List the targets.
@@ -79,6 +80,7 @@ baseline: $(VENV)/.installed-report ## Accept the current results as those that 
 	python -m tools.processor
 
 lock: $(VENV)/.installed-dev ## Resolve the dependencies again, with one version of each package for all lock files.
+	$(COMPILE) --group install -o requirements/install.lock
 	$(COMPILE) pyproject.toml --extra cpu -o requirements/cpu.lock
 	$(COMPILE) pyproject.toml --extra cuda -c requirements/cpu.lock -o requirements/cuda.lock
 	$(COMPILE) --group serving -c requirements/cpu.lock -o requirements/serving.lock
@@ -87,10 +89,9 @@ lock: $(VENV)/.installed-dev ## Resolve the dependencies again, with one version
 	$(COMPILE) --group moto -o requirements/moto.lock
 COMPILE := uv pip compile --quiet --generate-hashes --universal --no-emit-index-url
 
-$(MOTO)/.installed: requirements/moto.lock | $(VENV)/bin/python
-	$(VENV)/bin/python -m venv $(MOTO)
-	$(MOTO)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
-	touch $@
+$(MOTO)/.installed: requirements/moto.lock | $(VENV)/bin/uv
+	uv venv --quiet --clear --python $(VENV)/bin/python $(MOTO)
+	$(call INSTALL,$(MOTO))
 
 clean: ## Remove the pipeline's outputs; keep the environment and DVC's cache.
 	rm -rf .checkpoints data/babyweight data/fetched data/mnist data/samples data/requests/mnist.json models published reports weights
@@ -102,11 +103,14 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c '$(FITS)' || { echo "error: $(PYTHON): needs Python 3.11, 3.12 or 3.13" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: $(LOCK) | $(VENV)/bin/python
-	$(INSTALL) -r $(LOCK)
+$(VENV)/bin/uv: requirements/install.lock | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	echo $(LOCK) > $(VENV)/lock
 	touch $@
 
-$(VENV)/.installed-dev: | $(VENV)/.installed-serving $(VENV)/.installed-report
-$(VENV)/.installed-%: requirements/%.lock | $(VENV)/.installed
-	$(INSTALL) -r requirements/$*.lock
-	touch $@
+$(VENV)/.installed: $(LOCK) | $(VENV)/bin/uv
+	$(call INSTALL,$(VENV))
+
+$(VENV)/.installed-dev: requirements/report.lock requirements/serving.lock
+$(VENV)/.installed-%: requirements/%.lock $(LOCK) | $(VENV)/bin/uv
+	$(call INSTALL,$(VENV))
