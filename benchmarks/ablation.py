@@ -17,10 +17,10 @@ import yaml
 
 from benchmarks.peers.common import EPISODES, returns
 from stages import runtime
-from stages.cartpole.params import TrainParams
+from stages.cartpole.params import Train
 from stages.cartpole.train import DQN
 from stages.core.files import significant, write_table, write_text
-from stages.core.params import Runtime
+from stages.core.params import Runtime, TrainParams
 from tools.param_overrides import override, read
 
 ROOT = Path(__file__).parents[1]
@@ -41,16 +41,16 @@ COLUMNS = ("variant", "seed", "solved", "fresh_return", "steps", "updates", "loo
 Row = dict[str, Any]
 
 
-def reader(changes: dict[str, Any]) -> TrainParams:
+def reader(changes: dict[str, Any]) -> TrainParams[Train]:
     """The training stage's parameters with some changed."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "params.yaml"
         params = yaml.safe_load((ROOT / "params.yaml").read_text())
         path.write_text(yaml.safe_dump(override(params, changes)))
-        return TrainParams.read(path)
+        return TrainParams[Train].read(path)
 
 
-def play(params: TrainParams) -> Row:
+def play(params: TrainParams[Train]) -> Row:
     """Train once, and judge on fresh episodes."""
     run = DQN(params)
     run.learner.compile()

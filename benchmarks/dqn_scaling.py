@@ -13,10 +13,10 @@ import numpy as np
 from benchmarks.ablation import reader
 from stages import runtime
 from stages.cartpole.dqn.replay import transition_type
-from stages.cartpole.params import TrainParams
+from stages.cartpole.params import Train
 from stages.cartpole.train import DQN
 from stages.core.files import write_text
-from stages.core.params import Runtime
+from stages.core.params import Runtime, TrainParams
 
 ROOT = Path(__file__).parents[1]
 BUFFERS = tuple(2**power for power in (13, 16, 20))
@@ -24,7 +24,7 @@ ENVIRONMENTS = (1, 4, 16, 64, 256, 1024)
 CALLS = 60
 
 
-def training(params: TrainParams, buffer: int, prioritized: bool) -> DQN:
+def training(params: TrainParams[Train], buffer: int, prioritized: bool) -> DQN:
     """A run whose replay buffer is full of made-up transitions."""
     replay = params.train.prioritized_replay.model_copy(update={"enabled": prioritized})
     train = params.train.model_copy(update={"buffer_size": buffer, "prioritized_replay": replay})
@@ -51,7 +51,7 @@ def seconds(work: Callable[[], object], calls: int) -> float:
     return best
 
 
-def buffers(params: TrainParams) -> list[str]:
+def buffers(params: TrainParams[Train]) -> list[str]:
     """Lines of the table by size of the replay buffer."""
     lines = ["| transitions | drawn | memory | sampling and learning, updates a second |", "|" + " --- |" * 4]
     for buffer in BUFFERS:
@@ -64,7 +64,7 @@ def buffers(params: TrainParams) -> list[str]:
     return lines
 
 
-def environments(params: TrainParams) -> list[str]:
+def environments(params: TrainParams[Train]) -> list[str]:
     """Lines of the table by number of environments."""
     lines = [
         "| environments | steps a second, acting and remembering | microseconds a step of all |",

@@ -35,12 +35,12 @@ def trial(setting: dict[str, Any], steps: int) -> dict[str, Any]:
     import tensorflow as tf
 
     from stages import runtime
-    from stages.core.params import Runtime
-    from stages.mnist.params import TrainParams as TrainMnist
+    from stages.core.params import Runtime, TrainParams
+    from stages.mnist.params import Train as MnistTrain
     from stages.mnist.train import DigitTask
     from stages.supervised.trainer import TrainingRun
 
-    params = TrainMnist.read(Path("params.yaml"))
+    params = TrainParams[MnistTrain].read(Path("params.yaml"))
     if not setting.get("determinism", True):
         tf.config.experimental.enable_op_determinism = lambda: None
     threads = setting.get("threads", params.runtime.threads)

@@ -16,7 +16,7 @@ from tensorflow.core.protobuf import fingerprint_pb2, saved_model_pb2
 from stages import runtime, weights
 from stages.core.errors import InputError, run
 from stages.core.files import digest, read_json, whole_folder, write_json
-from stages.core.params import add_params
+from stages.core.params import ExportParams, add_params
 from stages.savedmodel.folding import fold_batch_normalization
 from stages.savedmodel.graph import BINARY, FINGERPRINT, PROVENANCE, ROW_INDEPENDENT, SIGNATURE, TEXT
 
@@ -72,7 +72,8 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="SavedModel to write")
     add_params(parser)
     args = parser.parse_args()
-    params = importlib.import_module(f"stages.{args.workload}.params").ExportParams.read(args.params)
+    schema = importlib.import_module(f"stages.{args.workload}.params").Params
+    params: ExportParams[Any] = ExportParams.of(schema).read(args.params)
     network = importlib.import_module(f"stages.{args.workload}.model")
 
     runtime.configure(params.runtime)

@@ -17,6 +17,7 @@ from typing import Any
 from dvc.repo import Repo
 
 from stages import check_params as check_params_stage
+from stages.core import params
 from stages.core.params import StageParams, flatten, load, workload_names
 from tools.format_params import first_difference
 
@@ -78,13 +79,13 @@ def differences(what: str, named: set[str], needed: set[str]) -> Iterator[str]:
     yield from (f"{what}: names {name}, which it does not use" for name in sorted(named - needed))
 
 
-def stage_params(stage: str) -> type[StageParams] | None:
-    """The class of the parameters that a stage reads, by the stage's name: `TrainParams` for `train@mnist`."""
+def stage_params(stage: str) -> type[StageParams[Any]] | None:
+    """The class of the parameters that a stage reads, by the stage's name: `TrainParams[Train]` for `train@mnist`."""
     verb, _, workload = stage.replace("-", "@").partition("@")
-    for module in (f"stages.{workload}.params", "stages.core.params"):
-        if workload and (found := getattr(importlib.import_module(module), f"{verb.title()}Params", None)):
-            return found  # type: ignore[no-any-return]
-    return None
+    found: type[StageParams[Any]] | None = getattr(params, f"{verb.title()}Params", None)
+    if found and found.section:
+        found = found.of(importlib.import_module(f"stages.{workload}.params").Params)
+    return found
 
 
 def check_stages(values: Any) -> Iterator[str]:

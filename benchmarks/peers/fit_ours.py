@@ -7,10 +7,10 @@ from typing import Any
 
 from benchmarks.peers.speed import arguments
 from stages import runtime
-from stages.babyweight.params import TrainParams as TrainBabyweight
+from stages.babyweight.params import Train as BabyweightTrain
 from stages.babyweight.train import BirthWeightTask
-from stages.core.params import Runtime
-from stages.mnist.params import TrainParams as TrainMnist
+from stages.core.params import Runtime, TrainParams
+from stages.mnist.params import Train as MnistTrain
 from stages.mnist.train import DigitTask
 from stages.supervised import cluster
 from stages.supervised.trainer import TrainingRun
@@ -19,7 +19,9 @@ from stages.supervised.trainer import TrainingRun
 def main() -> None:
     """Train for some steps, print the speed."""
     args = arguments(("chunks",))
-    params: Any = (TrainMnist if args.workload == "mnist" else TrainBabyweight).read(Path("params.yaml"))
+    params: Any = (TrainParams[MnistTrain] if args.workload == "mnist" else TrainParams[BabyweightTrain]).read(
+        Path("params.yaml")
+    )
     batch = args.batch_size or params.train.batch_size
     micro_batches = max(params.train.micro_batches * batch // params.train.batch_size, 1)  # as large as usual
     changes = {"steps": args.warm_up + args.steps, "batch_size": batch, "micro_batches": micro_batches}

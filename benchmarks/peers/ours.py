@@ -8,8 +8,9 @@ from benchmarks.peers.common import arguments, report
 from stages import runtime
 from stages.cartpole import model
 from stages.cartpole.dqn import trial
-from stages.cartpole.params import TrainParams
+from stages.cartpole.params import Train
 from stages.cartpole.train import DQN
+from stages.core.params import TrainParams
 
 
 class Trial(trial.Trial):
@@ -29,7 +30,7 @@ class Trial(trial.Trial):
 def main() -> None:
     """Train, save, report."""
     args = arguments()
-    params = TrainParams.read(args.params)
+    params = TrainParams[Train].read(args.params)
     runtime.configure(params.runtime, seed=None)
     imported = time.process_time()
     run = DQN(params)

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from stages import runtime
-from stages.babyweight.params import EvaluateParams
+from stages.babyweight.params import Evaluate
 from stages.core.errors import run
 from stages.core.files import read_json, significant, whole_folder, write_json, write_table
-from stages.core.params import add_params
+from stages.core.params import EvaluateParams, add_params
 from stages.savedmodel.predictor import Predictor
 
 BATCH = 16384
@@ -146,7 +146,7 @@ def main() -> None:
     parser.add_argument("examples", type=Path, help="file to write the prediction of each test birth to")
     add_params(parser)
     args = parser.parse_args()
-    params = EvaluateParams.read(args.params)
+    params = EvaluateParams[Evaluate].read(args.params)
 
     runtime.configure(params.runtime)
     schema = read_json(args.data / "schema.json")

@@ -1,4 +1,4 @@
-"""The schema of `babyweight` in `params.yaml`, and what each of its stages reads."""
+"""The schema of `babyweight` in `params.yaml`."""
 
 from typing import Annotated, Literal, Self
 
@@ -6,18 +6,13 @@ from pydantic import AfterValidator, Field, model_validator
 
 from stages.core.params import (
     Count,
-    Export,
     Fraction,
     LayerSizes,
     Name,
     Positive,
-    Runtime,
     Section,
-    Seed,
-    StageParams,
     Text,
     Training,
-    key,
 )
 
 
@@ -103,33 +98,3 @@ class Params(Section):
     train: Train
     evaluate: Evaluate
     export: SignatureNames
-
-
-class PrepareParams(StageParams):
-    """What `prepare@babyweight` reads."""
-
-    seed: Seed
-    prepare: Prepare = key("babyweight.prepare")
-
-
-class TrainParams(StageParams):
-    """What `train@babyweight` reads."""
-
-    seed: Seed
-    runtime: Runtime
-    train: Train = key("babyweight.train")
-
-
-class ExportParams(StageParams):
-    """What `export@babyweight` reads."""
-
-    runtime: Runtime
-    export: Export
-    names: SignatureNames = key("babyweight.export")
-
-
-class EvaluateParams(StageParams):
-    """What `evaluate@babyweight` reads."""
-
-    runtime: Runtime
-    evaluate: Evaluate = key("babyweight.evaluate")

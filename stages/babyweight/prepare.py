@@ -10,7 +10,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from stages.babyweight.params import Prepare, PrepareParams
+from stages.babyweight.params import Prepare
 from stages.babyweight.source import workers
 from stages.babyweight.source.births import (
     COLUMNS,
@@ -30,7 +30,7 @@ from stages.babyweight.source.files import File, find
 from stages.babyweight.source.formats import block_tasks, default_columns
 from stages.core import files
 from stages.core.errors import run
-from stages.core.params import add_params
+from stages.core.params import PrepareParams, add_params
 
 _ARRAYS = {"features": ("|u1", (len(FEATURES),)), WEIGHT: ("<f4", ())}
 """The arrays of a split: type and shape of a row."""
@@ -44,7 +44,7 @@ def _encode_file(file: File, default: list[str], params: Prepare) -> list[Encode
     return [encoded for task in block_tasks(file, default) for encoded in _encode(task, params)]
 
 
-def encoded(params: PrepareParams, facts: Path) -> Iterator[Encoded]:
+def encoded(params: PrepareParams[Prepare], facts: Path) -> Iterator[Encoded]:
     """Encode the source's blocks, in order. The result does not depend on where that is done.
 
     Raises:
@@ -78,7 +78,7 @@ def _write_header(file: IO[bytes], name: str, rows: int) -> None:
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def write_splits(folder: Path, params: PrepareParams, facts: Path) -> tuple[Counts, list[dict[str, Any]]]:
+def write_splits(folder: Path, params: PrepareParams[Prepare], facts: Path) -> tuple[Counts, list[dict[str, Any]]]:
     """Write `features.npy` uint8 [n, 8] and `weight_pounds.npy` float32 [n] for each split, in bounded memory.
 
     Returns:
@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("metrics", type=Path, help="file to write the counts to")
     add_params(parser)
     args = parser.parse_args()
-    params = PrepareParams.read(args.params)
+    params = PrepareParams[Prepare].read(args.params)
 
     with files.whole_folder(args.data) as folder:
         counts, sample = write_splits(folder, params, args.raw / "facts.yaml")

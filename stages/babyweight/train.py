@@ -9,9 +9,10 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from stages.babyweight.model import build
-from stages.babyweight.params import Network, TrainParams
+from stages.babyweight.params import Network, Train
 from stages.core.errors import run
 from stages.core.files import read_json
+from stages.core.params import TrainParams
 from stages.supervised.stage import train_and_write
 
 EVALUATION_BATCH = 16384
@@ -76,7 +77,7 @@ class BirthWeightTask:
 
     moving_statistics: Sequence[tf.Variable] = ()
 
-    def __init__(self, data: Path, params: TrainParams) -> None:
+    def __init__(self, data: Path, params: TrainParams[Train]) -> None:
         schema = read_json(data / "schema.json")
         self.features, self.weights = self._open(data / "train")
         self.num_examples = len(self.weights)
@@ -126,7 +127,7 @@ class BirthWeightTask:
 
 def main() -> None:
     """Train, and write weights, metrics and curve."""
-    train_and_write("babyweight", __doc__, TrainParams, BirthWeightTask)
+    train_and_write("babyweight", __doc__, TrainParams[Train], BirthWeightTask)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,11 @@ import numpy.typing as npt
 
 from stages import runtime
 from stages.cartpole.environments import Environment, play
-from stages.cartpole.params import EvaluateParams, Train
+from stages.cartpole.params import Evaluate, Train
 from stages.cartpole.render import Answers, animate, plane_values
 from stages.core.errors import InputError, run
 from stages.core.files import significant, whole_folder, write_json, write_table
-from stages.core.params import add_params, validate
+from stages.core.params import EvaluateParams, add_params, validate
 from stages.savedmodel.graph import PROVENANCE, read_provenance
 from stages.savedmodel.predictor import Predictor
 
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("examples", type=Path, help="file to write the action values over a plane of states to")
     add_params(parser)
     args = parser.parse_args()
-    params = EvaluateParams.read(args.params)
+    params = EvaluateParams[Evaluate].read(args.params)
 
     runtime.configure(params.runtime)
     agent = Agent(args.model)

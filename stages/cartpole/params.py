@@ -1,4 +1,4 @@
-"""The schema of `cartpole` in `params.yaml`, and what each of its stages reads."""
+"""The schema of `cartpole` in `params.yaml`."""
 
 from typing import Annotated
 
@@ -6,19 +6,14 @@ from pydantic import AfterValidator, Field
 
 from stages.core.params import (
     Count,
-    Export,
     Fraction,
     Index,
     LayerSizes,
     Name,
     NonNegative,
     Positive,
-    Runtime,
     Section,
-    Seed,
-    StageParams,
     Text,
-    key,
 )
 
 
@@ -143,26 +138,3 @@ class Params(Section):
     train: Train
     evaluate: Evaluate
     export: SignatureNames
-
-
-class TrainParams(StageParams):
-    """What `train-cartpole` reads."""
-
-    seed: Seed
-    runtime: Runtime
-    train: Train = key("cartpole.train")
-
-
-class ExportParams(StageParams):
-    """What `export@cartpole` reads."""
-
-    runtime: Runtime
-    export: Export
-    names: SignatureNames = key("cartpole.export")
-
-
-class EvaluateParams(StageParams):
-    """What `evaluate-cartpole` reads."""
-
-    runtime: Runtime
-    evaluate: Evaluate = key("cartpole.evaluate")

@@ -22,9 +22,10 @@ from stages.cartpole.dqn.learner import Policy, QLearner
 from stages.cartpole.dqn.replay import NStep, ReplayBuffer
 from stages.cartpole.dqn.trial import Trial
 from stages.cartpole.environments import Environment
-from stages.cartpole.params import TrainParams
+from stages.cartpole.params import Train
 from stages.core.errors import InputError, run
 from stages.core.files import significant, write_json
+from stages.core.params import TrainParams
 from stages.training.checkpoint import Arrays, Checkpoints, run_digest
 from stages.training.progress import Interrupt, bar
 from stages.training.provenance import collect_provenance
@@ -53,7 +54,7 @@ class DQN:
             solves it.
     """
 
-    def __init__(self, params: TrainParams) -> None:
+    def __init__(self, params: TrainParams[Train]) -> None:
         self.seed, self.train = params.seed, params.train
         train, self.environment = params.train, Environment(params.train)
         size, actions = self.environment.observations, self.environment.actions
@@ -203,7 +204,7 @@ def main() -> None:
     weights.add_outputs(parser)
     parser.add_argument("trials", type=Path, help="file to write the greedy trials to")
     args = parser.parse_args()
-    params = TrainParams.read(args.params)
+    params = TrainParams[Train].read(args.params)
 
     runtime.configure(params.runtime, seed=None)
     agent = DQN(params)

@@ -1,16 +1,19 @@
 """The base of every parameter schema, and the reader of `params.yaml`.
 
-A workload's schema stands beside its stages (`stages/<workload>/params.py`). Each stage has a class there that
-derives from `StageParams` and names the keys that the stage reads. `dvc.yaml` lists the same keys under `params:`,
-and `make lint` compares the two.
+A workload's schema stands beside its stages (`stages/<workload>/params.py`), a class for each stage's section. What
+a stage reads besides is the same for all workloads and stands here, in a class that derives from `StageParams`.
+`dvc.yaml` lists the same keys under `params:`, and `make lint` compares the two.
 """
 
 import argparse
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import reduce
+from operator import getitem
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 
-from pydantic import AliasPath, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 
 from stages.core.errors import InputError
@@ -34,6 +37,9 @@ class Section(BaseModel):
     """A section of `params.yaml`: its keys with types and ranges. Unknown keys and infinite numbers are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+SectionT = TypeVar("SectionT", bound=Section)
 
 
 class Runtime(Section):
@@ -78,21 +84,28 @@ class Training(Section):
         return self
 
 
-def key(path: str) -> Any:
-    """Bind a field of `StageParams` to a key of `params.yaml`, given by its full path."""
-    return Field(validation_alias=AliasPath(*path.split(".")))
+class StageParams(BaseModel, Generic[SectionT]):
+    """What one stage reads: the section of its workload that is called as the stage, and keys that all workloads share.
 
+    `TrainParams[Train]`, with the class `Train` of `stages/mnist/params.py`, reads `mnist.train`.
+    """
 
-class StageParams(BaseModel):
-    """What one stage reads: each field is bound to a key or a section of `params.yaml` by its name or by `key()`."""
+    model_config = ConfigDict(frozen=True, strict=True)
+    section: ClassVar[str] = ""
+    """Name of the workload's section."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, loc_by_alias=False)
+    @classmethod
+    def of(cls, schema: type[BaseModel]) -> "type[Self]":
+        """This class for the workload whose whole section has this schema."""
+        found: type[Self] = cls[schema.model_fields[cls.section].annotation]  # type: ignore[index]
+        return found
 
     @classmethod
     def keys(cls) -> dict[str, str]:
         """Each field's name, and the key that it is bound to."""
-        aliases = {name: field.validation_alias for name, field in cls.model_fields.items()}
-        return {name: ".".join(map(str, a.path)) if isinstance(a, AliasPath) else name for name, a in aliases.items()}
+        modules = {name: getattr(field.annotation, "__module__", "") for name, field in cls.model_fields.items()}
+        own = {f"stages.{workload}.params": workload for workload in workload_names()}
+        return {n: f"{own[module]}.{cls.section}" if module in own else n for n, module in modules.items()}
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -101,7 +114,11 @@ class StageParams(BaseModel):
         Raises:
             InputError: as `load` and `validate` do.
         """
-        return validate(cls, load(path), path)
+        values, found = load(path), {}
+        for name, key in cls.keys().items():
+            with suppress(KeyError, TypeError):
+                found[name] = reduce(getitem, key.split("."), values)
+        return validate(cls, found, path)
 
     def as_dict(self) -> dict[str, Any]:
         """The keys and their values, nested as in `params.yaml`."""
@@ -115,7 +132,48 @@ class StageParams(BaseModel):
         return values
 
 
-class PredictParams(StageParams):
+class FetchParams(StageParams[SectionT]):
+    """What `fetch@…` reads."""
+
+    section = "fetch"
+    fetch: SectionT
+
+
+class PrepareParams(StageParams[SectionT]):
+    """What `prepare@…` reads."""
+
+    section = "prepare"
+    seed: Seed
+    prepare: SectionT
+
+
+class TrainParams(StageParams[SectionT]):
+    """What `train@…` reads."""
+
+    section = "train"
+    seed: Seed
+    runtime: Runtime
+    train: SectionT
+
+
+class ExportParams(StageParams[SectionT]):
+    """What `export@…` reads."""
+
+    section = "export"
+    runtime: Runtime
+    export: Export
+    names: SectionT
+
+
+class EvaluateParams(StageParams[SectionT]):
+    """What `evaluate@…` reads."""
+
+    section = "evaluate"
+    runtime: Runtime
+    evaluate: SectionT
+
+
+class PredictParams(StageParams[Section]):
     """What `predict@…` reads."""
 
     runtime: Runtime

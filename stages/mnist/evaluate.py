@@ -11,8 +11,8 @@ import numpy.typing as npt
 from stages import runtime
 from stages.core.errors import run
 from stages.core.files import significant, whole_folder, write_json, write_table
-from stages.core.params import add_params
-from stages.mnist.params import EvaluateParams
+from stages.core.params import EvaluateParams, add_params
+from stages.mnist.params import Evaluate
 from stages.savedmodel.predictor import Predictor
 
 BATCH = 1000
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("examples", type=Path, help="file to write the prediction of each test image to")
     add_params(parser)
     args = parser.parse_args()
-    params = EvaluateParams.read(args.params)
+    params = EvaluateParams[Evaluate].read(args.params)
 
     runtime.configure(params.runtime)
     predict = Predictor(args.model)

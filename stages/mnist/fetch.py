@@ -6,8 +6,8 @@ from pathlib import Path
 
 from stages.core.errors import InputError, run
 from stages.core.files import whole_folder
-from stages.core.params import add_params
-from stages.mnist.params import FetchParams
+from stages.core.params import FetchParams, add_params
+from stages.mnist.params import Fetch
 from stages.mnist.source.download import fetch
 from stages.mnist.source.idx import FILES, pack
 from stages.mnist.source.local import from_folder
@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("output", type=Path, help="folder to write the four files to")
     add_params(parser)
     args = parser.parse_args()
-    params = FetchParams.read(args.params).fetch
+    params = FetchParams[Fetch].read(args.params).fetch
 
     md5 = params.md5.model_dump()
     with suppress(InputError, OSError):

@@ -1,10 +1,10 @@
-"""The schema of `mnist` in `params.yaml`, and what each of its stages reads."""
+"""The schema of `mnist` in `params.yaml`."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stages.core.params import Count, Export, Name, Positive, Runtime, Section, Seed, StageParams, Text, Training, key
+from stages.core.params import Count, Name, Positive, Section, Text, Training
 
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
@@ -78,39 +78,3 @@ class Params(Section):
     train: Train
     evaluate: Evaluate
     export: SignatureNames
-
-
-class FetchParams(StageParams):
-    """What `fetch@mnist` reads."""
-
-    fetch: Fetch = key("mnist.fetch")
-
-
-class PrepareParams(StageParams):
-    """What `prepare@mnist` reads."""
-
-    seed: Seed
-    prepare: Prepare = key("mnist.prepare")
-
-
-class TrainParams(StageParams):
-    """What `train@mnist` reads."""
-
-    seed: Seed
-    runtime: Runtime
-    train: Train = key("mnist.train")
-
-
-class ExportParams(StageParams):
-    """What `export@mnist` reads."""
-
-    runtime: Runtime
-    export: Export
-    names: SignatureNames = key("mnist.export")
-
-
-class EvaluateParams(StageParams):
-    """What `evaluate@mnist` reads."""
-
-    runtime: Runtime
-    evaluate: Evaluate = key("mnist.evaluate")

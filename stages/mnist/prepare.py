@@ -7,8 +7,8 @@ import numpy as np
 
 from stages.core.errors import InputError, run
 from stages.core.files import whole_folder, write_json
-from stages.core.params import add_params
-from stages.mnist.params import PrepareParams
+from stages.core.params import PrepareParams, add_params
+from stages.mnist.params import Prepare
 from stages.mnist.source.idx import FILES, Digits, Images, check_counts, parse
 
 REQUEST_IMAGES = 10
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("metrics", type=Path, help="file to write the counts to")
     add_params(parser)
     args = parser.parse_args()
-    params = PrepareParams.read(args.params)
+    params = PrepareParams[Prepare].read(args.params)
 
     paths = {key: args.raw / name for key, name in FILES.items()}
     digits = {key: parse(key, path.read_bytes(), str(path)) for key, path in paths.items()}

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from stages.core.errors import InputError, run
+from stages.core.params import TrainParams
 from stages.mnist.model import build, dropout_factors, train_outputs
-from stages.mnist.params import Augment, TrainParams
+from stages.mnist.params import Augment, Train
 from stages.supervised.stage import train_and_write
 
 
@@ -42,7 +43,7 @@ def distort(images: tf.Tensor, augment: Augment, draws: tf.Tensor) -> tf.Tensor:
 class DigitTask:
     """Classify the digits of a prepared folder."""
 
-    def __init__(self, data: Path, params: TrainParams) -> None:
+    def __init__(self, data: Path, params: TrainParams[Train]) -> None:
         self.config = params.train.network.model_dump()
         self.model = build(self.config)
         self.moving_statistics: Sequence[tf.Variable] = [v.value for v in self.model.non_trainable_weights]
@@ -86,7 +87,7 @@ class DigitTask:
 
 def main() -> None:
     """Train, and write weights, metrics and curve."""
-    train_and_write("mnist", __doc__, TrainParams, DigitTask)
+    train_and_write("mnist", __doc__, TrainParams[Train], DigitTask)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,10 @@ def run_name(workload: str, provenance: Mapping[str, Any], params: Training) -> 
 
 
 def train_and_write(
-    workload: str, description: str | None, schema: type[StageParams], make_task: Callable[[Path, Any], SupervisedTask]
+    workload: str,
+    description: str | None,
+    schema: type[StageParams[Any]],
+    make_task: Callable[[Path, Any], SupervisedTask],
 ) -> None:
     """Train a supervised model, from its checkpoint if it has one, and write the stage's outputs.
 

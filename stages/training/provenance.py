@@ -30,7 +30,7 @@ def _code() -> dict[str, str]:
     return {str(p.relative_to(root)): digest(p) for p in sorted(files) if p.is_relative_to(root / "stages")}
 
 
-def collect_provenance(params: StageParams, inputs: Iterable[Path] = (), device: str = "CPU") -> dict[str, Any]:
+def collect_provenance(params: StageParams[Any], inputs: Iterable[Path] = (), device: str = "CPU") -> dict[str, Any]:
     """Collect everything that a training run's result depends on; no time, host or path outside the project.
 
     Args:

@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.babyweight.params import PrepareParams
+from stages.babyweight.params import Prepare
 from stages.babyweight.prepare import write_splits
 from stages.babyweight.source import csv_file
 from stages.babyweight.source.births import COLUMNS, FACTS, FEATURES, SPLITS
 from stages.babyweight.source.encode import SAMPLE_ROWS
 from stages.babyweight.source.synthetic import Generator, read_facts
 from stages.core.files import digest
+from stages.core.params import PrepareParams
 from tests.conftest import ROOT, assert_refused, run_stage
 from tests.pipeline.scratch import dvc
 from tools.scratch import change, clone
@@ -82,7 +83,7 @@ def test_the_same_bytes_whatever_the_block_size(
     tmp_path: Path, params_file: Write, births: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     births.to_csv(tmp_path / "births.csv", index=False)
-    params = PrepareParams.read(csv_params(params_file, tmp_path / "births.csv"))
+    params = PrepareParams[Prepare].read(csv_params(params_file, tmp_path / "births.csv"))
     results = []
     for size in (1000, 50_000, 1 << 24):
         tasks = functools.partial(csv_file.block_tasks, block_bytes=size)

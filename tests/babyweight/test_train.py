@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.babyweight.params import TrainParams
+from stages.babyweight.params import Train
 from stages.babyweight.source.births import FEATURES, VOCABULARIES, spellings
 from stages.babyweight.train import BirthWeightTask, dropped
+from stages.core.params import TrainParams
 
 
 def test_categories_are_dropped_at_the_rate_and_independently_of_the_batch() -> None:
@@ -36,7 +37,7 @@ def test_the_loss_is_the_squared_error_and_only_categories_are_dropped(
     schema = {"features": list(FEATURES), "spellings": codes, "vocabularies": VOCABULARIES}
     (tmp_path / "schema.json").write_text(json.dumps(schema))
 
-    params = TrainParams.read(params_file({"babyweight.train.category_dropout": rate}))
+    params = TrainParams[Train].read(params_file({"babyweight.train.category_dropout": rate}))
     task = BirthWeightTask(tmp_path, params)
     assert task.num_examples == 50
     indices, steps = np.array([[3, 8, 49], [0, 49, 8]]), np.array([5, 6])

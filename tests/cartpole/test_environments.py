@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from stages.cartpole.environments import Environment, play
-from stages.cartpole.params import Train, TrainParams
+from stages.cartpole.params import Train
 from stages.core.errors import InputError
+from stages.core.params import TrainParams
 from tests.conftest import ROOT
 
-TRAIN = TrainParams.read(ROOT / "params.yaml").train
+TRAIN = TrainParams[Train].read(ROOT / "params.yaml").train
 
 
 def named(env: str, **changes: object) -> Train:

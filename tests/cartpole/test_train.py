@@ -9,10 +9,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from stages.cartpole.params import TrainParams
+from stages.cartpole.params import Train
 from stages.cartpole.train import DQN, train
 from stages.core.errors import InputError
 from stages.core.files import digest
+from stages.core.params import TrainParams
 from stages.training.checkpoint import Checkpoints
 from tests.conftest import assert_refused, run_stage, start_stage
 from tests.fork_server import ForkedModule
@@ -42,7 +43,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def agent(path: Path) -> DQN:
-    return DQN(TrainParams.read(path))
+    return DQN(TrainParams[Train].read(path))
 
 
 def end(path: Path, checkpoints: Path) -> tuple[Any, ...]:

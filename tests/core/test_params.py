@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from stages.check_params import check
 from stages.core.errors import InputError
-from stages.core.params import flatten, load
-from stages.mnist.params import TrainParams
+from stages.core.params import TrainParams, flatten, load
+from stages.mnist.params import Train
 from tests.conftest import ROOT
 
 
@@ -78,7 +78,7 @@ def test_what_is_no_yaml_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_a_stages_parameters_are_its_keys_alone() -> None:
-    params = TrainParams.read(ROOT / "params.yaml")
+    params = TrainParams[Train].read(ROOT / "params.yaml")
     values = load(ROOT / "params.yaml")
     assert params.as_dict() == {
         "seed": values["seed"],
@@ -89,11 +89,11 @@ def test_a_stages_parameters_are_its_keys_alone() -> None:
 
 def test_a_stage_reads_a_file_with_mistakes_in_other_sections(params_file: Callable[..., Path]) -> None:
     path = params_file({"mnist.prepare.validation_images": -1})
-    TrainParams.read(path)
+    TrainParams[Train].read(path)
     with pytest.raises(InputError, match=r"mnist\.train\.steps: 0: input should be greater than or equal to 1"):
-        TrainParams.read(params_file({"mnist.train.steps": 0}))
+        TrainParams[Train].read(params_file({"mnist.train.steps": 0}))
     with pytest.raises(InputError, match=r"mnist\.train\.stepz: unknown key; allowed here: augment, batch_size"):
-        TrainParams.read(params_file({"mnist.train.stepz": 0}))
+        TrainParams[Train].read(params_file({"mnist.train.stepz": 0}))
 
 
 NUMBERS = ["-1", "0", "1e999", ".nan", "2001-02-30", "!!int x"]

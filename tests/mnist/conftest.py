@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.mnist.params import FetchParams
+from stages.core.params import FetchParams
+from stages.mnist.params import Fetch
 from stages.mnist.source.download import fetch
 from stages.mnist.source.idx import FILES, Digits, pack
 from stages.mnist.source.local import from_folder
@@ -32,7 +33,7 @@ def idx_folder(digits: Digits, folder: Path, suffix: str = "", prefix: str = "")
 @pytest.fixture(scope="session")
 def mnist() -> Digits:
     """MNIST, from wherever this machine can have it."""
-    md5 = FetchParams.read(ROOT / "params.yaml").fetch.md5.model_dump()
+    md5 = FetchParams[Fetch].read(ROOT / "params.yaml").fetch.md5.model_dump()
     fetched = ROOT / "data" / "fetched" / "mnist"
     return from_folder(fetched, md5) if fetched.is_dir() else fetch("auto", Path("none"), md5, 60)
 

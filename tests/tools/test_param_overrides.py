@@ -7,10 +7,11 @@ import pytest
 import yaml
 from dvc.utils.hydra import apply_overrides
 
-from stages.cartpole.params import Params, TrainParams
+from stages.cartpole.params import Params, Train
 from stages.cartpole.train import DQN
 from stages.check_params import schema
 from stages.core.errors import InputError
+from stages.core.params import TrainParams
 from tests.conftest import ROOT, assert_refused, run_stage
 from tools.param_overrides import override, read
 
@@ -33,7 +34,7 @@ def test_an_agents_set_fits_its_environment(path: Path, tmp_path: Path) -> None:
     unchanged = [key for key, value in changes.items() if override(DEFAULTS, {key: value}) == DEFAULTS]
     assert not unchanged, "keys that the defaults have already"
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(override(DEFAULTS, changes)))
-    agent = DQN(TrainParams.read(tmp_path / "params.yaml"))
+    agent = DQN(TrainParams[Train].read(tmp_path / "params.yaml"))
     agent.round()
     assert agent.steps > params.train.n_envs * params.train.train_freq // 2
 

@@ -20,12 +20,12 @@ import pandas as pd
 import pyarrow as pa
 import yaml
 
-from stages.babyweight.params import PrepareParams
+from stages.babyweight.params import Prepare
 from stages.babyweight.source.births import COLUMNS, FACTS, VOCABULARIES
 from stages.babyweight.source.encode import Block, BlockTask
 from stages.core import files
 from stages.core.errors import InputError, run
-from stages.core.params import add_params
+from stages.core.params import PrepareParams, add_params
 
 GRAMS_PER_POUND = 453.59237
 BLOCK_ROWS = 1 << 16
@@ -243,7 +243,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.rows < 1:
         raise InputError(f"rows: {args.rows}; expected 1 or more")
-    generator = Generator(read_facts(args.facts), PrepareParams.read(args.params).seed)
+    generator = Generator(read_facts(args.facts), PrepareParams[Prepare].read(args.params).seed)
     with files.whole_file(args.output) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         file.write(",".join(COLUMNS) + "\n")
         for block in generator.blocks(args.rows):

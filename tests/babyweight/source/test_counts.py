@@ -3,13 +3,14 @@ import re
 import numpy as np
 import pytest
 
-from stages.babyweight.params import PrepareParams
+from stages.babyweight.params import Prepare
 from stages.babyweight.source.counts import Counts
 from stages.babyweight.source.encode import BadRow, Encoded
 from stages.core.errors import InputError
+from stages.core.params import PrepareParams
 from tests.conftest import ROOT
 
-LIMITS = PrepareParams.read(ROOT / "params.yaml").prepare
+LIMITS = PrepareParams[Prepare].read(ROOT / "params.yaml").prepare
 
 
 def block(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stages.babyweight.params import PrepareParams
+from stages.babyweight.params import Prepare
 from stages.babyweight.source.births import COLUMNS, FACTS
 from stages.babyweight.source.counts import Counts
 from stages.babyweight.source.encode import encode
@@ -18,10 +18,11 @@ from stages.babyweight.source.files import find
 from stages.babyweight.source.formats import block_tasks, default_columns
 from stages.babyweight.source.synthetic import Generator, read_facts
 from stages.core.errors import InputError
+from stages.core.params import PrepareParams
 from tests.conftest import ROOT
 
 BIRTHS = next(Generator(read_facts(ROOT / FACTS), 2017).blocks(40))
-LIMITS = PrepareParams.read(ROOT / "params.yaml").prepare
+LIMITS = PrepareParams[Prepare].read(ROOT / "params.yaml").prepare
 
 
 def valid_files() -> dict[str, bytes]:

@@ -17,12 +17,13 @@ import distributed
 import pytest
 
 from stages.babyweight import prepare
-from stages.babyweight.params import PrepareParams
+from stages.babyweight.params import Prepare
 from stages.babyweight.source import csv_file, workers
 from stages.babyweight.source.births import FACTS
 from stages.babyweight.source.synthetic import Generator, read_facts
 from stages.core.errors import InputError
 from stages.core.files import digest
+from stages.core.params import PrepareParams
 from tests.conftest import ROOT, assert_refused, run_stage
 
 Write = Callable[..., Path]
@@ -63,7 +64,7 @@ def run(tmp_path: Path, births: Path, params_file: Write, monkeypatch: pytest.Mo
     def run(scheduler: str | None = None, block_bytes: int = BLOCK, **source: Any) -> tuple[str, str]:
         values = {"kind": "files", "path": str(births), **source}
         changes = {f"babyweight.prepare.source.{key}": value for key, value in values.items()}
-        params = PrepareParams.read(params_file(changes | {"babyweight.prepare.dask.scheduler": scheduler}))
+        params = PrepareParams[Prepare].read(params_file(changes | {"babyweight.prepare.dask.scheduler": scheduler}))
         folder = tmp_path / str(time.monotonic_ns())
         folder.mkdir()
         block_tasks = csv_file.block_tasks
@@ -157,7 +158,7 @@ def test_a_cluster_whose_workers_are_gone_is_given_up(run: Run, params_file: Wri
             "babyweight.prepare.dask.scheduler": local.scheduler_address,
             "babyweight.prepare.dask.timeout": 2.0,
         }
-        blocks = prepare.encoded(PrepareParams.read(params_file(changes)), ROOT / FACTS)
+        blocks = prepare.encoded(PrepareParams[Prepare].read(params_file(changes)), ROOT / FACTS)
         next(blocks)
         local.scale(0)
         with pytest.raises(InputError, match=r"no answer for 2 s; are its workers alive|KilledWorker"):
@@ -187,7 +188,7 @@ def test_a_cluster_without_workers(params_file: Write) -> None:
             {"babyweight.prepare.dask.scheduler": empty.scheduler_address, "babyweight.prepare.dask.timeout": 1.0}
         )
         with pytest.raises(InputError, match="expected a Dask scheduler with a worker"):
-            next(prepare.encoded(PrepareParams.read(params), ROOT / FACTS))
+            next(prepare.encoded(PrepareParams[Prepare].read(params), ROOT / FACTS))
 
 
 def test_threads_need_no_dask() -> None:

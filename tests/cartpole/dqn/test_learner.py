@@ -9,10 +9,11 @@ import tensorflow as tf
 from stages.cartpole import model
 from stages.cartpole.dqn.learner import Policy, QLearner
 from stages.cartpole.dqn.replay import transition_type
-from stages.cartpole.params import Train, TrainParams
+from stages.cartpole.params import Train
+from stages.core.params import TrainParams
 from tests.conftest import ROOT
 
-TRAIN = TrainParams.read(ROOT / "params.yaml").train
+TRAIN = TrainParams[Train].read(ROOT / "params.yaml").train
 CONFIG = {
     "observations": 3,
     "actions": 2,

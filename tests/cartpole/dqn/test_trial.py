@@ -6,10 +6,11 @@ import numpy as np
 
 from stages.cartpole.dqn.trial import Outcome, Trial
 from stages.cartpole.environments import Environment
-from stages.cartpole.params import Stop, TrainParams
+from stages.cartpole.params import Stop, Train
+from stages.core.params import TrainParams
 from tests.conftest import ROOT
 
-TRAIN = TrainParams.read(ROOT / "params.yaml").train
+TRAIN = TrainParams[Train].read(ROOT / "params.yaml").train
 STOP = Stop(reward_threshold=None, n_eval_episodes=20, eval_freq=256, margin=2.0, time_limits=1)
 
 
