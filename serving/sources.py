@@ -3,10 +3,10 @@
 Both may be at an address (`s3://`, `gs://`, or what else fsspec reads), which is mirrored to a local folder.
 """
 
+import hashlib
 import logging
 import math
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -65,7 +65,7 @@ class Root:
         except (ImportError, ValueError) as error:
             raise InputError(f"{address}: cannot be read: {' '.join(str(error).split())}") from None
         self._path = path.rstrip("/")
-        self._folder = cache / re.sub(r"\W+", "-", address)
+        self._folder = cache / hashlib.sha256(address.encode()).hexdigest()  # no two addresses share one
         self._known: dict[str, Any] = {}
 
     def current(self) -> Path:
@@ -83,9 +83,10 @@ class Root:
         found = dict(self._listing())
         if not found:
             raise InputError(f"{self._path}: expected files there, found none")
-        for name in self._known.keys() - found.keys():
-            del self._known[name]
-            files.remove(self._folder / name)
+        self._known = {name: stamp for name, stamp in self._known.items() if name in found}
+        for path in [path for path in self._folder.rglob("*") if not path.is_dir()]:
+            if path.relative_to(self._folder).as_posix() not in found:  # deleted, or left by an interrupted update
+                path.unlink()
         for name, stamp in found.items():
             if self._known.get(name) != stamp:
                 with files.whole_file(self._folder / name) as temporary:
@@ -108,6 +109,11 @@ class Root:
             self._identity = identity
         elif self._identity not in (None, identity):  # such as the mount point of a file system that is away
             raise InputError(f"{self._folder}: is empty, and another folder than the one that held models")
+
+    def forget(self) -> None:
+        """Remove the mirror, if this is one."""
+        if self._system is not None:
+            files.remove(self._folder)
 
     def _listing(self) -> Iterator[tuple[str, Any]]:
         for path, info in self._system.find(self._path, detail=True).items():
@@ -171,6 +177,7 @@ class ModelConfigFile:
         self._cache = cache
         self._every = every
         self._text = ""
+        self._roots: dict[str, Root] = {}
         self._read()
 
     def _read(self) -> None:
@@ -195,7 +202,14 @@ class ModelConfigFile:
                 )
         if len({config.name for config in configs}) < len(configs):
             raise InputError(f"{self._path}: two models have the same name")
-        self._models = [(config, Root(config.base_path, self._cache, self._every)) for config in configs]
+        roots = {
+            path: self._roots.get(path) or Root(path, self._cache, self._every)
+            for path in {c.base_path for c in configs}
+        }
+        for path in self._roots.keys() - roots.keys():
+            self._roots[path].forget()
+        self._roots = roots
+        self._models = [(config, roots[config.base_path]) for config in configs]
         self._text = text
 
     def __call__(self) -> dict[str, Offer]:

@@ -185,6 +185,41 @@ class TestRemote:
         config.write_text('model_config_list { config { name: "x" base_path: "memory://bucket/half" } }')
         assert list(ModelConfigFile(config, tmp_path / "cache")()["x"].versions) == [123]
 
+    def test_addresses_that_look_alike_share_nothing(self, remote: Any, tmp_path: Path) -> None:
+        sources = {}
+        for path in ("/bucket/a/b", "/bucket/a-b", "/bucket/a.b"):
+            remote.pipe(f"{path}/1/saved_model.pb", path.encode())
+            sources[path] = SingleModel("x", Root(f"memory:/{path}", tmp_path / "cache"))
+        for path, source in [*sources.items()] * 2:
+            (offer,) = source().values()
+            assert (offer.versions[1] / "saved_model.pb").read_bytes() == path.encode()
+
+    def test_nothing_that_is_gone_comes_back(self, remote: Any, tmp_path: Path) -> None:
+        """Neither after the configuration is read again, nor in a mirror that another process left."""
+        remote.pipe("/bucket/half/124/saved_model.pb", b"new")
+        remote.pipe("/bucket/other/1/saved_model.pb", b"other")
+        config = tmp_path / "models.config"
+        model = 'config { name: "%s" base_path: "memory://bucket/%s" model_version_policy { all { } } }'
+        half, other = model % ("x", "half"), model % ("y", "other")
+        config.write_text(f"model_config_list {{ {half} {other} }}")
+        source = ModelConfigFile(config, tmp_path / "cache")
+        assert {name: list(offer.versions) for name, offer in source().items()} == {"x": [123, 124], "y": [1]}
+        remote.rm("/bucket/half/124", recursive=True)
+        config.write_text(f"model_config_list {{ {half} }}")
+        for found in (source, ModelConfigFile(config, tmp_path / "cache")):
+            assert {name: list(offer.versions) for name, offer in found().items()} == {"x": [123]}
+        mirrored = {path.read_bytes() for path in (tmp_path / "cache").rglob("saved_model.pb")}
+        assert not mirrored & {b"new", b"other"}
+
+    def test_a_mirror_outlives_a_reading_of_the_configuration(self, remote: Any, tmp_path: Path) -> None:
+        config = tmp_path / "models.config"
+        text = 'model_config_list { config { name: "x" base_path: "memory://bucket/half" } }'
+        config.write_text(text)
+        source = ModelConfigFile(config, tmp_path / "cache")
+        before = (source()["x"].versions[123] / "saved_model.pb").stat()
+        config.write_text(text + " ")
+        assert (source()["x"].versions[123] / "saved_model.pb").stat() == before  # not copied again
+
     def test_s3(self, s3: Storage, tmp_path: Path) -> None:
         """A server follows a bucket: a version comes, one that is incomplete waits, one goes."""
         model = models.half_plus_two(tmp_path / "model")
