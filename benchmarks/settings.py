@@ -38,7 +38,7 @@ def trial(setting: dict[str, Any], steps: int) -> dict[str, Any]:
     from stages.core.params import Runtime, TrainParams
     from stages.mnist.params import Train as MnistTrain
     from stages.mnist.train import DigitTask
-    from stages.supervised.trainer import TrainingRun
+    from stages.supervised.trainer import Trainer
 
     params = TrainParams[MnistTrain].read(Path("params.yaml"))
     if not setting.get("determinism", True):
@@ -47,11 +47,11 @@ def trial(setting: dict[str, Any], steps: int) -> dict[str, Any]:
     runtime.configure(Runtime(threads=threads), params.seed, params.train.micro_batches)
     task = DigitTask(Path("data/mnist"), params)
     never = {"evaluate_every": 10**9, "checkpoint_every": 10**9}
-    run = TrainingRun(task, params.train.model_copy(update={"steps": steps, **never}), params.seed)
-    run.advance()  # traces and compiles
+    trainer = Trainer(task, params.train.model_copy(update={"steps": steps, **never}), params.seed)
+    trainer.advance()  # traces and compiles
     began = time.perf_counter()
-    while not run.finished():
-        run.advance()
+    while not trainer.finished():
+        trainer.advance()
     seconds = time.perf_counter() - began
     weights = b"".join(variable.numpy().tobytes() for variable in task.model.variables)
     return {"seconds": seconds, "bytes": hashlib.sha256(weights).hexdigest()[:12]}

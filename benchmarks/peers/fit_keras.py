@@ -19,7 +19,7 @@ from benchmarks.peers.speed import arguments, examples
 from stages.babyweight.model import build as build_babyweight
 from stages.core.files import read_json
 from stages.core.params import load
-from stages.mnist import model as mnist_model
+from stages.mnist.model import build as build_mnist
 from stages.mnist.params import Augment
 from stages.mnist.train import distort
 
@@ -80,9 +80,7 @@ def main() -> None:
     feed = tf.data.Dataset.from_tensor_slices((inputs, targets)).shuffle(len(targets)).repeat()
     feed = feed.batch(batch, drop_remainder=True)
     if args.workload == "mnist":
-        # The project's own layer has no training mode that `fit` could use.
-        mnist_model.BatchNormalization = keras.layers.BatchNormalization  # type: ignore[misc]
-        network = mnist_model.build(train["network"])
+        network = build_mnist(train["network"])
         augment = Augment(**train["augment"])
         inside = keras.Sequential([keras.Input([784], dtype="uint8"), Distort(augment), network])
         model = inside if args.way.startswith("arrays") else network

@@ -13,7 +13,7 @@ from stages.core.params import Runtime, TrainParams
 from stages.mnist.params import Train as MnistTrain
 from stages.mnist.train import DigitTask
 from stages.supervised import cluster
-from stages.supervised.trainer import TrainingRun
+from stages.supervised.trainer import Trainer
 
 
 def main() -> None:
@@ -31,14 +31,14 @@ def main() -> None:
     data = Path("data") / args.workload
     with cluster.join(args.replicas, train.worker_timeout) as joined:
         task: Any = (DigitTask if args.workload == "mnist" else BirthWeightTask)(data, params)
-        run = TrainingRun(task, train, params.seed, joined)
-        while run.step < args.warm_up:
-            run.advance()
-        first, began = run.step, time.perf_counter()
-        while not run.finished():
-            run.advance()
+        trainer = Trainer(task, train, params.seed, joined)
+        while trainer.step < args.warm_up:
+            trainer.advance()
+        first, began = trainer.step, time.perf_counter()
+        while not trainer.finished():
+            trainer.advance()
         seconds = time.perf_counter() - began
-    print(json.dumps({"examples_per_second": (run.step - first) * run.batch_size / seconds}))
+    print(json.dumps({"examples_per_second": (trainer.step - first) * trainer.batch_size / seconds}))
 
 
 if __name__ == "__main__":

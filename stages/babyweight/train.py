@@ -14,6 +14,7 @@ from stages.core.errors import run
 from stages.core.files import read_json
 from stages.core.params import TrainParams
 from stages.supervised.stage import train_and_write
+from stages.supervised.trainer import SupervisedTask
 
 EVALUATION_BATCH = 16384
 COUNT_ROWS = 1 << 20
@@ -72,10 +73,8 @@ def dropped(
     return chosen
 
 
-class BirthWeightTask:
+class BirthWeightTask(SupervisedTask):
     """Predict the weights of a prepared folder's births. They stay on disk; a step reads its own."""
-
-    moving_statistics: Sequence[tf.Variable] = ()
 
     def __init__(self, data: Path, params: TrainParams[Train]) -> None:
         schema = read_json(data / "schema.json")
@@ -105,14 +104,10 @@ class BirthWeightTask:
         features[..., self._categories] *= ~dropped(indices, steps, len(self._categories), self._category_dropout)
         return features, self.weights[indices]
 
-    def draw(self, step: tf.Tensor, batch_size: int) -> Sequence[tf.Tensor]:
-        """Nothing: `examples` has drawn all."""
-        return ()
-
-    def loss(self, examples: Sequence[tf.Tensor], draws: Sequence[tf.Tensor]) -> tuple[tf.Tensor, Sequence[tf.Tensor]]:
+    def loss(self, batch: Sequence[tf.Tensor]) -> tf.Tensor:
         """Squared errors float32 [n] in square pounds."""
-        features, weights = examples
-        return tf.square(self.model(tf.cast(features, tf.float32), training=True) - weights), ()
+        features, weights = batch
+        return tf.square(self.model(tf.cast(features, tf.float32), training=True) - weights)
 
     def evaluate(self) -> dict[str, float]:
         """Root mean squared error on the validation births, in pounds."""

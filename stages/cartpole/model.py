@@ -1,7 +1,4 @@
-"""The Q-network: the layout of its weights, its Keras form and its serving function.
-
-Training holds all weights in one flat vector: one array to update, to compile for and to save.
-"""
+"""The Q-network, its serving function and the flat layout of its weights in training."""
 
 from __future__ import annotations
 
@@ -21,42 +18,6 @@ if TYPE_CHECKING:
     import keras
 
 Floats = npt.NDArray[np.float32]
-
-
-def configuration(model: Network, observations: int, actions: int) -> dict[str, Any]:
-    """What `build` takes: the section's keys and the environment's sizes."""
-    return {**model.model_dump(), "observations": observations, "actions": actions}
-
-
-def shapes(config: dict[str, Any]) -> list[tuple[int, ...]]:
-    """Shapes of kernel and bias of each layer, in order; a dueling head has one column more, for the state."""
-    head = config["actions"] + config["dueling"]
-    sizes = [config["observations"], *config["hidden_units"], head]
-    return [shape for pair in itertools.pairwise(sizes) for shape in (pair, pair[1:])]
-
-
-def split(flat: Floats, config: dict[str, Any]) -> list[Floats]:
-    """Cut a flat vector [parameters] into kernels and biases, which share its memory."""
-    ends = itertools.accumulate(math.prod(shape) for shape in shapes(config))
-    return [part.reshape(shape) for part, shape in zip(np.split(flat, list(ends)[:-1]), shapes(config), strict=True)]
-
-
-def initial(config: dict[str, Any], random: np.random.Generator) -> Floats:
-    """First weights, flat: uniform kernels for ReLU (He et al. 2015), the last times `head_scale`; zero biases."""
-    parts = []
-    for shape in shapes(config):
-        limit = math.sqrt(6 / shape[0]) if len(shape) == 2 else 0.0
-        parts.append(random.uniform(-limit, limit, shape).ravel())
-    parts[-2] *= config["head_scale"]
-    return np.concatenate(parts).astype(np.float32)
-
-
-def save(flat: Floats, config: dict[str, Any], path: Path) -> None:
-    """Write weights as Keras does (`.weights.h5`), without importing Keras: that takes longer than to train."""
-    with h5py.File(path, "w") as file:
-        for index, array in enumerate(split(flat, config)):
-            layer, part = divmod(index, 2)
-            file[f"layers/dense{f'_{layer}' if layer else ''}/vars/{part}"] = array
 
 
 def build(config: dict[str, Any]) -> keras.Model:
@@ -88,3 +49,42 @@ def serving_function(model: keras.Model, config: dict[str, Any], names: Signatur
 
     spec = tf.TensorSpec([None, config["observations"]], tf.float32, names.input_name)
     return tf.function(act).get_concrete_function(spec)
+
+
+def configuration(model: Network, observations: int, actions: int) -> dict[str, Any]:
+    """What `build` takes: the section's keys and the environment's sizes."""
+    return {**model.model_dump(), "observations": observations, "actions": actions}
+
+
+# Training holds all weights in one flat vector: one array to update, to compile for and to save.
+
+
+def shapes(config: dict[str, Any]) -> list[tuple[int, ...]]:
+    """Shapes of kernel and bias of each layer, in order; a dueling head has one column more, for the state."""
+    head = config["actions"] + config["dueling"]
+    sizes = [config["observations"], *config["hidden_units"], head]
+    return [shape for pair in itertools.pairwise(sizes) for shape in (pair, pair[1:])]
+
+
+def split(flat: Floats, config: dict[str, Any]) -> list[Floats]:
+    """Cut a flat vector [parameters] into kernels and biases, which share its memory."""
+    ends = itertools.accumulate(math.prod(shape) for shape in shapes(config))
+    return [part.reshape(shape) for part, shape in zip(np.split(flat, list(ends)[:-1]), shapes(config), strict=True)]
+
+
+def initial(config: dict[str, Any], random: np.random.Generator) -> Floats:
+    """First weights, flat: uniform kernels for ReLU (He et al. 2015), the last times `head_scale`; zero biases."""
+    parts = []
+    for shape in shapes(config):
+        limit = math.sqrt(6 / shape[0]) if len(shape) == 2 else 0.0
+        parts.append(random.uniform(-limit, limit, shape).ravel())
+    parts[-2] *= config["head_scale"]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def save(flat: Floats, config: dict[str, Any], path: Path) -> None:
+    """Write weights as Keras does (`.weights.h5`), without importing Keras: that takes longer than to train."""
+    with h5py.File(path, "w") as file:
+        for index, array in enumerate(split(flat, config)):
+            layer, part = divmod(index, 2)
+            file[f"layers/dense{f'_{layer}' if layer else ''}/vars/{part}"] = array

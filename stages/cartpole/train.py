@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stages import runtime, weights
+from stages import runtime
 from stages.cartpole import model
 from stages.cartpole.dqn.exploration import Exploration
 from stages.cartpole.dqn.learner import Policy, QLearner
@@ -27,8 +27,10 @@ from stages.core.errors import InputError, run
 from stages.core.files import significant, write_json
 from stages.core.params import TrainParams
 from stages.training.checkpoint import Arrays, Checkpoints, run_digest
+from stages.training.outputs import add_outputs, write_curve
 from stages.training.progress import Interrupt, bar
 from stages.training.provenance import collect_provenance
+from stages.weights import write_weights
 
 # Each purpose of the seed has a random generator of its own.
 ENVIRONMENT, ACTING, REPLAY, WEIGHTS, TRIAL = range(5)
@@ -201,7 +203,7 @@ def train(agent: DQN, checkpoints: Checkpoints) -> list[float] | None:
 def main() -> None:
     """Train, and write weights, metrics, curve and trials."""
     parser = argparse.ArgumentParser(description=__doc__)
-    weights.add_outputs(parser)
+    add_outputs(parser)
     parser.add_argument("trials", type=Path, help="file to write the greedy trials to")
     args = parser.parse_args()
     params = TrainParams[Train].read(args.params)
@@ -215,9 +217,9 @@ def main() -> None:
     with Checkpoints("cartpole", run_name, params.train.max_to_keep) as checkpoints:
         solved = train(agent, checkpoints)
         save = partial(model.save, agent.learner.saved, agent.config)
-        weights.write_weights(args.weights, save, agent.config, provenance)
+        write_weights(args.weights, save, agent.config, provenance)
         for path, rows, columns in ((args.curve, agent.history, CURVE), (args.trials, agent.trials, TRIALS)):
-            weights.write_curve(path, [dict(zip(columns, row, strict=True)) for row in rows], columns)
+            write_curve(path, [dict(zip(columns, row, strict=True)) for row in rows], columns)
         sets = {f"trial_{number}_return": significant(mean) for number, mean in enumerate(solved or [], 1)}
         stopped_by = "solved" if solved else "total_timesteps"
         write_json(args.metrics, {"steps": agent.steps, **sets, "stopped_by": stopped_by})

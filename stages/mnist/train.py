@@ -11,9 +11,11 @@ import tensorflow as tf
 
 from stages.core.errors import InputError, run
 from stages.core.params import TrainParams
-from stages.mnist.model import build, dropout_factors, train_outputs
+from stages.mnist.model import build
 from stages.mnist.params import Augment, Train
+from stages.supervised.sequential import dropout_factors, predict_outputs, train_outputs
 from stages.supervised.stage import train_and_write
+from stages.supervised.trainer import SupervisedTask
 
 
 def distort(images: tf.Tensor, augment: Augment, draws: tf.Tensor) -> tf.Tensor:
@@ -40,13 +42,12 @@ def distort(images: tf.Tensor, augment: Augment, draws: tf.Tensor) -> tf.Tensor:
     return keras.ops.image.affine_transform(images, tf.stack([a, b, x0, c, d, y0, zero, zero], axis=1))
 
 
-class DigitTask:
+class DigitTask(SupervisedTask):
     """Classify the digits of a prepared folder."""
 
     def __init__(self, data: Path, params: TrainParams[Train]) -> None:
         self.config = params.train.network.model_dump()
         self.model = build(self.config)
-        self.moving_statistics: Sequence[tf.Variable] = [v.value for v in self.model.non_trainable_weights]
         self.augment, self.seed = params.train.augment, params.seed
         self.images = np.load(data / "train/images.npy", mmap_mode="r")
         self.labels = np.load(data / "train/labels.npy")
@@ -56,7 +57,7 @@ class DigitTask:
         classes, largest = self.config["classes"], int(max(self.labels.max(), self.validation_labels.max()))
         if largest >= classes:
             raise InputError(f"mnist.train.network.classes: {classes}: expected more than the label {largest}")
-        self._logits = tf.function(lambda pixels: self.model(tf.cast(pixels, tf.float32) / 255, training=False))
+        self._logits = tf.function(lambda pixels: predict_outputs(self.model, tf.cast(pixels, tf.float32) / 255))
 
     def examples(self, indices: npt.NDArray[np.int64], steps: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], ...]:
         """Read pixels uint8 [n, batch, 784] and labels uint8 [n, batch]."""
@@ -68,13 +69,13 @@ class DigitTask:
         distortions = tf.random.stateless_uniform([batch_size, 6], seed, -1.0, 1.0)
         return [distortions, *dropout_factors(self.model, batch_size, seed)]
 
-    def loss(self, examples: Sequence[tf.Tensor], draws: Sequence[tf.Tensor]) -> tuple[tf.Tensor, Sequence[tf.Tensor]]:
-        """Cross entropies float32 [n] in nats, and the moved statistics of batch normalization."""
-        (pixels, labels), (distortions, *factors) = examples, draws
+    def loss(self, batch: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Cross entropies float32 [n] in nats."""
+        pixels, labels, distortions, *factors = batch
         images = tf.reshape(tf.cast(pixels, tf.float32) / 255, [-1, 28, 28, 1])
         distorted = distort(images, self.augment, distortions)
-        logits, moved = train_outputs(self.model, tf.reshape(distorted, [-1, pixels.shape[1]]), factors)
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(labels, tf.int64), logits), moved
+        logits = train_outputs(self.model, tf.reshape(distorted, [-1, pixels.shape[1]]), factors)
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(labels, tf.int64), logits)
 
     def evaluate(self) -> dict[str, float]:
         """Accuracy and mean cross entropy on the validation images."""

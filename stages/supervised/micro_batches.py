@@ -28,15 +28,15 @@ class MicroBatches:
         """The number of micro-batches in a batch."""
         return self.per_replica * self.replicas
 
-    def split(self, batch: Sequence[tf.Tensor]) -> Iterator[list[tf.Tensor]]:
-        """Yield the current replica's micro-batches [batch / count, …] of tensors [batch, …]."""
+    def split(self, batch: Sequence[tf.Tensor]) -> Iterator[tuple[Any, list[tf.Tensor]]]:
+        """Yield the current replica's micro-batches [batch / count, …] of tensors [batch, …], each with its index."""
         if self.count == 1:
-            yield list(batch)
+            yield 0, list(batch)
             return
         first, rows = _replica() * self.per_replica, tf.shape(batch[0])[0] // self.count
         for index in range(self.per_replica):
             start = (first + index) * rows
-            yield [whole[start : start + rows] for whole in batch]
+            yield first + index, [whole[start : start + rows] for whole in batch]
 
     def sum(self, values: Sequence[Sequence[tf.Tensor]]) -> list[tf.Tensor]:
         """Add up float32 tensors over all micro-batches of all replicas.

@@ -3,19 +3,23 @@
 import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from stages import runtime
 from stages.core.errors import InputError
 from stages.core.files import significant, write_json
-from stages.core.params import StageParams, Training
+from stages.core.params import Training, TrainParams
 from stages.supervised import cluster
-from stages.supervised.trainer import SupervisedTask, TrainingRun, fit
+from stages.supervised.trainer import SupervisedTask, Trainer, fit
 from stages.training.checkpoint import Checkpoints, explain_start, note_finished, run_digest
+from stages.training.outputs import add_outputs, write_curve
 from stages.training.provenance import collect_provenance
-from stages.weights import add_outputs, write_curve, write_weights
+from stages.weights import write_weights
+
+Section = TypeVar("Section", bound=Training)
+"""A workload's own section `train`."""
 
 
 def run_name(workload: str, provenance: Mapping[str, Any], params: Training) -> str:
@@ -32,8 +36,8 @@ def run_name(workload: str, provenance: Mapping[str, Any], params: Training) -> 
 def train_and_write(
     workload: str,
     description: str | None,
-    schema: type[StageParams[Any]],
-    make_task: Callable[[Path, Any], SupervisedTask],
+    schema: type[TrainParams[Section]],
+    make_task: Callable[[Path, TrainParams[Section]], SupervisedTask],
 ) -> None:
     """Train a supervised model, from its checkpoint if it has one, and write the stage's outputs.
 
@@ -42,7 +46,7 @@ def train_and_write(
     Args:
         workload: its name.
         description: of the command.
-        schema: of the stage's parameters, with `seed`, `runtime` and `train`.
+        schema: of the stage's parameters.
         make_task: makes the task from the prepared folder and the parameters, in the strategy's scope.
 
     Raises:
@@ -52,8 +56,8 @@ def train_and_write(
     parser.add_argument("data", type=Path, help="prepared folder to read")
     add_outputs(parser)
     args = parser.parse_args()
-    params: Any = schema.read(args.params)
-    train: Training = params.train
+    params = schema.read(args.params)
+    train = params.train
     runtime.configure(params.runtime, params.seed, train.micro_batches)
     with cluster.join(train.replicas, train.worker_timeout) as joined:
         task = make_task(args.data, params)
@@ -62,15 +66,15 @@ def train_and_write(
         digest = np.frombuffer(name.encode(), np.int32)
         if (joined.broadcast(digest) != digest).any():
             raise InputError(f"{workload}: expected the chief's parameters, data, code and libraries in every worker")
-        run = TrainingRun(task, train, params.seed, joined)
+        trainer = Trainer(task, train, params.seed, joined)
         if not joined.is_chief:
-            fit(run, None, workload)
+            fit(trainer, None, workload)
             joined.wait()  # end together with the chief, so that all are restarted if it cannot write
             joined.leave()
         with Checkpoints(workload, name, train.max_to_keep) as checkpoints:
             if checkpoints.latest(train.steps) is None and train.schedule == "one_cycle":
                 explain_start(workload, provenance)
-            history = fit(run, checkpoints, workload)
+            history = fit(trainer, checkpoints, workload)
             write_weights(args.weights, task.model.save_weights, task.config, provenance)
             metrics = {metric: significant(value) for metric, value in task.evaluate().items()}
             write_curve(args.curve, history, ["step", "loss", *metrics])

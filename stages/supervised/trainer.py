@@ -5,9 +5,10 @@ checkpoint holds or a pure function of the global step.
 """
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
@@ -29,7 +30,7 @@ CHUNK_STEPS = 100
 History = list[dict[str, float]]
 
 
-class SupervisedTask(Protocol):
+class SupervisedTask(ABC):
     """What a workload defines: a model, its examples, its loss and its metrics."""
 
     model: keras.Model
@@ -37,33 +38,37 @@ class SupervisedTask(Protocol):
     """What `model.build` of the workload takes."""
     num_examples: int
     """Number of training examples."""
-    moving_statistics: Sequence[tf.Variable]
-    """Variables that follow the batches, such as those of batch normalization."""
 
+    @abstractmethod
     def examples(self, indices: npt.NDArray[np.int64], steps: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], ...]:
         """Read the training examples at `indices` [n, batch] for global steps [n], as arrays [n, batch, …]."""
 
     def draw(self, step: tf.Tensor, batch_size: int) -> Sequence[tf.Tensor]:
-        """Draw a step's random tensors [batch, …], a pure function of the global step."""
+        """Draw random tensors [batch, …] of a step, a pure function of the global step; by default none.
 
-    def loss(self, examples: Sequence[tf.Tensor], draws: Sequence[tf.Tensor]) -> tuple[tf.Tensor, Sequence[tf.Tensor]]:
-        """Compute a micro-batch: a pure function of its rows and the model's variables.
+        What the model's own layers draw, such as `Dropout`, needs no place here.
+        """
+        return ()
+
+    @abstractmethod
+    def loss(self, batch: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Compute the losses float32 [n] of a micro-batch.
+
+        The model's own losses, such as a regularizer's, are added. Variables that are not trained, such as the moving
+        statistics of batch normalisation, keep their values within a step. They become the mean of what the
+        micro-batches assign to them.
 
         Args:
-            examples: rows [n, …] of what `examples` returned.
-            draws: the same rows of what `draw` returned.
-
-        Returns:
-            Losses float32 [n], and the values to which this micro-batch moves the `moving_statistics`. The trainer
-            assigns the mean over all micro-batches.
+            batch: rows [n, …] of what `examples` returned, then of what `draw` returned.
         """
 
+    @abstractmethod
     def evaluate(self) -> dict[str, float]:
         """Compute metrics on held-out data, for the learning curve."""
 
 
-class TrainingRun:
-    """A training run: a task, its optimizer and the state that a checkpoint holds.
+class Trainer:
+    """Trains a task step by step, and holds the state that a checkpoint keeps.
 
     Args:
         task: what to train.
@@ -84,8 +89,17 @@ class TrainingRun:
                 f"micro_batches, replicas: {count}: expected at most the number of training examples, {self.examples}"
             )
         self.batch_size = min(params.batch_size, self.examples) // count * count
+        if self.batch_size < params.batch_size and self.cluster.is_chief:
+            print(
+                f"batch_size: {params.batch_size}: more than the {self.examples} training examples; "
+                f"each step takes {self.batch_size}",
+                file=sys.stderr,
+            )
         self.steps_per_epoch = steps_per_epoch(self.examples, self.batch_size)
         self.optimizer = Adam([variable.value for variable in task.model.trainable_variables], params)
+        self._weights = task.model.non_trainable_weights
+        ids = set(map(id, task.model.weights))
+        self._seeds = [v for v in task.model.variables if id(v) not in ids]  # what layers draw by
         self.step = 0
         self.history: History = []
         self._reader = ThreadPoolExecutor(1)
@@ -112,23 +126,34 @@ class TrainingRun:
 
     def _step(self, batch: Sequence[tf.Tensor], factors: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """Compute a replica's micro-batches, sum over all replicas and update the variables; return the mean loss."""
-        variables = self.task.model.trainable_variables
-        results = []
-        for rows in self.micro_batches.split([*batch, *self.task.draw(step, self.batch_size)]):
-            with tf.GradientTape() as tape:
-                losses, moved = self.task.loss(rows[: len(batch)], rows[len(batch) :])
-                loss = tf.reduce_sum(losses) / self.batch_size
-            means = [value / self.micro_batches.count for value in moved]
+        variables, count = self.task.model.trainable_variables, self.micro_batches.count
+        results, moved = [], []
+        for index, rows in self.micro_batches.split([*batch, *self.task.draw(step, self.batch_size)]):
+            with tf.GradientTape() as tape, self._frozen(step * count + tf.cast(index, tf.int64)) as scope:
+                loss = tf.reduce_sum(self.task.loss(rows)) / self.batch_size
+                loss = sum([value / count for value in self.task.model.losses], loss)
+            moved = [v for v in self._weights if scope.get_current_value(v) is not None]
+            means = [tf.cast(scope.get_current_value(v), tf.float32) / count for v in moved]
             results.append([loss, *tape.gradient(loss, variables), *means])
         loss, *sums = self.micro_batches.sum(results)
-        gradients, moved = sums[: len(variables)], sums[len(variables) :]
-        self.optimizer.apply(gradients, factors)
+        self.optimizer.apply(sums[: len(variables)], factors)
         if moved:
-            tf.distribute.get_replica_context().merge_call(self._move, (moved,))
+            values = [_as_type(value, v.dtype) for v, value in zip(moved, sums[len(variables) :], strict=True)]
+            tf.distribute.get_replica_context().merge_call(self._move, ([v.value for v in moved], values))
         return loss
 
-    def _move(self, strategy: tf.distribute.Strategy, values: Sequence[Any]) -> None:
-        for variable, value in zip(self.task.moving_statistics, values, strict=True):
+    def _frozen(self, micro_batch: tf.Tensor) -> keras.StatelessScope:
+        """A scope in which a model is a pure function of its variables: it keeps what layers assign to them.
+
+        Args:
+            micro_batch: index int64 of the micro-batch, from the first step on. Layers draw by it.
+        """
+        seeds = [(v, tf.random.fold_in(tf.cast(v.value, tf.int64), micro_batch)) for v in self._seeds]
+        regularized = [(v, v.value) for v in self.task.model.trainable_variables if v.regularizer]
+        return keras.StatelessScope([*seeds, *regularized], collect_losses=True)
+
+    def _move(self, strategy: tf.distribute.Strategy, variables: Sequence[Any], values: Sequence[Any]) -> None:
+        for variable, value in zip(variables, values, strict=True):
             strategy.extended.update(variable, lambda v, value: v.assign(value), (value,), group=False)
 
     def _variables(self) -> dict[str, tf.Variable]:
@@ -175,11 +200,16 @@ class TrainingRun:
         return self.step >= self.params.steps
 
 
-def fit(run: TrainingRun, checkpoints: Checkpoints | None, description: str) -> History:
+def _as_type(mean: tf.Tensor, dtype: str) -> tf.Tensor:
+    """A mean in a variable's own type, such as a whole number where it counts."""
+    return tf.cast(mean if "float" in dtype else tf.round(mean), dtype)
+
+
+def fit(trainer: Trainer, checkpoints: Checkpoints | None, description: str) -> History:
     """Train to the last step, from the newest checkpoint if there is one.
 
     Args:
-        run: the run; its task's model holds the result.
+        trainer: its task's model holds the result.
         checkpoints: where the state is kept; None in a worker, which gets it from the chief.
         description: the progress bar's title.
 
@@ -189,17 +219,20 @@ def fit(run: TrainingRun, checkpoints: Checkpoints | None, description: str) -> 
     Raises:
         KeyboardInterrupt: after a checkpoint was written, if the run was interrupted.
     """
-    run.restore(checkpoints)
-    is_chief = run.cluster.is_chief
-    with Interrupt(is_chief) as interrupt, bar(description, run.params.steps, run.step, is_chief) as progress:
-        while not run.finished():
-            before = run.step
-            loss = run.advance()
+    trainer.restore(checkpoints)
+    is_chief = trainer.cluster.is_chief
+    with Interrupt(is_chief) as interrupt, bar(description, trainer.params.steps, trainer.step, is_chief) as progress:
+        while not trainer.finished():
+            before = trainer.step
+            loss = trainer.advance()
             progress.set_postfix(loss=f"{loss:.4f}", refresh=False)
-            progress.update(run.step - before)
-            ends_interval = 0 in (run.step % run.params.checkpoint_every, run.step % run.steps_per_epoch)
-            if checkpoints and (ends_interval or run.finished() or interrupt.noticed):
-                run.save(checkpoints)
-            if interrupt.noticed and not run.finished():
-                interrupt.leave(run.step)
-    return run.history
+            progress.update(trainer.step - before)
+            ends_interval = 0 in (
+                trainer.step % trainer.params.checkpoint_every,
+                trainer.step % trainer.steps_per_epoch,
+            )
+            if checkpoints and (ends_interval or trainer.finished() or interrupt.noticed):
+                trainer.save(checkpoints)
+            if interrupt.noticed and not trainer.finished():
+                interrupt.leave(trainer.step)
+    return trainer.history

@@ -48,6 +48,6 @@ def test_the_loss_is_the_squared_error_and_only_categories_are_dropped(
     assert (seen == expected).all() and (weights == pounds[indices]).all()
     assert (seen != features[indices]).any() == (rate > 0)
     errors = task.model(seen[0].astype(np.float32)).numpy() - weights[0]
-    assert task.loss((seen[0], weights[0]), ())[0].numpy() == pytest.approx(errors**2, rel=1e-4)
+    assert task.loss((seen[0], weights[0])).numpy() == pytest.approx(errors**2, rel=1e-4)
     everything = task.model(features.astype(np.float32)).numpy() - pounds
     assert task.evaluate() == {"validation_rmse": pytest.approx(np.sqrt((everything**2).mean()), rel=1e-5)}

@@ -8,9 +8,9 @@ from stages.supervised.micro_batches import MicroBatches, pairwise_sum
 def test_micro_batches_are_consecutive_rows() -> None:
     rows, labels = tf.reshape(tf.range(24), [12, 2]), tf.range(12)
     found = list(MicroBatches(4, 1).split([rows, labels]))
-    assert [len(micro_batch) for micro_batch in found] == [2] * 4
-    assert [part.numpy().tolist() for _, part in found] == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]]
-    assert (np.concatenate([part.numpy() for part, _ in found]) == rows.numpy()).all()
+    assert [index for index, _ in found] == [0, 1, 2, 3]
+    assert [part.numpy().tolist() for _, (_, part) in found] == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]]
+    assert (np.concatenate([part.numpy() for _, (part, _) in found]) == rows.numpy()).all()
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 7, 8])

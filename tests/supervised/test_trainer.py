@@ -1,21 +1,25 @@
 import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from stages.core.params import Training
 from stages.supervised.batches import batch_indices
-from stages.supervised.trainer import History, TrainingRun, fit
+from stages.supervised.trainer import History, Trainer, fit
 from stages.training.checkpoint import Checkpoints
+from tests.conftest import ROOT
 from tests.supervised.task import EXAMPLES, LinearTask, training
 
 
 def trained(folder: Path, task: LinearTask, params: Training) -> tuple[History, bytes]:
     with Checkpoints("linear", "run", params.max_to_keep, folder) as checkpoints:
-        history = fit(TrainingRun(task, params, 1), checkpoints, "linear")
+        history = fit(Trainer(task, params, 1), checkpoints, "linear")
     return history, b"".join(v.numpy().tobytes() for v in task.model.variables)
 
 
@@ -30,11 +34,11 @@ def test_a_run_cut_short_resumes_to_the_same_bytes(tmp_path: Path, stop: int) ->
     whole = trained(tmp_path / "whole", LinearTask(dropout=0.3), training())
     # The same steps of the same schedule, with a checkpoint at the last of them.
     with Checkpoints("linear", "run", 2, tmp_path / "cut") as checkpoints:
-        run = TrainingRun(LinearTask(dropout=0.3), training(checkpoint_every=stop), 1)
-        while run.step < stop:
-            run.advance()
-        assert run.step == stop
-        run.save(checkpoints)
+        trainer = Trainer(LinearTask(dropout=0.3), training(checkpoint_every=stop), 1)
+        while trainer.step < stop:
+            trainer.advance()
+        assert trainer.step == stop
+        trainer.save(checkpoints)
     assert trained(tmp_path / "cut", LinearTask(dropout=0.3), training()) == whole
 
 
@@ -68,31 +72,111 @@ def test_an_interrupted_run_saves_and_says_how_to_resume(tmp_path: Path, capsys:
     assert trained(tmp_path / "cut", LinearTask(), training()) == whole
 
 
+class Mean(keras.layers.Layer):  # type: ignore[misc]
+    """Keeps the mean of the inputs, and counts the calls."""
+
+    def build(self, shape: tuple[int, ...]) -> None:
+        self.mean = self.add_weight(shape=[3], initializer="zeros", trainable=False, name="mean")
+        self.calls = self.add_weight(shape=[], initializer="zeros", dtype="int32", trainable=False, name="calls")
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        self.mean.assign(tf.reduce_mean(inputs, axis=0))
+        self.calls.assign(self.calls + 1)
+        return inputs
+
+
 class AveragingTask(LinearTask):
-    """Takes the mean of the inputs of a batch as a moving statistic, and counts the rows that it is given."""
+    """Draws the weights of its examples, and has a layer that follows the batches."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.mean = tf.Variable([0.0, 0.0, 0.0])
-        self.moving_statistics = [self.mean]
+        super().__init__(layers=[Mean()])
 
     def draw(self, step: tf.Tensor, batch_size: int) -> Sequence[tf.Tensor]:
         return [tf.random.stateless_uniform([batch_size], tf.stack([7, step]))]
 
-    def loss(self, examples: Sequence[tf.Tensor], draws: Sequence[tf.Tensor]) -> tuple[tf.Tensor, Sequence[tf.Tensor]]:
-        losses, _ = super().loss(examples, ())
-        return losses * draws[0], [tf.reduce_mean(examples[0], axis=0)]
+    def loss(self, batch: Sequence[tf.Tensor]) -> tf.Tensor:
+        inputs, targets, weights = batch
+        return super().loss([inputs, targets]) * weights
 
 
 @pytest.mark.parametrize("count", [2, 4])
 def test_micro_batches_add_up_to_the_whole_batch(count: int) -> None:
     task, expected = AveragingTask(), AveragingTask()
-    run, expected_run = TrainingRun(task, training(micro_batches=count), 1), TrainingRun(expected, training(), 1)
-    assert run.advance() == pytest.approx(expected_run.advance(), rel=1e-5)
+    trainer = Trainer(task, training(micro_batches=count), 1)
+    assert trainer.advance() == pytest.approx(Trainer(expected, training(), 1).advance(), rel=1e-5)
     for variable, other in zip(task.model.variables, expected.model.variables, strict=True):
         np.testing.assert_allclose(variable.numpy(), other.numpy(), rtol=1e-4, atol=1e-6)
-    (last,) = batch_indices(run.step - 1, run.step, EXAMPLES, 8, seed=1)
-    np.testing.assert_allclose(task.mean.numpy(), task.inputs[last].mean(axis=0), rtol=1e-5, atol=1e-6)
+    (last,) = batch_indices(trainer.step - 1, trainer.step, EXAMPLES, 8, seed=1)
+    layer = task.model.layers[0]
+    assert int(layer.calls) == trainer.step
+    np.testing.assert_allclose(layer.mean.numpy(), task.inputs[last].mean(axis=0), rtol=1e-5, atol=1e-6)
+
+
+def normalized(dropout: float = 0.0) -> LinearTask:
+    """A network as anybody writes it: nothing in the task knows of its normalisation and dropout."""
+    return LinearTask(dropout, [keras.layers.Rescaling(5.0, 3.0), keras.layers.BatchNormalization(momentum=0.8)])
+
+
+@pytest.mark.parametrize("micro_batches", [1, 2])
+def test_plain_batch_normalization_moves_its_statistics_to_the_inputs(tmp_path: Path, micro_batches: int) -> None:
+    task = normalized()
+    trained(tmp_path, task, training(steps=120, micro_batches=micro_batches))
+    moving_mean, moving_variance = (v.numpy() for v in task.model.non_trainable_variables)
+    np.testing.assert_allclose(moving_mean, 5 * task.inputs.mean(axis=0) + 3, atol=1)
+    np.testing.assert_allclose(moving_variance, 25 * task.inputs.var(axis=0), rtol=0.5)
+
+
+def test_a_plain_network_cut_short_resumes_to_the_same_bytes(tmp_path: Path) -> None:
+    params = training(micro_batches=2)
+    whole = trained(tmp_path / "whole", normalized(dropout=0.3), params)
+    with Checkpoints("linear", "run", 2, tmp_path / "cut") as checkpoints:
+        trainer = Trainer(normalized(dropout=0.3), training(checkpoint_every=7, micro_batches=2), 1)
+        while trainer.step < 7:
+            trainer.advance()
+        trainer.save(checkpoints)
+    assert trained(tmp_path / "cut", normalized(dropout=0.3), params) == whole
+
+
+def test_a_plain_network_is_the_same_bytes_however_many_replicas_share_it() -> None:
+    def final(replicas: int) -> str:
+        command = [sys.executable, "-m", "tests.supervised.task", str(replicas)]
+        return subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
+
+    assert len({final(replicas) for replicas in (1, 2, 4)}) == 1
+
+
+def test_dropout_differs_between_steps_and_micro_batches() -> None:
+    kept: list[bytes] = []
+
+    class Watched(LinearTask):
+        def loss(self, batch: Sequence[tf.Tensor]) -> tf.Tensor:
+            dropped = self.model.layers[0](tf.ones_like(batch[0]), training=True)
+            tf.py_function(lambda values: kept.append(values.numpy().tobytes()), [dropped], [])
+            return super().loss(batch)
+
+    Trainer(Watched(dropout=0.5), training(steps=3, micro_batches=2), 1).advance()
+    assert len(set(kept)) == 6
+
+
+def test_the_networks_own_losses_count(tmp_path: Path) -> None:
+    class Regularized(LinearTask):
+        def __init__(self, strength: float) -> None:
+            super().__init__()
+            self.model.layers[-1].kernel_regularizer = keras.regularizers.L2(strength)
+            self.model.layers[-1].kernel.regularizer = keras.regularizers.L2(strength)
+
+    (free, *_), (shrunk, *_) = (
+        np.abs(task.model.get_weights()[0])
+        for task in (Regularized(0.0), Regularized(10.0))
+        if trained(tmp_path / str(id(task)), task, training(steps=120, micro_batches=2))
+    )
+    assert free[0] > 1.5 and shrunk[0] < 0.3
+
+
+def test_too_few_examples_for_a_batch_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    trainer = Trainer(LinearTask(), training(batch_size=64, micro_batches=4), 1)
+    assert trainer.batch_size == 48
+    assert capsys.readouterr().err == "batch_size: 64: more than the 50 training examples; each step takes 48\n"
 
 
 def test_a_step_reads_its_own_examples_alone() -> None:
@@ -103,7 +187,7 @@ def test_a_step_reads_its_own_examples_alone() -> None:
             read.extend(indices.ravel())
             return super().examples(indices, steps)
 
-    run = TrainingRun(CountingTask(), training(steps=6), 1)
+    trainer = Trainer(CountingTask(), training(steps=6), 1)
     read.clear()
-    run.advance()
-    assert run.step == 6 and read == list(batch_indices(0, 6, EXAMPLES, 8, seed=1).ravel())
+    trainer.advance()
+    assert trainer.step == 6 and read == list(batch_indices(0, 6, EXAMPLES, 8, seed=1).ravel())
