@@ -19,7 +19,7 @@ from serving import published
 from serving.publish import publish_all
 from serving.settings import Settings, add_settings, read_settings
 from serving.sources import ModelConfigFile, PublishedFolder, Root, SingleModel, Source
-from stages.core.errors import InputError, run
+from stages.core.errors import InputError, one_line, run
 from stages.core.params import validate
 
 TOKEN = "SERVING_TOKEN"
@@ -138,7 +138,7 @@ def import_modules(names: list[str]) -> None:
         try:
             importlib.import_module(name)
         except Exception as error:  # the library may be of another version of TensorFlow
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = one_line(error)
             raise InputError(f"loading.modules: {name}: cannot be imported: {reason[:300]}") from None
 
 

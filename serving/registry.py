@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from serving.servable import Servable
 from serving.settings import Loading
 from serving.sources import Offer, Source
+from stages.core.errors import one_line
 from stages.rest.tensors import shown
 
 log = logging.getLogger("serving")
@@ -88,7 +89,7 @@ class Registry:
                 self.scan()
                 self._note("", "")
             except Exception as error:  # a folder that cannot be read now may be readable later
-                self._note("", " ".join(str(error).split()) or type(error).__name__)
+                self._note("", one_line(error))
             if not every and self._finished:
                 break
             stop.wait(every or self._loading.retry_seconds or 1)
@@ -156,7 +157,7 @@ class Registry:
         try:
             servable = self._load(path, name, version.number)
         except Exception as error:  # a damaged file makes TensorFlow raise nearly anything
-            message = " ".join(str(error).split())[:300] or type(error).__name__
+            message = one_line(error)[:300]
             log.warning("%s: version %d cannot be loaded: %s", name, version.number, message)
             failures = version.failures + 1 if stamp == version.stamp else 1
             retry_at = time.monotonic() + self._loading.retry_seconds

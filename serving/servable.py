@@ -19,7 +19,7 @@ from serving.batching import Batcher
 from serving.codec import RowReader
 from serving.protos import PredictionLog
 from serving.settings import Batching
-from stages.core.errors import InputError
+from stages.core.errors import InputError, one_line
 from stages.rest.requests import Arrays
 from stages.rest.tensors import shown
 from stages.savedmodel.graph import (
@@ -208,7 +208,7 @@ def _warm_up_requests(path: Path) -> Iterator[tuple[str, Arrays]]:
                     inputs = {"inputs": np.array([context + e.SerializeToString() for e in examples], object)}
                 yield request.model_spec.signature_name or SIGNATURE, inputs
     except (tf.errors.OpError, DecodeError) as error:
-        raise InputError(f"{file}: damaged: {' '.join(str(error).split())}") from None
+        raise InputError(f"{file}: damaged: {one_line(error)}") from None
 
 
 def _reason(message: str) -> str:

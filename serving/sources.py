@@ -6,7 +6,6 @@ Both may be at an address (`s3://`, `gs://`, or what else fsspec reads), which i
 import hashlib
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,12 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import fsspec
 from google.protobuf import text_format
 
 from serving import published
 from stages.core import files
-from stages.core.errors import InputError
+from stages.core.errors import InputError, one_line
+from stages.core.filesystems import file_system
 
 log = logging.getLogger("serving")
 
@@ -61,9 +60,9 @@ class Root:
         if "://" not in address:
             return
         try:
-            self._system, path = _file_system(address)
+            self._system, path = file_system(address)
         except (ImportError, ValueError) as error:
-            raise InputError(f"{address}: cannot be read: {' '.join(str(error).split())}") from None
+            raise InputError(f"{address}: cannot be read: {one_line(error)}") from None
         self._path = path.rstrip("/")
         self._folder = cache / hashlib.sha256(address.encode()).hexdigest()  # no two addresses share one
         self._known: dict[str, Any] = {}
@@ -191,7 +190,7 @@ class ModelConfigFile:
                 raise InputError(f"{self._path}: expected a ModelServerConfig, found an empty file")
             configs = text_format.Parse(text, ModelServerConfig()).model_config_list.config
         except (UnicodeDecodeError, text_format.ParseError) as error:
-            raise InputError(f"{self._path}: expected a ModelServerConfig: {' '.join(str(error).split())}") from None
+            raise InputError(f"{self._path}: expected a ModelServerConfig: {one_line(error)}") from None
         for config in configs:
             if not config.name or not config.base_path:
                 raise InputError(f"{self._path}: model {config.name!r}: expected a name and a base_path")
@@ -232,7 +231,7 @@ def _offer(
     try:
         return Offer(choose(published.versions(root.current())), labels or {})
     except Exception as error:  # a remote file system raises nearly anything
-        return Offer(error=" ".join(str(error).split()) or type(error).__name__)
+        return Offer(error=one_line(error))
 
 
 def _apply(policy: Any, versions: dict[int, Path]) -> dict[int, Path]:
@@ -246,18 +245,3 @@ def _apply(policy: Any, versions: dict[int, Path]) -> dict[int, Path]:
 
 def _latest(versions: dict[int, Path], count: int) -> dict[int, Path]:
     return dict(list(versions.items())[-count:])
-
-
-def _file_system(address: str) -> tuple[Any, str]:
-    """The file system of an address, and the path there. Arrow's own reads the two clouds, with their credentials."""
-    scheme, _, path = address.partition("://")
-    if scheme not in ("s3", "gs"):
-        found: tuple[Any, str] = fsspec.core.url_to_fs(address)
-        return found
-    from fsspec.implementations.arrow import ArrowFSWrapper  # imports pyarrow
-    from pyarrow import fs
-
-    if scheme == "gs":
-        return ArrowFSWrapper(fs.GcsFileSystem()), path
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    return ArrowFSWrapper(fs.S3FileSystem(endpoint_override=endpoint)), path

@@ -14,7 +14,7 @@ from google.protobuf import text_format
 from tensorflow.core.protobuf import fingerprint_pb2, saved_model_pb2
 
 from stages import runtime, weights
-from stages.core.errors import InputError, run
+from stages.core.errors import InputError, one_line, run
 from stages.core.files import digest, read_json, whole_folder, write_json
 from stages.core.params import ExportParams, add_params
 from stages.savedmodel.folding import fold_batch_normalization
@@ -82,7 +82,7 @@ def main() -> None:
     try:
         model.load_weights(args.weights / weights.WEIGHTS)
     except (OSError, ValueError) as error:
-        raise InputError(f"{args.weights / weights.WEIGHTS}: {' '.join(str(error).split())}") from None
+        raise InputError(f"{args.weights / weights.WEIGHTS}: {one_line(error)}") from None
     model = fold_batch_normalization(model)
     signatures = {SIGNATURE: network.serving_function(model, config, params.names)}
     # Every network here computes each instance by itself, so that a server may join requests in one call.

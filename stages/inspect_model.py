@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from stages.core.errors import InputError, run
+from stages.core.errors import InputError, one_line, run
 from stages.core.files import digest, write_json, write_text
 from stages.rest.requests import fitting, read_instances
 from stages.savedmodel.graph import Tensor, read_graph, read_signatures, serving_signature
@@ -30,7 +30,7 @@ def variables(model: Path) -> dict[str, Any]:
     try:
         stored = tf.train.list_variables(str(model / "variables" / "variables"))
     except (tf.errors.OpError, ValueError) as error:
-        raise InputError(f"{model / 'variables'}: damaged: {' '.join(str(error).split())}") from None
+        raise InputError(f"{model / 'variables'}: damaged: {one_line(error)}") from None
     shapes = {
         name.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE"): shape for name, shape in stored if "_CHECKPOINT" not in name
     }

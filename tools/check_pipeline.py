@@ -2,6 +2,7 @@
 
 - a stage's `deps` name its script and every local module that the script imports, directly or not, or the module's
   folder, and nothing else;
+- no workload imports another;
 - a stage's `params` name exactly the keys that its reader binds;
 - every key of `params.yaml` has a reader, a type and a comment, and the file has the form that DVC writes.
 """
@@ -106,6 +107,17 @@ def check_stages(values: Any) -> Iterator[str]:
         yield from differences(f"dvc.yaml: {name}: params", select(values, keys), select(values, read))
 
 
+def check_workloads() -> Iterator[str]:
+    """Workloads are independent of each other: none imports another's modules."""
+    folders = {workload: ROOT / "stages" / workload for workload in workload_names()}
+    for workload, folder in folders.items():
+        for file in sorted(folder.rglob("*.py")):
+            for name in imported(ast.parse(file.read_text()), workload):
+                other = [*name.split("."), ""][1]
+                if name.startswith("stages.") and other in folders and other != workload:
+                    yield f"{file.relative_to(ROOT).as_posix()}: imports the workload {other}"
+
+
 def check_deps(name: str, deps: set[str], needed: set[str]) -> Iterator[str]:
     """Compare the code among a stage's dependencies with the modules that it needs: each by itself or in a folder."""
     covered = {path: modules(path) for path in deps}
@@ -132,12 +144,20 @@ def check_params(text: str, values: Any) -> Iterator[str]:
             yield f"params.yaml: line {line}: has no comment: {leaf[0].strip()}"
 
 
-def main() -> None:
-    """Print what disagrees; exit with code 1 if anything does."""
+def disagreements() -> Iterator[str]:
+    """All that disagrees, a line each."""
     file = ROOT / "params.yaml"
     values = load(file)
-    form = first_difference(file)
-    wrong = [*check_stages(values), *check_params(file.read_text(encoding="utf-8"), values), *filter(None, [form])]
+    yield from check_stages(values)
+    yield from check_workloads()
+    yield from check_params(file.read_text(encoding="utf-8"), values)
+    if form := first_difference(file):
+        yield form
+
+
+def main() -> None:
+    """Print what disagrees; exit with code 1 if anything does."""
+    wrong = list(disagreements())
     print("\n".join(wrong) or "dvc.yaml, params.yaml and the code agree")
     sys.exit(bool(wrong))
 

@@ -1,6 +1,5 @@
 """Measure the exported birth-weight model on the test births, beside two baselines fitted to the training births."""
 
-import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,10 @@ import numpy.typing as npt
 
 from stages import runtime
 from stages.babyweight.params import Evaluate
+from stages.core.arguments import evaluation_arguments
 from stages.core.errors import run
 from stages.core.files import read_json, significant, whole_folder, write_json, write_table
-from stages.core.params import EvaluateParams, add_params
+from stages.core.params import EvaluateParams
 from stages.savedmodel.predictor import Predictor
 
 BATCH = 16384
@@ -138,14 +138,7 @@ def examples(codes: Codes, schema: dict[str, Any], pounds: Floats, predicted: Fl
 
 def main() -> None:
     """Write the metrics, the tables of the plots and the predictions."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path, help="SavedModel to measure")
-    parser.add_argument("data", type=Path, help="prepared folder with the test births")
-    parser.add_argument("metrics", type=Path, help="file to write the metrics to")
-    parser.add_argument("plots", type=Path, help="folder to write the tables to")
-    parser.add_argument("examples", type=Path, help="file to write the prediction of each test birth to")
-    add_params(parser)
-    args = parser.parse_args()
+    args = evaluation_arguments(__doc__)
     params = EvaluateParams[Evaluate].read(args.params)
 
     runtime.configure(params.runtime)

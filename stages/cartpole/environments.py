@@ -14,7 +14,7 @@ import numpy.typing as npt
 from gymnasium.wrappers import FlattenObservation, vector
 
 from stages.cartpole.params import Train
-from stages.core.errors import InputError
+from stages.core.errors import InputError, one_line
 
 Act = Callable[[Any], Any]
 """Greedy actions [n] for observations [n, size]."""
@@ -29,7 +29,7 @@ def refused(name: str, found: str | BaseException) -> InputError:
         found = f'{found}; expected its packages, such as `pip install "gymnasium[box2d]"` installs'
     elif isinstance(found, BaseException) and not isinstance(found, gym.error.Error | ImportError):
         found = f"{type(found).__name__}: {found}"
-    return InputError(f"cartpole.train.env: {name}: {' '.join(str(found).split())}")
+    return InputError(f"cartpole.train.env: {name}: {one_line(found)}")
 
 
 def _is_vector(space: gym.Space[Any]) -> bool:
@@ -57,7 +57,7 @@ class _Guard:
                     return values
         except (TypeError, ValueError):
             pass
-        found = " ".join(str(observation).split())[:100]
+        found = one_line(observation)[:100]
         raise refused(self.env.spec.id, f"found the observation {found}; expected finite numbers {list(space.shape)}")
 
     def reset(self, **options: Any) -> Any:

@@ -1,6 +1,5 @@
 """Measure the exported agent on fresh episodes of the environment that it was trained for; draw it."""
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -11,9 +10,10 @@ from stages import runtime
 from stages.cartpole.environments import Environment, play
 from stages.cartpole.params import Evaluate, Train
 from stages.cartpole.render import Answers, animate, plane_values
+from stages.core.arguments import evaluation_arguments
 from stages.core.errors import InputError, run
 from stages.core.files import significant, whole_folder, write_json, write_table
-from stages.core.params import EvaluateParams, add_params, validate
+from stages.core.params import EvaluateParams, validate
 from stages.savedmodel.graph import PROVENANCE, read_provenance
 from stages.savedmodel.predictor import Predictor
 
@@ -52,13 +52,7 @@ class Agent:
 
 def main() -> None:
     """Write the metrics, the returns, the animation and the action values."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path, help="SavedModel to measure")
-    parser.add_argument("metrics", type=Path, help="file to write the metrics to")
-    parser.add_argument("plots", type=Path, help="folder to write the returns and the animation to")
-    parser.add_argument("examples", type=Path, help="file to write the action values over a plane of states to")
-    add_params(parser)
-    args = parser.parse_args()
+    args = evaluation_arguments(__doc__, has_data=False)
     params = EvaluateParams[Evaluate].read(args.params)
 
     runtime.configure(params.runtime)

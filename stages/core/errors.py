@@ -11,6 +11,11 @@ class InputError(Exception):
     """
 
 
+def one_line(error: object) -> str:
+    """What an error says, or its type's name, on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def run(main: Callable[[], None]) -> None:
     """Run a stage's `main()`; end the process with one line and code 1 if its input is wrong.
 

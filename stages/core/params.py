@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 
-from stages.core.errors import InputError
+from stages.core.errors import InputError, one_line
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -214,7 +214,7 @@ def load(path: Path) -> dict[str, Any]:
     except OSError:
         raise
     except Exception as error:  # not YAMLError alone: a date such as 2001-02-30 is a ValueError
-        raise InputError(f"{path}: expected YAML: {' '.join(str(error).split())}") from None
+        raise InputError(f"{path}: expected YAML: {one_line(error)}") from None
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected sections of parameters, found {type(values).__name__}")
     return values

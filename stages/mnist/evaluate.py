@@ -1,17 +1,16 @@
 """Measure the exported digits' model on the test images."""
 
-import argparse
 from operator import itemgetter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from stages import runtime
+from stages.core.arguments import evaluation_arguments
 from stages.core.errors import run
 from stages.core.files import significant, whole_folder, write_json, write_table
-from stages.core.params import EvaluateParams, add_params
+from stages.core.params import EvaluateParams
 from stages.mnist.params import Evaluate
 from stages.savedmodel.predictor import Predictor
 
@@ -55,14 +54,7 @@ def examples(labels: Digits, classes: Digits, probabilities: Floats) -> list[dic
 
 def main() -> None:
     """Write the metrics, the tables of the plots and the predictions."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path, help="SavedModel to measure")
-    parser.add_argument("data", type=Path, help="prepared folder with the test images")
-    parser.add_argument("metrics", type=Path, help="file to write the metrics to")
-    parser.add_argument("plots", type=Path, help="folder to write the tables to")
-    parser.add_argument("examples", type=Path, help="file to write the prediction of each test image to")
-    add_params(parser)
-    args = parser.parse_args()
+    args = evaluation_arguments(__doc__)
     params = EvaluateParams[Evaluate].read(args.params)
 
     runtime.configure(params.runtime)

@@ -13,7 +13,7 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
 
-from stages.core.errors import InputError
+from stages.core.errors import InputError, one_line
 from stages.core.files import read_json
 
 SIGNATURE = "serving_default"
@@ -40,7 +40,7 @@ def read_graph(path: Path) -> Any:
         else:
             raise InputError(f"{path}: expected a SavedModel, found neither {BINARY} nor {TEXT}")
     except (DecodeError, text_format.ParseError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: damaged SavedModel: {' '.join(str(error).split())}") from None
+        raise InputError(f"{path}: damaged SavedModel: {one_line(error)}") from None
     return message
 
 

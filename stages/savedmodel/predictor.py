@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from stages.core.errors import InputError
+from stages.core.errors import InputError, one_line
 from stages.savedmodel.graph import SIGNATURE, TAG, serving_signature
 
 
@@ -23,7 +23,7 @@ class Predictor:
         try:
             self._model = tf.saved_model.load(str(path), tags=[TAG])  # the function holds it weakly
         except (OSError, ValueError, LookupError, tf.errors.OpError) as error:
-            raise InputError(f"{path}: damaged SavedModel: {' '.join(str(error).split())}") from None
+            raise InputError(f"{path}: damaged SavedModel: {one_line(error)}") from None
         self._function = self._model.signatures[SIGNATURE]
 
     def __call__(self, **inputs: npt.ArrayLike) -> dict[str, npt.NDArray[Any]]:

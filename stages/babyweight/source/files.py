@@ -1,8 +1,6 @@
 """Files of births, local or remote: which ones a path stands for, and how to open them."""
 
-import functools
 import io
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -11,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from stages.core.errors import InputError
+from stages.core.errors import InputError, one_line
 from stages.core.files import digest
+from stages.core.filesystems import file_system
 
 _PARAMETER = "babyweight.prepare.source.path"
 _BUFFER_BYTES = 16 << 20
@@ -60,14 +59,14 @@ class File:
         if not self.is_remote:
             return Path(self.address).open("rb")
         with _naming(self.address):
-            system, path = _file_system(self.address)
+            system, path = file_system(self.address)
             return io.BufferedReader(_Remote(self.address, system.open(path, "rb")), _BUFFER_BYTES)
 
     def identity(self) -> tuple[int, ...] | None:
         """What tells whether another machine sees the same file: size and, of a local file, time; None if not seen."""
         try:
             if self.is_remote:
-                system, path = _file_system(self.address)
+                system, path = file_system(self.address)
                 return (int(system.info(path)["size"]),)
             status = Path(self.address).stat()
             return status.st_size, status.st_mtime_ns
@@ -82,7 +81,7 @@ def _naming(where: str) -> Iterator[None]:
         yield
     except Exception as error:
         reason = error.__cause__ or error
-        text = " ".join(str(reason).split())
+        text = one_line(reason)
         raise InputError(f"{where}: cannot be read: {type(reason).__name__}: {text}") from None
 
 
@@ -161,7 +160,7 @@ def _find_local(pattern: str) -> list[File]:
 
 def _find_remote(url: str) -> list[File]:
     with _naming(f"{_PARAMETER}: {url}"):
-        system, path = _file_system(url)
+        system, path = file_system(url)
         if path != url and "*" not in path and system.isdir(path):
             path = path.rstrip("/") + "/"
         is_folder = path.endswith("/")
@@ -205,25 +204,3 @@ def _refuse_same_bytes(paths: list[Path]) -> None:
         may_be_copy = size > _MAY_BE_EMPTY and files_of_size[size] > 1
         if may_be_copy and (other := first.setdefault(digest(path), path)) != path:
             raise InputError(f"{_PARAMETER}: {other} and {path.name} hold the same births; remove one of them")
-
-
-def _file_system(url: str) -> tuple[Any, str]:
-    """The fsspec file system of a URL, and what the file is called there: on a web server, by the whole URL."""
-    scheme, _, path = url.partition("://")
-    return _file_system_of(scheme), url if scheme.startswith("http") else path
-
-
-@functools.cache
-def _file_system_of(scheme: str) -> Any:
-    """A scheme's file system; Arrow's own for the two clouds, with their usual credentials."""
-    import fsspec  # slow to import, and only remote files need it
-
-    if scheme not in ("s3", "gs"):
-        return fsspec.filesystem(scheme)
-    from fsspec.implementations.arrow import ArrowFSWrapper
-    from pyarrow import fs
-
-    if scheme == "gs":
-        return ArrowFSWrapper(fs.GcsFileSystem())
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    return ArrowFSWrapper(fs.S3FileSystem(endpoint_override=endpoint))

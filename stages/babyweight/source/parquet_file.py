@@ -11,7 +11,7 @@ from stages.babyweight.source import columns
 from stages.babyweight.source.births import KEY, REQUIRED
 from stages.babyweight.source.encode import Block, BlockTask
 from stages.babyweight.source.files import File
-from stages.core.errors import InputError
+from stages.core.errors import InputError, one_line
 
 MAGIC = b"PAR1"
 BLOCK_ROWS = 1 << 16
@@ -37,7 +37,7 @@ def block_tasks(file: File) -> Iterator[BlockTask]:
                 yield functools.partial(Block, file.name, rows, np.arange(first, first + rows.num_rows), [])
                 first += rows.num_rows
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{file.address}: damaged Parquet: {' '.join(str(error).split())}") from None
+            raise InputError(f"{file.address}: damaged Parquet: {one_line(error)}") from None
 
 
 def _readable(file: File, name: str, values: pa.Array) -> pa.Array:

@@ -24,7 +24,7 @@ from stages.babyweight.params import Prepare
 from stages.babyweight.source.births import COLUMNS, FACTS, VOCABULARIES
 from stages.babyweight.source.encode import Block, BlockTask
 from stages.core import files
-from stages.core.errors import InputError, run
+from stages.core.errors import InputError, one_line, run
 from stages.core.params import PrepareParams, add_params
 
 GRAMS_PER_POUND = 453.59237
@@ -51,7 +51,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; synthetic births follow its figures") from None
     except (yaml.YAMLError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: expected YAML, found: {' '.join(str(error).split())}") from None
+        raise InputError(f"{path}: expected YAML, found: {one_line(error)}") from None
 
 
 def _by_week(table: Mapping[int, Any]) -> Floats:

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from stages.babyweight.source.files import File
-from stages.core.errors import InputError
+from stages.core.errors import InputError, one_line
 
 Result = TypeVar("Result")
 Task = Callable[[], Result]
@@ -81,7 +81,7 @@ def on_cluster(
                 if not _threads(client, timeout):
                     raise InputError(f"{where}: no answer for {timeout:g} s; are its workers alive?") from None
             except (distributed.KilledWorker, distributed.CancelledError, ImportError, OSError) as error:
-                raise InputError(f"{where}: {type(error).__name__}: {' '.join(str(error).split())}") from None
+                raise InputError(f"{where}: {type(error).__name__}: {one_line(error)}") from None
 
     with ExitStack() as stack:
         # A task may carry a block of text, which Dask warns of as a large graph.

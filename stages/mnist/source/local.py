@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.core.errors import InputError
+from stages.core.errors import InputError, one_line
 from stages.mnist.source.idx import FILES, Digits, Images, check_counts, pack, parse
 
 NPZ_NAMES = {"train_images": "x_train", "train_labels": "y_train", "test_images": "x_test", "test_labels": "y_test"}
@@ -28,10 +28,6 @@ NAMES = {
 _EXPECTED = f"expected a zip archive of four files, or an .npz with {', '.join(NPZ_NAMES.values())}"
 Checksums = Mapping[str, str]
 Files = Sequence[Path] | Sequence[zipfile.Path]
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def _md5(raw: bytes) -> str:
@@ -51,7 +47,7 @@ def _as_idx(raw: bytes, where: str) -> bytes:
             loaded = np.load(io.BytesIO(raw), allow_pickle=False)
             (array,) = [loaded] if isinstance(loaded, np.ndarray) else loaded.values()
         except Exception as error:  # NumPy's reader raises errors of many types for a damaged file
-            raise InputError(f"{where}: expected {form}: {_one_line(error)}") from None
+            raise InputError(f"{where}: expected {form}: {one_line(error)}") from None
         if array.dtype != np.uint8 or not array.ndim:
             raise InputError(f"{where}: expected an array of uint8, found {array.dtype} {list(array.shape)}")
         return pack(array)
@@ -64,7 +60,7 @@ def _bytes(path: Path | zipfile.Path) -> bytes:
     try:
         return path.read_bytes()
     except Exception as error:  # zipfile raises errors of many types for a damaged archive
-        raise InputError(f"{path}: damaged zip archive: {_one_line(error)}") from None
+        raise InputError(f"{path}: damaged zip archive: {one_line(error)}") from None
 
 
 def _read(path: Path | zipfile.Path, key: str, md5: str) -> Images:
@@ -125,5 +121,5 @@ def from_path(path: Path, md5: Checksums) -> Digits:
             if any(name.fullmatch(member.name) for name in NAMES.values() for member in members):
                 return _from_files(members, str(path), md5)
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-        raise InputError(f"{path}: {_EXPECTED}: {_one_line(error)}") from None
+        raise InputError(f"{path}: {_EXPECTED}: {one_line(error)}") from None
     raise InputError(f"{path}: {_EXPECTED}: found {', '.join(member.name for member in members)[:300]!r}")

@@ -1,0 +1,30 @@
+"""File systems of addresses such as `s3://bucket/folder`."""
+
+import functools
+import os
+from typing import Any
+
+
+def file_system(address: str) -> tuple[Any, str]:
+    """The fsspec file system of an address, and what the file is called there: on a web server, by the whole URL.
+
+    The two clouds are read by Arrow's own file systems, with their usual credentials.
+
+    Raises:
+        ImportError, ValueError: if nothing installed reads such addresses.
+    """
+    scheme, _, path = address.partition("://")
+    if scheme in ("s3", "gs"):
+        return _cloud(scheme, os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")), path
+    import fsspec  # slow to import, and only addresses need it
+
+    found: tuple[Any, str] = fsspec.core.url_to_fs(address)
+    return found
+
+
+@functools.cache
+def _cloud(scheme: str, endpoint: str | None) -> Any:
+    from fsspec.implementations.arrow import ArrowFSWrapper
+    from pyarrow import fs
+
+    return ArrowFSWrapper(fs.GcsFileSystem() if scheme == "gs" else fs.S3FileSystem(endpoint_override=endpoint))
