@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import ssl
+import stat
 import sys
 import tempfile
 import threading
@@ -16,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from serving import published
+from serving.messages import one_line_records
 from serving.publish import publish_all
 from serving.settings import Settings, add_settings, read_settings
 from serving.sources import ModelConfigFile, PublishedFolder, Root, SingleModel, Source
@@ -47,6 +49,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--max_num_load_retries", type=int, help="overrides loading.max_retries")
     parser.add_argument("--load_retry_interval_micros", type=float, help="overrides loading.retry_seconds")
     parser.add_argument("--token-file", type=Path, help=f"file with the token; or set {TOKEN}")
+    parser.add_argument(
+        "--insecure-token",
+        action="store_true",
+        help="beyond loopback, take the token without TLS, such as from a proxy",
+    )
     parser.add_argument("--ssl-certfile", type=Path, help="certificate chain (PEM): serve by TLS")
     parser.add_argument("--ssl-keyfile", type=Path, help="the certificate's key (PEM)")
     parser.add_argument(
@@ -90,8 +97,10 @@ def read_token(path: Path | None) -> str | None:
     """The token of a file, else of the environment, else none.
 
     Raises:
-        InputError: if it is empty or more than one word of visible ASCII.
+        InputError: if it is empty or more than one word of visible ASCII, or everyone can read the file.
     """
+    if path and os.name == "posix" and path.stat().st_mode & stat.S_IROTH:
+        raise InputError(f"{path}: everyone can read the token; expected a file of mode 600 or 640")
     token = path.read_text(encoding="utf-8").strip() if path else os.environ.get(TOKEN)
     if token is not None and (not token.isascii() or not token.isprintable() or len(token.split()) != 1):
         raise InputError(f"{path or TOKEN}: expected a token of visible ASCII characters without spaces")
@@ -179,6 +188,8 @@ def serve(args: argparse.Namespace, settings: Settings, source: Source, token: s
 
     import_modules(settings.loading.modules)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(one_line_records)
     sys.setswitchinterval(_SWITCH_SECONDS)
     # Not the stages' settings: their determinism would refuse models with random operations.
     tf.get_logger().setLevel("ERROR")
@@ -222,6 +233,11 @@ def main() -> None:
     if token is None and not is_loopback(args.host):
         raise InputError(f"--host {args.host}: a server beyond loopback needs a token (--token-file, or {TOKEN})")
     check_certificate(args.ssl_certfile, args.ssl_keyfile)
+    if not (is_loopback(args.host) or args.ssl_certfile or args.insecure_token):
+        raise InputError(
+            f"--host {args.host}: without TLS everyone on the way can read the token; expected --ssl-certfile and "
+            "--ssl-keyfile, or --insecure-token if something else encrypts"
+        )
     with tempfile.TemporaryDirectory(prefix="serving-") as cache:
         serve(args, settings, open_source(args, settings, Path(cache)), token)
 

@@ -14,6 +14,8 @@ from prometheus_client import Counter, Gauge, Histogram
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.messages import for_clients
+
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -117,5 +119,5 @@ def json_response(value: object, status: int = 200) -> Response:
 
 
 def refusal(status: int, message: str) -> Response:
-    """The API's error object."""
-    return json_response({"error": message}, status)
+    """The API's error object, without folders of this machine."""
+    return json_response({"error": for_clients(message)}, status)

@@ -14,6 +14,7 @@ from typing import Any
 from prometheus_client import Gauge
 from starlette.exceptions import HTTPException
 
+from serving.messages import for_clients
 from serving.servable import Servable
 from serving.settings import Loading
 from serving.sources import Offer, Source
@@ -159,6 +160,7 @@ class Registry:
         except Exception as error:  # a damaged file makes TensorFlow raise nearly anything
             message = one_line(error)[:300]
             log.warning("%s: version %d cannot be loaded: %s", name, version.number, message)
+            message = for_clients(message, path)
             failures = version.failures + 1 if stamp == version.stamp else 1
             retry_at = time.monotonic() + self._loading.retry_seconds
             state = AVAILABLE if version.servable else END

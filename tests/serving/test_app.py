@@ -238,6 +238,16 @@ class TestSafety:
             assert client.request(method, path, headers=headers, content='{"instances": [1]}').status_code == 200
             assert client.get("/").status_code == client.get("/healthz").status_code == 200
 
+    def test_what_is_open_names_no_model(self, connect: Connect, published_models: Path) -> None:
+        with connect(published_models, token="secret", loopback_only=False) as client:
+            for path in ("/healthz", "/readyz", "/openapi.json"):
+                response = client.get(path)
+                assert response.status_code == 200
+                assert "half_plus_two" not in response.text
+            assert client.get("/static/main.js").status_code == 200
+            for path in ("/v1/models/no-such", "/V1/x", "/metrics", "/monitoring/prometheus/metrics"):
+                assert client.get(path).status_code == 401
+
     def test_a_bug_is_not_shown(self, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(*_: object) -> None:
             raise RuntimeError("secret detail")

@@ -326,7 +326,14 @@ def test_a_wrong_start_is_refused(
 def test_beyond_loopback_with_a_token(published_models: Path, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("secret\n")
-    process = Process(published_models, "--host", "0.0.0.0", "--token-file", str(token))
+    options = ["--host", "0.0.0.0", "--token-file", str(token)]
+    token.chmod(0o644)
+    done = run_stage("serving", "--published", published_models, *options, "--insecure-token")
+    assert_refused(done, str(token), "everyone can read the token")
+    token.chmod(0o640)
+    done = run_stage("serving", "--published", published_models, *options)
+    assert_refused(done, "without TLS", "--insecure-token")
+    process = Process(published_models, *options, "--insecure-token")
     url = process.url.replace("0.0.0.0", "127.0.0.1")
     try:
         assert httpx.get(f"{url}/metrics").status_code == 401

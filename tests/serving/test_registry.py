@@ -101,6 +101,7 @@ def test_an_unloadable_version_is_reported_while_the_old_serves(connect: Connect
         assert status["status"]["error_message"]
         message = error(client.post("/v1/models/babyweight/versions/2:predict", content=ORIGINAL), 404)
         assert message.startswith("Servable not found for request: Specific(babyweight, 2): ")
+        assert str(folder) not in message + status["status"]["error_message"]
         assert 'serving_failed_versions{model="babyweight"} 1.0' in client.get("/metrics").text
         shutil.rmtree(folder / "babyweight/1")
         scan(client)
