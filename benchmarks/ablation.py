@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--set", type=Path, default=ROOT / "params/CartPole-v1.yaml", help="parameter set to vary")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results")
     args = parser.parse_args()
-    runtime.configure(Runtime(threads=1), seed=None)
+    runtime.configure(Runtime(threads=1))
     base, rows = read(args.set), []
     for variant, changes in VARIANTS.items():
         params = reader(base | changes)

@@ -83,7 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results")
     args = parser.parse_args()
-    runtime.configure(Runtime(threads=1), seed=None)
+    runtime.configure(Runtime(threads=1))
     params = reader({})
     text = "\n".join([*buffers(params), "", *environments(params)]) + "\n"
     write_text(args.results / "dqn_scaling.md", text)

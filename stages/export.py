@@ -76,7 +76,7 @@ def main() -> None:
     params: ExportParams[Any] = ExportParams.of(schema).read(args.params)
     network = importlib.import_module(f"stages.{args.workload}.model")
 
-    runtime.configure(params.runtime)
+    runtime.configure(params.runtime, seed=0)
     config = read_json(args.weights / weights.CONFIG)
     model = network.build(config)
     try:

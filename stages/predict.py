@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from operator import getitem
 from pathlib import Path
 from typing import Any
@@ -120,13 +121,14 @@ def check(
     Raises:
         InputError: naming each instance whose answers differ or are wrong.
     """
-    predict = Predictor(model)
-    inputs = decode_request(instances, predict.signature, where)
-    answers = predict(**inputs)
-    wrong = [
-        *disagreement("TF1 loader", answers, by_tf1_loader(model, inputs), tolerance),
-        *disagreement("saved_model_cli", answers, by_cli(model, inputs), tolerance),
-    ]
+    inputs = decode_request(instances, serving_signature(model), where)
+    with ThreadPoolExecutor() as beside:  # the process imports TensorFlow while this one loads the model twice
+        cli = beside.submit(by_cli, model, inputs)
+        answers = Predictor(model)(**inputs)
+        wrong = [
+            *disagreement("TF1 loader", answers, by_tf1_loader(model, inputs), tolerance),
+            *disagreement("saved_model_cli", answers, cli.result(), tolerance),
+        ]
     if wrong:
         raise InputError(f"{model}: {'; '.join(wrong)}")
     if wrong := list(mistakes(answers, expected)):

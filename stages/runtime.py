@@ -8,13 +8,13 @@ import tensorflow as tf
 from stages.core.params import Runtime
 
 
-def configure(runtime: Runtime, seed: int | None = 0, micro_batches: int | None = None) -> None:
+def configure(runtime: Runtime, seed: int | None = None, micro_batches: int | None = None) -> None:
     """Set up this process, before it makes its first tensor.
 
     Args:
         runtime: the number of threads.
-        seed: of Python's, NumPy's and TensorFlow's global generators; None leaves them alone, and Keras
-            unimported, which takes a second.
+        seed: of Python's, NumPy's and TensorFlow's global generators, for those that build a Keras model; None leaves
+            them alone, and Keras unimported, which takes a second.
         micro_batches: number of micro-batches, each computed by one thread; None: the threads share each operation.
     """
     tf.get_logger().setLevel("ERROR")

@@ -32,7 +32,7 @@ def run_traced(command: str, folder: Path) -> None:
     from stages import runtime
     from stages.core.params import Runtime
 
-    runtime.configure(Runtime(threads=1), seed=None)  # a trace starts TensorFlow, after which this cannot be set
+    runtime.configure(Runtime(threads=1))  # a trace starts TensorFlow, after which this cannot be set
     tf.summary.trace_on(graph=True, profiler=False)
     run(command)
     with tf.summary.create_file_writer(str(folder)).as_default():

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,26 @@ def test_the_text_form_has_the_name_from_the_parameters_and_the_same_answers(mod
 def test_three_loaders_agree_in_both_forms(form: str, request_file: Path, request: pytest.FixtureRequest) -> None:
     predictions = predict(request.getfixturevalue(form), request_file, {})
     assert [set(row) for row in predictions] == [{"classes", "probabilities"}] * 3
+
+
+def test_the_other_loaders_do_not_wait_for_saved_model_cli(
+    model: Path, request_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stages import predict as stage
+
+    started, by_cli, by_tf1_loader = threading.Event(), stage.by_cli, stage.by_tf1_loader
+
+    def starts(model: Path, inputs: Any) -> Any:
+        started.set()
+        return by_cli(model, inputs)
+
+    def waits(model: Path, inputs: Any) -> Any:
+        assert started.wait(30)
+        return by_tf1_loader(model, inputs)
+
+    monkeypatch.setattr(stage, "by_cli", starts)
+    monkeypatch.setattr(stage, "by_tf1_loader", waits)
+    assert len(predict(model, request_file, {})) == 3
 
 
 def test_the_stage_writes_answers_that_pass(weights: Path, model: Path, request_file: Path, tmp_path: Path) -> None:

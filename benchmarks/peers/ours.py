@@ -31,7 +31,7 @@ def main() -> None:
     """Train, save, report."""
     args = arguments()
     params = TrainParams[Train].read(args.params)
-    runtime.configure(params.runtime, seed=None)
+    runtime.configure(params.runtime)
     imported = time.process_time()
     run = DQN(params)
     run.trial = timed = Trial(run.environment, params.train.stop)

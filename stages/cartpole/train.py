@@ -208,7 +208,7 @@ def main() -> None:
     args = parser.parse_args()
     params = TrainParams[Train].read(args.params)
 
-    runtime.configure(params.runtime, seed=None)
+    runtime.configure(params.runtime)
     agent = DQN(params)
     provenance = collect_provenance(params, device=runtime.device())
     provenance["packages"] |= agent.environment.packages()

