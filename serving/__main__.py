@@ -13,7 +13,6 @@ import stat
 import sys
 import tempfile
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from serving import published
@@ -27,7 +26,7 @@ from stages.core.params import validate
 TOKEN = "SERVING_TOKEN"
 _STOP_SECONDS = 10  # requests in progress at SIGTERM may take this long
 _SWITCH_SECONDS = 0.0005  # a model's thread waits no longer than this for the interpreter
-_CALLS = 4  # calls of models at once
+_INTER_OP = 16  # threads that models share which only TensorFlow 2's loader loads; the others have their own
 
 
 def arguments() -> argparse.Namespace:
@@ -194,8 +193,8 @@ def serve(args: argparse.Namespace, settings: Settings, source: Source, token: s
     # Not the stages' settings: their determinism would refuse models with random operations.
     tf.get_logger().setLevel("ERROR")
     tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
-    pool = ThreadPoolExecutor(_CALLS, thread_name_prefix="model")
-    load = functools.partial(Servable, batching=settings.batching, pool=pool)
+    tf.config.threading.set_inter_op_parallelism_threads(_INTER_OP)
+    load = functools.partial(Servable, batching=settings.batching)
     registry = Registry(source, load, settings.loading)
     connections = raise_file_limit(settings.limits.connections)
     limits = settings.limits.model_copy(update={"connections": connections})

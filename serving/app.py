@@ -8,6 +8,7 @@ import asyncio
 import functools
 import logging
 import re
+import time
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -155,12 +156,13 @@ class Server:
         if target.action == "metadata":
             return json_response(self.registry.servable(target.model, target.version, target.label).metadata)
         try:
-            async with asyncio.timeout(self.limits.seconds):
-                return await self._infer(request, target)
+            deadline = time.monotonic() + self.limits.seconds
+            async with asyncio.timeout_at(deadline):  # the loop's clock
+                return await self._infer(request, target, deadline)
         except TimeoutError:
             raise HTTPException(504, f"no answer within {self.limits.seconds:g} seconds") from None
 
-    async def _infer(self, request: Request, target: Target) -> Response:
+    async def _infer(self, request: Request, target: Target, deadline: float) -> Response:
         """Predict, classify or regress."""
         with self.bodies.room() as grow:
             body = await self._body(request, grow)
@@ -169,7 +171,7 @@ class Server:
         instances = max((len(array) for array in inputs.values() if array.shape), default=0)
         if instances > self.limits.instances:
             raise HTTPException(413, f"expected at most {self.limits.instances} instances, found {instances}")
-        outputs = await model.run(signature, inputs)
+        outputs = await model.run(signature, inputs, deadline)
         return Response(await self.bodies.call(large, encode, outputs), media_type="application/json")
 
     def _read(self, target: Target, body: bytearray) -> tuple[Servable, Signature, Arrays, Encoder]:

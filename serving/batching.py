@@ -5,9 +5,12 @@ instances at once. A request that has waited `wait_ms` goes through beside the r
 """
 
 import asyncio
+import math
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -25,6 +28,7 @@ _INSTANCES = Histogram("serving_call_instances", "Instances of a call of a model
 class _Job:
     inputs: Arrays
     rows: int
+    deadline: float
     answer: asyncio.Future[Arrays]
 
     @property
@@ -37,7 +41,7 @@ class Batcher:
     """Runs a function of arrays in threads, for one event loop.
 
     Args:
-        function: outputs by name, for inputs by name.
+        function: outputs by name, for inputs by name and the seconds after which nobody waits for them.
         joinable: whether instances of several requests may go through it in one call.
         settings: instances per call, and how long a request may wait for a running one.
         pool: threads that run it.
@@ -46,7 +50,7 @@ class Batcher:
 
     def __init__(
         self,
-        function: Callable[[Arrays], Arrays],
+        function: Callable[[Arrays, float], Arrays],
         joinable: bool,
         settings: Batching,
         pool: ThreadPoolExecutor,
@@ -61,8 +65,12 @@ class Batcher:
         self._running = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    async def run(self, inputs: Arrays) -> Arrays:
+    async def run(self, inputs: Arrays, deadline: float = math.inf) -> Arrays:
         """Outputs for one request's inputs, in order.
+
+        Args:
+            inputs: arrays by name.
+            deadline: `time.monotonic` after which nobody waits for them.
 
         Raises:
             HTTPException: as the function, for this request's inputs alone.
@@ -72,8 +80,8 @@ class Batcher:
         rows = max(counts)
         if not self._joinable or len(counts) > 1 or not 0 < rows < self._settings.rows:
             self._sizes.observe(rows)
-            return await loop.run_in_executor(self._pool, self._function, inputs)
-        job = _Job(inputs, rows, loop.create_future())
+            return await loop.run_in_executor(self._pool, self._call, inputs, deadline)
+        job = _Job(inputs, rows, deadline, loop.create_future())
         self._waiting.append(job)
         if not self._running:
             self._start(loop)
@@ -110,14 +118,21 @@ class Batcher:
 
     def _work(self, jobs: list[_Job], loop: asyncio.AbstractEventLoop) -> None:
         """In a thread: answer the jobs, and hand the answers to the loop."""
-        loop.call_soon_threadsafe(self._done, jobs, self._answers(jobs), loop)
+        jobs = [job for job in jobs if not job.answer.done()]  # given up while all threads were busy
+        answers = self._answers(jobs) if jobs else []
+        with suppress(RuntimeError):  # the loop may have ended meanwhile
+            loop.call_soon_threadsafe(self._done, jobs, answers, loop)
+
+    def _call(self, inputs: Arrays, deadline: float) -> Arrays:
+        return self._function(inputs, deadline - time.monotonic())
 
     def _answers(self, jobs: list[_Job]) -> list[Arrays | Exception]:
         """One call for all jobs or, if it fails, one for each, so that no request fails for another."""
         try:
             if len(jobs) == 1:
-                return [self._function(jobs[0].inputs)]
-            outputs = self._function({n: np.concatenate([job.inputs[n] for job in jobs]) for n in jobs[0].inputs})
+                return [self._call(jobs[0].inputs, jobs[0].deadline)]
+            joined = {name: np.concatenate([job.inputs[name] for job in jobs]) for name in jobs[0].inputs}
+            outputs = self._call(joined, max(job.deadline for job in jobs))
             ends = list(accumulate(job.rows for job in jobs))
             if any(len(value) != ends[-1] for value in outputs.values()):
                 raise ValueError("an output does not have one row for each instance")

@@ -73,19 +73,42 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Signature:
-    """A signature's inputs and outputs by key, sorted."""
+    """A signature's inputs and outputs by key, sorted, and why it cannot be called if one is no plain tensor."""
 
     name: str
     method: str
     inputs: dict[str, Tensor]
     outputs: dict[str, Tensor]
+    problem: str = ""
 
 
 def _tensors(infos: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The plain tensors."""
+
     def shape(info: Any) -> tuple[int | None, ...]:
         return tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim)
 
-    return {key: Tensor(key, info.name, tf.as_dtype(info.dtype), shape(info)) for key, info in sorted(infos.items())}
+    return {
+        key: Tensor(key, info.name, tf.as_dtype(info.dtype), shape(info))
+        for key, info in sorted(infos.items())
+        if _kind(info) == "Tensor"
+    }
+
+
+def _kind(info: Any) -> str:
+    """What a `TensorInfo` stands for: Tensor, SparseTensor, RaggedTensor, ..."""
+    if info.WhichOneof("encoding") == "composite_tensor":
+        return str(info.composite_tensor.type_spec.type_spec_class_name).removesuffix("Spec")
+    return "SparseTensor" if info.HasField("coo_sparse") else "Tensor"
+
+
+def _signature(name: str, found: Any) -> Signature:
+    infos = [
+        (f"{what} {key}", info) for what in ("input", "output") for key, info in getattr(found, f"{what}s").items()
+    ]
+    others = sorted(f"{what} is a {_kind(info)}" for what, info in infos if _kind(info) != "Tensor")
+    problem = f"expected plain tensors, but {', '.join(others)}" if others else ""
+    return Signature(name, found.method_name, _tensors(found.inputs), _tensors(found.outputs), problem)
 
 
 def read_signatures(path: Path) -> dict[str, Signature]:
@@ -95,7 +118,7 @@ def read_signatures(path: Path) -> dict[str, Signature]:
         InputError: as `serving_graph`.
     """
     return {
-        name: Signature(name, found.method_name, _tensors(found.inputs), _tensors(found.outputs))
+        name: _signature(name, found)
         for name, found in sorted(serving_graph(path).signature_def.items())
         if not name.startswith("__")
     }
@@ -105,11 +128,13 @@ def serving_signature(path: Path) -> Signature:
     """The signature `serving_default` of a SavedModel.
 
     Raises:
-        InputError: as `serving_graph`, or if the model has no such signature.
+        InputError: as `serving_graph`, or if the model has no such signature, or one with a problem.
     """
     signatures = read_signatures(path)
     if SIGNATURE not in signatures:
         raise InputError(f"{path}: expected the signature {SIGNATURE}, found {', '.join(signatures) or 'none'}")
+    if problem := signatures[SIGNATURE].problem:
+        raise InputError(f"{path}: signature {SIGNATURE}: {problem}")
     return signatures[SIGNATURE]
 
 

@@ -5,7 +5,6 @@ import re
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -55,24 +54,23 @@ Connect = Callable[..., AbstractContextManager[TestClient]]
 
 
 @pytest.fixture(scope="session")
-def connect(settings: Settings) -> Iterator[Connect]:
+def connect(settings: Settings) -> Connect:
     """Serve a published folder, or another source, within this process: `with connect(folder) as client`."""
-    with ThreadPoolExecutor(4) as pool:
 
-        @contextmanager
-        def serve(source: Path | Source, limits: dict[str, Any] | None = None, **options: Any) -> Iterator[TestClient]:
-            load = partial(Servable, batching=settings.batching, pool=pool)
-            if isinstance(source, Path):
-                source = PublishedFolder(Root(str(source), source))
-            registry = Registry(source, load, settings.loading.model_copy(update={"retry_seconds": 0.0}))
-            registry.scan()
-            changed = settings.limits.model_copy(update=limits or {})
-            application = app.create(registry, changed, **options)
-            application.state.registry = registry
-            with TestClient(application, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
-                yield client
+    @contextmanager
+    def serve(source: Path | Source, limits: dict[str, Any] | None = None, **options: Any) -> Iterator[TestClient]:
+        load = partial(Servable, batching=settings.batching)
+        if isinstance(source, Path):
+            source = PublishedFolder(Root(str(source), source))
+        registry = Registry(source, load, settings.loading.model_copy(update={"retry_seconds": 0.0}))
+        registry.scan()
+        changed = settings.limits.model_copy(update=limits or {})
+        application = app.create(registry, changed, **options)
+        application.state.registry = registry
+        with TestClient(application, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
+            yield client
 
-        yield serve
+    return serve
 
 
 @pytest.fixture(scope="session")

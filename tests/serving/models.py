@@ -176,6 +176,45 @@ def random(folder: Path) -> Path:
     return _save(folder, Weights((1,)), {"serving_default": signature})
 
 
+def odd(folder: Path) -> Path:
+    """Beside the default signature, which doubles, one with a ragged output and one with a sparse one."""
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def double(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": 2 * x}
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def words(text: tf.Tensor) -> dict[str, Any]:
+        return {"words": tf.strings.split(text)}
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def nonzero(x: tf.Tensor) -> dict[str, Any]:
+        return {"nonzero": tf.sparse.from_dense(x)}
+
+    signatures = {
+        "serving_default": double.get_concrete_function(x=tf.TensorSpec([None], tf.float32, "x")),
+        "words": words.get_concrete_function(text=tf.TensorSpec([None], tf.string, "text")),
+        "nonzero": nonzero.get_concrete_function(x=tf.TensorSpec([None, 3], tf.float32, "x")),
+    }
+    return _save(folder, Weights((1,)), signatures)
+
+
+def slow(folder: Path) -> Path:
+    """Multiplies matrices as many times as its input says, and gives that back; 1,000 take seconds."""
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def serve(steps: tf.Tensor) -> dict[str, tf.Tensor]:
+        def step(i: tf.Tensor, matrix: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return i + 1, tf.linalg.normalize(matrix @ matrix)[0]
+
+        start = (0.0, tf.random.stateless_normal([500, 500], [1, 2]))
+        _, matrix = tf.while_loop(lambda i, _: i < tf.reduce_max(steps), step, start)
+        return {"y": steps + 0 * matrix[0, 0]}
+
+    signature = serve.get_concrete_function(steps=tf.TensorSpec([None], tf.float32, "steps"))
+    return _save(folder, Weights((1,)), {"serving_default": signature}, row_independent=False)
+
+
 def half_plus_two(folder: Path, key: str = "x") -> Path:
     """A TensorFlow 1 model as TensorFlow Serving's example: signatures on serialised examples, and on the parsed x.
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -21,7 +22,7 @@ class Model:
         self.begun = threading.Semaphore(0)
         self.go = threading.Semaphore(0)
 
-    def __call__(self, inputs: Arrays) -> Arrays:
+    def __call__(self, inputs: Arrays, seconds: float) -> Arrays:
         self.calls.append(len(inputs["x"]))
         self.begun.release()
         assert self.go.acquire(timeout=10)
@@ -165,7 +166,7 @@ def test_instances_of_another_shape_have_another_call(pool: ThreadPoolExecutor) 
 def test_outputs_that_are_not_a_row_an_instance_are_not_shared(pool: ThreadPoolExecutor) -> None:
     """A model may give fewer rows than instances; then each request has a call of its own."""
 
-    def distinct(inputs: Arrays) -> Arrays:
+    def distinct(inputs: Arrays, seconds: float) -> Arrays:
         gate.wait(10)
         return {"y": np.unique(inputs["x"])}
 
@@ -179,4 +180,45 @@ def test_outputs_that_are_not_a_row_an_instance_are_not_shared(pool: ThreadPoolE
             assert answer["y"].tolist() == [1, 2]
 
     gate = threading.Event()
+    asyncio.run(scenario())
+
+
+def test_a_request_given_up_while_all_threads_are_busy_is_not_computed() -> None:
+    """Its call was handed to the threads, but not begun."""
+
+    async def scenario() -> None:
+        model = Model()
+        with ThreadPoolExecutor(1) as pool:
+            stuck = asyncio.create_task(batcher(model, pool).run(values(1)))
+            await model.running()
+            other = asyncio.create_task(batcher(model, pool).run(values(2)))
+            await asyncio.sleep(0)
+            other.cancel()
+            await asyncio.sleep(0)
+            model.let_go(2)
+            await stuck
+        assert model.calls == [1]
+
+    asyncio.run(scenario())
+
+
+def test_a_call_gets_the_time_of_the_most_patient_request(pool: ThreadPoolExecutor) -> None:
+    async def scenario() -> None:
+        model, given = Model(), []
+
+        def timed(inputs: Arrays, seconds: float) -> Arrays:
+            given.append(seconds)
+            return model(inputs, seconds)
+
+        settings = Batching(row_independent_models=[], rows=8, wait_ms=60_000)
+        target = Batcher(timed, True, settings, pool, "demo")
+        now = time.monotonic()
+        first = asyncio.create_task(target.run(values(1), now + 100))
+        await model.running()
+        others = [asyncio.create_task(target.run(values(2), now + seconds)) for seconds in (200, 300)]
+        await asyncio.sleep(0)
+        model.let_go(2)
+        await asyncio.gather(first, *others)
+        assert [round(seconds, -2) for seconds in given] == [100, 300]
+
     asyncio.run(scenario())

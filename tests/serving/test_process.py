@@ -26,7 +26,7 @@ from serving.rollback import rollback
 from serving.settings import SETTINGS
 from tests.conftest import ROOT, assert_refused, run_stage
 from tests.serving import models
-from tests.serving.conftest import ORIGINAL, Process, wait_ready
+from tests.serving.conftest import ORIGINAL, Process, error, wait_ready
 
 CYCLES = int(os.environ.get("SERVING_CYCLES", "10"))
 """Publications of the test under load; `SERVING_CYCLES=1000 pytest …` is the long run."""
@@ -223,6 +223,37 @@ def test_models_with_random_operations_answer(foreign: Process) -> None:
     """The stages' determinism, under which TensorFlow refuses unseeded random numbers, does not reach the server."""
     response = httpx.post(f"{foreign.url}/v1/models/random:predict", json={"instances": [1.0, 2.0]})
     assert response.status_code == 200, response.text
+
+
+def processor_seconds(process: Process) -> float:
+    """That a server has used so far."""
+    fields = Path(f"/proc/{process.running.pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_slow_model_holds_up_no_other_and_stops_at_the_limit(tmp_path: Path) -> None:
+    """Eight calls that never end: another model answers meanwhile; after their 504 the processor is idle."""
+    models.slow(tmp_path / "published/slow/1")
+    models.half_plus_two(tmp_path / "published/half/1")
+    process = Process(tmp_path / "published", "--rest_api_timeout_in_ms", "6000")
+    try:
+        process.wait_ready()
+        with ThreadPoolExecutor(8) as clients:
+            url = f"{process.url}/v1/models/slow:predict"
+            asked = [clients.submit(httpx.post, url, content='{"instances": [1e9]}', timeout=60) for _ in range(8)]
+            time.sleep(1)
+            for _ in range(10):
+                answer = httpx.post(f"{process.url}/v1/models/half:predict", content='{"instances": [1.0]}', timeout=60)
+                assert answer.json() == {"predictions": [2.5]}
+            assert not [call for call in asked if call.done()]
+            for call in asked:
+                assert error(call.result(), 504) == "no answer within 6 seconds"
+        time.sleep(0.5)
+        before = processor_seconds(process)
+        time.sleep(1)
+        assert processor_seconds(process) - before < 0.5
+    finally:
+        process.stop()
 
 
 OPERATION = """

@@ -1,8 +1,8 @@
 """Models of others: TensorFlow 1 and 2, with what they ship and what they leave out."""
 
 import json
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from serving.codec import encode_outputs
 from serving.protos import PredictionLog
-from serving.servable import Servable
+from serving.servable import Servable, _Functions, _Session
 from serving.settings import Settings
 from stages.core.errors import InputError
 from tests.serving import models
@@ -22,14 +22,11 @@ Load = Callable[..., Servable]
 
 
 @pytest.fixture
-def load(settings: Settings) -> Iterator[Load]:
-    with ThreadPoolExecutor(1) as pool:
+def load(settings: Settings) -> Load:
+    def loaded(path: Path, name: str = "demo", **batching: Any) -> Servable:
+        return Servable(path, name, 1, settings.batching.model_copy(update=batching))
 
-        def loaded(path: Path, name: str = "demo", **batching: Any) -> Servable:
-            changed = settings.batching.model_copy(update=batching)
-            return Servable(path, name, 1, changed, pool)
-
-        yield loaded
+    return loaded
 
 
 def call(model: Servable, signature: str = "serving_default", **inputs: Any) -> dict[str, Any]:
@@ -38,7 +35,7 @@ def call(model: Servable, signature: str = "serving_default", **inputs: Any) -> 
 
 
 def test_a_reference_variable(load: Load, tmp_path: Path) -> None:
-    """TensorFlow 1's loader is used where TensorFlow 2's fails; loading does not touch the state."""
+    """TensorFlow 2's loader would refuse it; loading does not touch the state."""
     model = load(models.counter(tmp_path / "counter"))
     assert call(model, delta=np.float32(2)) == {"total": 2.0}
     assert call(model, delta=np.float32(3)) == {"total": 5.0}
@@ -65,8 +62,8 @@ def test_an_input_may_be_called_self(load: Load, tmp_path: Path) -> None:
 @pytest.mark.parametrize("loader", ["_Functions", "_Session"])
 def test_tensorflow_1_in_both_loaders(load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loader: str) -> None:
     """Feeds in the midst of the graph, serialised examples, shapes that the signature does not have."""
-    if loader == "_Session":
-        monkeypatch.setattr("serving.servable._Functions", None)
+    if loader == "_Functions":
+        monkeypatch.setattr("serving.servable._Session", None)
     model = load(models.half_plus_two(tmp_path / "half"))
     assert type(model._run).__name__ == loader
     assert call(model, x=np.array([[1], [2]], np.float32)) == {"y": [[2.5], [3.0]]}
@@ -79,6 +76,83 @@ def test_tensorflow_1_in_both_loaders(load: Load, tmp_path: Path, monkeypatch: p
     with pytest.raises(HTTPException, match="the model refused the inputs") as refusal:
         call(model, "regress_x_to_y", inputs=np.array([b"\xff"], object))
     assert refusal.value.status_code == 400
+
+
+def test_ragged_and_sparse_outputs_leave_the_other_signatures(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = models.odd(tmp_path / "odd")
+    for _ in range(2):
+        model = load(path)
+        assert call(model, x=np.array([1, 2], np.float32)) == {"y": [2.0, 4.0]}
+        for signature, kind in (
+            ("words", "output words is a RaggedTensor"),
+            ("nonzero", "output nonzero is a SparseTensor"),
+        ):
+            with pytest.raises(HTTPException, match=f"signature {signature}: .*{kind}") as refusal:
+                model.signature(signature)
+            assert refusal.value.status_code == 501
+        monkeypatch.setattr("serving.servable._Session", None)  # then by the other loader
+
+
+@pytest.mark.parametrize("loader", ["_Functions", "_Session"])
+def test_a_call_for_which_nobody_waits_stops_computing(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loader: str
+) -> None:
+    path = models.slow(tmp_path / "slow")
+    if loader == "_Functions":
+        monkeypatch.setattr("serving.servable._Session", None)
+    model = load(path)
+    assert call(model, steps=np.array([2], np.float32)) == {"y": [2.0]}
+    with pytest.raises(HTTPException):
+        model.call(model.signature("serving_default"), {"steps": np.array([1e9], np.float32)}, seconds=0.2)
+    time.sleep(0.2)
+    before = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - before < 0.25
+    assert call(model, steps=np.array([3], np.float32)) == {"y": [3.0]}
+
+
+@pytest.mark.parametrize("make", [models.babyweight, models.mnist, models.cartpole])
+def test_a_session_answers_with_the_same_bytes_as_the_function(
+    load: Load, tmp_path: Path, make: Callable[[Path], Path]
+) -> None:
+    """In the thread that calls and in the session's own, for one row and for many."""
+    path = make(tmp_path / "model")
+    model = load(path)
+    assert isinstance(model._run, _Session)
+    signature = model.signature("serving_default")
+    function = _Functions(path, model.signatures)
+    rng = np.random.default_rng(0)
+    for rows in (1, 2, 7, 300):
+        inputs = {
+            key: rng.choice(["True", "White", "no such value"], rows).astype(object)
+            if tensor.dtype == tf.string
+            else rng.normal(size=(rows, *(size or 1 for size in tensor.shape[1:]))).astype(np.float32)
+            for key, tensor in signature.inputs.items()
+        }
+        expected = function(signature, inputs, 60)
+        for seconds in (0.0, np.inf):
+            model._run._seconds[signature.name] = seconds
+            found = model.call(signature, inputs)
+            assert {key: value.tobytes() for key, value in found.items()} == {
+                key: value.tobytes() for key, value in expected.items()
+            }
+
+
+def test_keras_saved_as_a_module(load: Load, tmp_path: Path) -> None:
+    """Its variables have no names in the checkpoint that a session knows: TensorFlow 2's loader has to do."""
+    import keras
+
+    network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    module = tf.Module()
+    module.network = network
+    spec = tf.TensorSpec([None, 3], tf.float32, "x")
+    signature = tf.function(lambda x: {"y": network(x)}).get_concrete_function(x=spec)
+    tf.saved_model.save(module, str(tmp_path / "keras"), signatures=signature)
+    model = load(tmp_path / "keras")
+    (output,) = call(model, x=np.ones((2, 3), np.float32)).values()
+    np.testing.assert_allclose(output, network(np.ones((2, 3))), rtol=1e-6)
 
 
 def test_a_keras_model(load: Load, tmp_path: Path) -> None:
