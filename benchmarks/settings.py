@@ -46,7 +46,7 @@ def trial(setting: dict[str, Any], steps: int) -> dict[str, Any]:
     threads = setting.get("threads", params.runtime.threads)
     runtime.configure(Runtime(threads=threads), params.seed, params.train.micro_batches)
     task = DigitTask(Path("data/mnist"), params)
-    never = {"evaluate_every": 10**9, "checkpoint_every": 10**9}
+    never = {"evaluate_every": 10**9}
     trainer = Trainer(task, params.train.model_copy(update={"steps": steps, **never}), params.seed)
     trainer.advance()  # traces and compiles
     began = time.perf_counter()

@@ -136,6 +136,7 @@ def check_params(text: str, values: Any) -> Iterator[str]:
     stages = [stage.name for stage in Repo(str(ROOT)).index.stages]
     schemas = [found for stage in stages if (found := stage_params(stage))]
     read = select(values, {key for schema in schemas for key in schema.keys().values()})
+    read |= select(values, {f"{workload}.operation" for workload in workload_names()})  # which no stage depends on
     yield from (f"params.yaml: {key}: nothing reads it" for key in sorted(dict(flatten(values)).keys() - read))
     check_params_stage.schema().model_validate(values)
     for leaf in YAML_LEAF.finditer(text):

@@ -87,7 +87,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = prepare_small(clone(Path(name)))
         for workload in args.workloads:
-            key = f"{workload}.train.checkpoint_every"
+            key = f"{workload}.operation.checkpoint_every"
             change(folder, key, max(1, PROJECT.params[key] // OFTEN))
         for workload in args.workloads:
             subprocess.run(["dvc", "repro", PROJECT.stage("train", workload)], cwd=folder, env=ENVIRONMENT, check=True)

@@ -25,11 +25,11 @@ def main() -> None:
     batch = args.batch_size or params.train.batch_size
     micro_batches = max(params.train.micro_batches * batch // params.train.batch_size, 1)  # as large as usual
     changes = {"steps": args.warm_up + args.steps, "batch_size": batch, "micro_batches": micro_batches}
-    never = {"evaluate_every": 10**9, "checkpoint_every": 10**9, "replicas": args.replicas}
+    never = {"evaluate_every": 10**9, "replicas": args.replicas}
     train = params.train.model_copy(update=never | changes)
     runtime.configure(Runtime(threads=args.threads), params.seed, micro_batches)
     data = Path("data") / args.workload
-    with cluster.join(args.replicas, train.worker_timeout) as joined:
+    with cluster.join(args.replicas, 60.0) as joined:
         task: Any = (DigitTask if args.workload == "mnist" else BirthWeightTask)(data, params)
         trainer = Trainer(task, train, params.seed, joined)
         while trainer.step < args.warm_up:

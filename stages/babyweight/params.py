@@ -11,8 +11,9 @@ from stages.core.params import (
     Name,
     Positive,
     Section,
+    SupervisedOperation,
+    SupervisedTrain,
     Text,
-    Training,
 )
 
 
@@ -39,7 +40,6 @@ class Prepare(Section):
     max_unknown_share: Fraction
     validation_share: Fraction
     test_share: Fraction
-    dask: Dask
 
     @model_validator(mode="after")
     def _leave_some_to_train(self) -> Self:
@@ -72,7 +72,7 @@ class Network(Section):
     embedding_dim: Count
 
 
-class Train(Training):
+class Train(SupervisedTrain):
     """The training run."""
 
     network: Network
@@ -91,6 +91,12 @@ class SignatureNames(Section):
     output_name: Name
 
 
+class Operation(SupervisedOperation):
+    """How the stages are carried out."""
+
+    dask: Dask
+
+
 class Params(Section):
     """The birth-weight regressor."""
 
@@ -98,3 +104,4 @@ class Params(Section):
     train: Train
     evaluate: Evaluate
     export: SignatureNames
+    operation: Operation

@@ -10,7 +10,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from stages.babyweight.params import Prepare
+from stages.babyweight.params import Dask, Operation, Prepare
 from stages.babyweight.source import workers
 from stages.babyweight.source.births import (
     COLUMNS,
@@ -30,7 +30,7 @@ from stages.babyweight.source.files import File, find
 from stages.babyweight.source.formats import block_tasks, default_columns
 from stages.core import files
 from stages.core.errors import run
-from stages.core.params import PrepareParams, add_params
+from stages.core.params import OperationParams, PrepareParams, add_params
 
 _ARRAYS = {"features": ("|u1", (len(FEATURES),)), WEIGHT: ("<f4", ())}
 """The arrays of a split: type and shape of a row."""
@@ -44,13 +44,18 @@ def _encode_file(file: File, default: list[str], params: Prepare) -> list[Encode
     return [encoded for task in block_tasks(file, default) for encoded in _encode(task, params)]
 
 
-def encoded(params: PrepareParams[Prepare], facts: Path) -> Iterator[Encoded]:
+def encoded(params: PrepareParams[Prepare], facts: Path, dask: Dask | None = None) -> Iterator[Encoded]:
     """Encode the source's blocks, in order. The result does not depend on where that is done.
+
+    Args:
+        params: the stage's parameters.
+        facts: figures that synthetic births follow.
+        dask: the cluster; None: threads of this machine.
 
     Raises:
         InputError: if the source or the cluster cannot be used.
     """
-    source, dask = params.prepare.source, params.prepare.dask
+    source = params.prepare.source
     tasks: Iterator[BlockTask]
     if source.kind == "synthetic":
         from stages.babyweight.source import synthetic  # imports pandas, which takes longer than all else here
@@ -63,7 +68,7 @@ def encoded(params: PrepareParams[Prepare], facts: Path) -> Iterator[Encoded]:
         tasks = (task for file in births for task in block_tasks(file, default))
     by_block = (functools.partial(_encode, task, params.prepare) for task in tasks)
     by_file = [functools.partial(_encode_file, file, default, params.prepare) for file in births]
-    if dask.scheduler is None:
+    if dask is None or dask.scheduler is None:
         results = workers.on_threads(by_block)
     else:
         results = workers.on_cluster(by_block, by_file, births, dask.scheduler, dask.timeout)
@@ -78,7 +83,9 @@ def _write_header(file: IO[bytes], name: str, rows: int) -> None:
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def write_splits(folder: Path, params: PrepareParams[Prepare], facts: Path) -> tuple[Counts, list[dict[str, Any]]]:
+def write_splits(
+    folder: Path, params: PrepareParams[Prepare], facts: Path, dask: Dask | None = None
+) -> tuple[Counts, list[dict[str, Any]]]:
     """Write `features.npy` uint8 [n, 8] and `weight_pounds.npy` float32 [n] for each split, in bounded memory.
 
     Returns:
@@ -95,7 +102,7 @@ def write_splits(folder: Path, params: PrepareParams[Prepare], facts: Path) -> t
             for name in _ARRAYS:
                 outputs[split, name] = stack.enter_context((folder / split / f"{name}.npy").open("wb"))
                 _write_header(outputs[split, name], name, 0)
-        for block in encoded(params, facts):
+        for block in encoded(params, facts, dask):
             for split, arrays in zip(SPLITS, block.splits, strict=True):
                 for name, values in zip(_ARRAYS, arrays, strict=True):
                     outputs[split, name].write(np.ascontiguousarray(values, _ARRAYS[name][0]).data)
@@ -140,9 +147,10 @@ def main() -> None:
     add_params(parser)
     args = parser.parse_args()
     params = PrepareParams[Prepare].read(args.params)
+    dask = OperationParams[Operation].read(args.params).operation.dask
 
     with files.whole_folder(args.data) as folder:
-        counts, sample = write_splits(folder, params, args.raw / "facts.yaml")
+        counts, sample = write_splits(folder, params, args.raw / "facts.yaml", dask)
         files.write_json(folder / "schema.json", schema(params.prepare.source.kind))
     files.write_table(args.sample, sample, COLUMNS)
     files.write_json(args.metrics, counts.metrics(params.prepare.source.kind))

@@ -9,10 +9,10 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from stages.babyweight.model import build
-from stages.babyweight.params import Network, Train
+from stages.babyweight.params import Network, Operation, Train
 from stages.core.errors import run
 from stages.core.files import read_json
-from stages.core.params import TrainParams
+from stages.core.params import OperationParams, TrainParams
 from stages.supervised.stage import train_and_write
 from stages.supervised.trainer import SupervisedTask
 
@@ -122,7 +122,7 @@ class BirthWeightTask(SupervisedTask):
 
 def main() -> None:
     """Train, and write weights, metrics and curve."""
-    train_and_write("babyweight", __doc__, TrainParams[Train], BirthWeightTask)
+    train_and_write("babyweight", __doc__, TrainParams[Train], OperationParams[Operation], BirthWeightTask)
 
 
 if __name__ == "__main__":

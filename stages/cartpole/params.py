@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from stages.core.params import (
+    Checkpointing,
     Count,
     Fraction,
     Index,
@@ -95,8 +96,6 @@ class Train(Section):
     exploration: Exploration
     reward: Reward
     stop: Stop
-    checkpoint_every: Count
-    max_to_keep: Count
 
 
 class Plane(Section):
@@ -132,9 +131,14 @@ class SignatureNames(Section):
     input_name: Name
 
 
+class Operation(Checkpointing):
+    """How the stages are carried out."""
+
+
 class Params(Section):
     """The deep Q-network."""
 
     train: Train
     evaluate: Evaluate
     export: SignatureNames
+    operation: Operation

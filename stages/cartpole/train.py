@@ -22,10 +22,10 @@ from stages.cartpole.dqn.learner import Policy, QLearner
 from stages.cartpole.dqn.replay import NStep, ReplayBuffer
 from stages.cartpole.dqn.trial import Trial
 from stages.cartpole.environments import Environment
-from stages.cartpole.params import Train
+from stages.cartpole.params import Operation, Train
 from stages.core.errors import InputError, run
 from stages.core.files import significant, write_json
-from stages.core.params import TrainParams
+from stages.core.params import OperationParams, TrainParams
 from stages.training.checkpoint import Arrays, Checkpoints, run_digest
 from stages.training.outputs import add_outputs, write_curve
 from stages.training.progress import Interrupt, bar
@@ -37,7 +37,7 @@ ENVIRONMENT, ACTING, REPLAY, WEIGHTS, TRIAL = range(5)
 
 CURVE = ("steps", "episode", "return", "exploration")
 TRIALS = ("steps", "return", "complete", "threshold")
-IRRELEVANT = ("checkpoint_every", "max_to_keep", "total_timesteps")  # parameters that change no step of a run
+IRRELEVANT = ("total_timesteps",)  # parameters that change no step of a run
 CHANGING = (
     *("steps", "highest_reward", "history", "trials", "acting.bit_generator.state", "sampling.bit_generator.state"),
     *("learner.updates", "exploration.epsilon", "n_step.steps", "replay.added", "replay.max_priority"),
@@ -180,9 +180,9 @@ class DQN:
         return int(self._generator(*purpose).integers(2**31))
 
 
-def train(agent: DQN, checkpoints: Checkpoints) -> list[float] | None:
+def train(agent: DQN, checkpoints: Checkpoints, checkpoint_every: int) -> list[float] | None:
     """Train until solved or out of steps, from the newest checkpoint on; the mean returns of the passed trial."""
-    last, every = agent.train.total_timesteps, agent.train.checkpoint_every
+    last, every = agent.train.total_timesteps, checkpoint_every
     if latest := checkpoints.latest(last):
         agent.restore(*latest[1:])
         print(f"resumed at step {agent.steps}", file=sys.stderr)
@@ -207,6 +207,7 @@ def main() -> None:
     parser.add_argument("trials", type=Path, help="file to write the greedy trials to")
     args = parser.parse_args()
     params = TrainParams[Train].read(args.params)
+    operation = OperationParams[Operation].read(args.params).operation
 
     runtime.configure(params.runtime)
     agent = DQN(params)
@@ -214,8 +215,8 @@ def main() -> None:
     provenance["packages"] |= agent.environment.packages()
     provenance["settings"]["max_episode_steps"] = agent.environment.max_episode_steps
     run_name = run_digest(provenance, "cartpole", IRRELEVANT)
-    with Checkpoints("cartpole", run_name, params.train.max_to_keep) as checkpoints:
-        solved = train(agent, checkpoints)
+    with Checkpoints("cartpole", run_name, operation.max_to_keep) as checkpoints:
+        solved = train(agent, checkpoints, operation.checkpoint_every)
         save = partial(model.save, agent.learner.saved, agent.config)
         write_weights(args.weights, save, agent.config, provenance)
         for path, rows, columns in ((args.curve, agent.history, CURVE), (args.trials, agent.trials, TRIALS)):

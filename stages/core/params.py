@@ -60,19 +60,16 @@ class Predict(Section):
     tolerance: Positive
 
 
-class Training(Section):
-    """A supervised training run: how long, how fast, how often it is evaluated and saved."""
+class SupervisedTrain(Section):
+    """A supervised training run: how long, how fast, how often it is evaluated."""
 
     steps: Count
     batch_size: Count
     learning_rate: Positive
     schedule: Literal["one_cycle", "constant"]
     evaluate_every: Count
-    checkpoint_every: Count
-    max_to_keep: Count
     micro_batches: Count
     replicas: Count
-    worker_timeout: Positive
 
     @model_validator(mode="after")
     def _divide_a_batch(self) -> Self:
@@ -82,6 +79,19 @@ class Training(Section):
         if self.batch_size % more:
             raise ValueError("batch_size must be a multiple of micro_batches and replicas")
         return self
+
+
+class Checkpointing(Section):
+    """How often a run is saved."""
+
+    checkpoint_every: Count
+    max_to_keep: Count
+
+
+class SupervisedOperation(Checkpointing):
+    """How a supervised training run is carried out."""
+
+    worker_timeout: Positive
 
 
 class StageParams(BaseModel, Generic[SectionT]):
@@ -171,6 +181,13 @@ class EvaluateParams(StageParams[SectionT]):
     section = "evaluate"
     runtime: Runtime
     evaluate: SectionT
+
+
+class OperationParams(StageParams[SectionT]):
+    """How the stages of a workload are carried out: what cannot change a result, so no stage depends on it."""
+
+    section = "operation"
+    operation: SectionT
 
 
 class PredictParams(StageParams[Section]):

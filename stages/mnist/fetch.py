@@ -6,8 +6,8 @@ from pathlib import Path
 
 from stages.core.errors import InputError, run
 from stages.core.files import whole_folder
-from stages.core.params import FetchParams, add_params
-from stages.mnist.params import Fetch
+from stages.core.params import FetchParams, OperationParams, add_params
+from stages.mnist.params import Fetch, Operation
 from stages.mnist.source.download import fetch
 from stages.mnist.source.idx import FILES, pack
 from stages.mnist.source.local import from_folder
@@ -20,12 +20,13 @@ def main() -> None:
     add_params(parser)
     args = parser.parse_args()
     params = FetchParams[Fetch].read(args.params).fetch
+    timeout = OperationParams[Operation].read(args.params).operation.fetch_timeout
 
     md5 = params.md5.model_dump()
     with suppress(InputError, OSError):
         from_folder(args.output, md5)
         return
-    digits = fetch(params.source, Path(params.path), md5, params.timeout)
+    digits = fetch(params.source, Path(params.path), md5, timeout)
     with whole_folder(args.output) as folder:
         for key, values in digits.items():
             (folder / FILES[key]).write_bytes(pack(values))

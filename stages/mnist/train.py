@@ -10,9 +10,9 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from stages.core.errors import InputError, run
-from stages.core.params import TrainParams
+from stages.core.params import OperationParams, TrainParams
 from stages.mnist.model import build
-from stages.mnist.params import Augment, Train
+from stages.mnist.params import Augment, Operation, Train
 from stages.supervised.sequential import dropout_factors, predict_outputs, train_outputs
 from stages.supervised.stage import train_and_write
 from stages.supervised.trainer import SupervisedTask
@@ -88,7 +88,7 @@ class DigitTask(SupervisedTask):
 
 def main() -> None:
     """Train, and write weights, metrics and curve."""
-    train_and_write("mnist", __doc__, TrainParams[Train], DigitTask)
+    train_and_write("mnist", __doc__, TrainParams[Train], OperationParams[Operation], DigitTask)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from stages.core.params import Training
+from stages.core.params import SupervisedTrain
 
 _BETAS, _EPSILON = (0.9, 0.999), 1e-7
 
 
-def learning_rate(params: Training) -> Callable[[tf.Tensor], tf.Tensor]:
+def learning_rate(params: SupervisedTrain) -> Callable[[tf.Tensor], tf.Tensor]:
     """The rate of a step: constant, or a linear warm-up in the first quarter of the steps, then a cosine decay to zero.
 
     After Smith, "Super-Convergence" (2017).
@@ -38,7 +38,7 @@ class Adam:
         params: the learning rate and its schedule.
     """
 
-    def __init__(self, variables: Sequence[tf.Variable], params: Training) -> None:
+    def __init__(self, variables: Sequence[tf.Variable], params: SupervisedTrain) -> None:
         self._trained, rate = list(variables), learning_rate(params)
         self._moments = [tuple(tf.Variable(tf.zeros_like(v)) for _ in _BETAS) for v in self._trained]
         self._rates = tf.function(

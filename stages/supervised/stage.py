@@ -10,7 +10,7 @@ import numpy as np
 from stages import runtime
 from stages.core.errors import InputError
 from stages.core.files import significant, write_json
-from stages.core.params import Training, TrainParams
+from stages.core.params import OperationParams, SupervisedOperation, SupervisedTrain, TrainParams
 from stages.supervised import cluster
 from stages.supervised.trainer import SupervisedTask, Trainer, fit
 from stages.training.checkpoint import Checkpoints, explain_start, note_finished, run_digest
@@ -18,25 +18,23 @@ from stages.training.outputs import add_outputs, write_curve
 from stages.training.provenance import collect_provenance
 from stages.weights import write_weights
 
-Section = TypeVar("Section", bound=Training)
+Section = TypeVar("Section", bound=SupervisedTrain)
 """A workload's own section `train`."""
 
 
-def run_name(workload: str, provenance: Mapping[str, Any], params: Training) -> str:
+def run_name(workload: str, provenance: Mapping[str, Any], params: SupervisedTrain) -> str:
     """Digest that names a run: two runs of one name pass through the same states.
 
     With a constant rate it ignores the number of steps, so that a longer run resumes where a shorter one ended.
     """
-    irrelevant = ["checkpoint_every", "max_to_keep", "worker_timeout"]
-    if params.schedule == "constant":
-        irrelevant.append("steps")
-    return run_digest(provenance, workload, irrelevant)
+    return run_digest(provenance, workload, ["steps"] if params.schedule == "constant" else [])
 
 
 def train_and_write(
     workload: str,
     description: str | None,
     schema: type[TrainParams[Section]],
+    operations: type[OperationParams[Any]],
     make_task: Callable[[Path, TrainParams[Section]], SupervisedTask],
 ) -> None:
     """Train a supervised model, from its checkpoint if it has one, and write the stage's outputs.
@@ -47,6 +45,7 @@ def train_and_write(
         workload: its name.
         description: of the command.
         schema: of the stage's parameters.
+        operations: schema of how it is carried out.
         make_task: makes the task from the prepared folder and the parameters, in the strategy's scope.
 
     Raises:
@@ -58,20 +57,21 @@ def train_and_write(
     args = parser.parse_args()
     params = schema.read(args.params)
     train = params.train
+    operation: SupervisedOperation = operations.read(args.params).operation
     runtime.configure(params.runtime, params.seed, train.micro_batches)
-    with cluster.join(train.replicas, train.worker_timeout) as joined:
+    with cluster.join(train.replicas, operation.worker_timeout) as joined:
         task = make_task(args.data, params)
         provenance = collect_provenance(params, [args.data], runtime.device())
         name = run_name(workload, provenance, train)
         digest = np.frombuffer(name.encode(), np.int32)
         if (joined.broadcast(digest) != digest).any():
             raise InputError(f"{workload}: expected the chief's parameters, data, code and libraries in every worker")
-        trainer = Trainer(task, train, params.seed, joined)
+        trainer = Trainer(task, train, params.seed, joined, operation.checkpoint_every)
         if not joined.is_chief:
             fit(trainer, None, workload)
             joined.wait()  # end together with the chief, so that all are restarted if it cannot write
             joined.leave()
-        with Checkpoints(workload, name, train.max_to_keep) as checkpoints:
+        with Checkpoints(workload, name, operation.max_to_keep) as checkpoints:
             if checkpoints.latest(train.steps) is None and train.schedule == "one_cycle":
                 explain_start(workload, provenance)
             history = fit(trainer, checkpoints, workload)

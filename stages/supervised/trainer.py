@@ -4,6 +4,7 @@
 checkpoint holds or a pure function of the global step.
 """
 
+import statistics
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from stages.core.errors import InputError
-from stages.core.params import Training
+from stages.core.params import SupervisedTrain
 from stages.supervised.batches import batch_indices, steps_per_epoch
 from stages.supervised.cluster import Cluster
 from stages.supervised.micro_batches import MicroBatches
@@ -72,14 +73,22 @@ class Trainer:
 
     Args:
         task: what to train.
-        params: steps, batch size, rate and intervals.
+        params: steps, batch size, rate and interval of the evaluations.
         seed: seed of the order of the examples.
         cluster: the processes that share the work; every one takes the same steps.
+        checkpoint_every: steps between two checkpoints; None: one at the end.
     """
 
-    def __init__(self, task: SupervisedTask, params: Training, seed: int, cluster: Cluster | None = None) -> None:
+    def __init__(
+        self,
+        task: SupervisedTask,
+        params: SupervisedTrain,
+        seed: int,
+        cluster: Cluster | None = None,
+        checkpoint_every: int | None = None,
+    ) -> None:
         self.task, self.params, self.seed, self.examples = task, params, seed, task.num_examples
-        self.cluster = cluster or Cluster()
+        self.cluster, self.checkpoint_every = cluster or Cluster(), checkpoint_every or params.steps
         self.strategy = self.cluster.strategy
         replicas = self.strategy.num_replicas_in_sync
         self.micro_batches = MicroBatches(max(params.micro_batches // replicas, 1), replicas)
@@ -102,6 +111,7 @@ class Trainer:
         self._seeds = [v for v in task.model.variables if id(v) not in ids]  # what layers draw by
         self.step = 0
         self.history: History = []
+        self._losses: list[float] = []  # of each step since the last point of the history
         self._reader = ThreadPoolExecutor(1)
         self._next_chunk: Future[tuple[int, Any]] | None = None
         first = task.examples(np.zeros([1, self.batch_size], np.int64), np.zeros([1], np.int64))
@@ -115,14 +125,15 @@ class Trainer:
         )
 
     def _chunk(self, examples: Sequence[tf.Tensor], factors: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
-        """Take a step for each row of `examples` and the optimizer's `factors`; return their mean loss."""
-        loss_sum = tf.zeros([])
-        for i in tf.range(tf.shape(factors, out_type=tf.int64)[0]):
+        """Take a step for each row of `examples` and the optimizer's `factors`; return their losses."""
+        steps = tf.shape(factors)[0]
+        losses = tf.TensorArray(tf.float32, steps)
+        for i in tf.range(steps):
             # A gather's graph is smaller than a slice's.
             batch, step_factors = tuple(tf.gather(array, i) for array in examples), tf.gather(factors, i)
-            losses = self.strategy.run(self._step, (batch, step_factors, first + i))
-            loss_sum += self.strategy.experimental_local_results(losses)[0]
-        return loss_sum / tf.cast(tf.shape(factors)[0], tf.float32)
+            loss = self.strategy.run(self._step, (batch, step_factors, first + tf.cast(i, tf.int64)))
+            losses = losses.write(i, self.strategy.experimental_local_results(loss)[0])
+        return losses.stack()
 
     def _step(self, batch: Sequence[tf.Tensor], factors: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """Compute a replica's micro-batches, sum over all replicas and update the variables; return the mean loss."""
@@ -163,12 +174,14 @@ class Trainer:
 
     def save(self, checkpoints: Checkpoints) -> None:
         """Write a checkpoint of the current step."""
-        checkpoints.save(self.step, {name: v.numpy() for name, v in self._variables().items()}, self.history)
+        checkpoints.save(
+            self.step, {name: v.numpy() for name, v in self._variables().items()}, [self.history, self._losses]
+        )
 
     def restore(self, checkpoints: Checkpoints | None) -> None:
         """Resume from the newest checkpoint, if there is one; a worker receives the chief's state."""
         if checkpoints and (newest := checkpoints.latest(at_most=self.params.steps)):
-            self.step, arrays, self.history = newest
+            self.step, arrays, (self.history, self._losses) = newest
             print(f"resumed at step {self.step}", file=sys.stderr)
             for name, variable in self._variables().items():
                 variable.assign(arrays[name])
@@ -179,7 +192,7 @@ class Trainer:
 
     def _read_chunk(self, first: int) -> tuple[int, Any]:
         """Read the chunk from step `first` to where something is due: its end, and the tensors that `_chunk` takes."""
-        intervals = (self.params.evaluate_every, self.params.checkpoint_every, self.steps_per_epoch)
+        intervals = (self.params.evaluate_every, self.checkpoint_every, self.steps_per_epoch)
         last = min(*(first - first % every + every for every in intervals), first + CHUNK_STEPS, self.params.steps)
         indices = batch_indices(first, last, self.examples, self.batch_size, self.seed)
         examples = tuple(map(tf.constant, self.task.examples(indices, np.arange(first, last))))
@@ -189,11 +202,13 @@ class Trainer:
         """Train one chunk while the next one is read; return its mean loss."""
         last, tensors = (self._next_chunk or self._reader.submit(self._read_chunk, self.step)).result()
         self._next_chunk = self._reader.submit(self._read_chunk, last) if last < self.params.steps else None
-        loss = float(self._train_chunk(*tensors))
+        losses: list[float] = self._train_chunk(*tensors).numpy().tolist()
         self.step = last
+        self._losses += losses
         if self.cluster.is_chief and self.step % self.params.evaluate_every == 0:
-            self.history.append({"step": self.step, "loss": loss, **self.task.evaluate()})
-        return loss
+            self.history.append({"step": self.step, "loss": statistics.fmean(self._losses), **self.task.evaluate()})
+            self._losses.clear()
+        return statistics.fmean(losses)
 
     def finished(self) -> bool:
         """Whether all steps are taken."""
@@ -227,10 +242,7 @@ def fit(trainer: Trainer, checkpoints: Checkpoints | None, description: str) -> 
             loss = trainer.advance()
             progress.set_postfix(loss=f"{loss:.4f}", refresh=False)
             progress.update(trainer.step - before)
-            ends_interval = 0 in (
-                trainer.step % trainer.params.checkpoint_every,
-                trainer.step % trainer.steps_per_epoch,
-            )
+            ends_interval = 0 in (trainer.step % trainer.checkpoint_every, trainer.step % trainer.steps_per_epoch)
             if checkpoints and (ends_interval or trainer.finished() or interrupt.noticed):
                 trainer.save(checkpoints)
             if interrupt.noticed and not trainer.finished():

@@ -9,11 +9,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from stages.cartpole.params import Train
+from stages.cartpole.params import Operation, Train
 from stages.cartpole.train import DQN, train
 from stages.core.errors import InputError
 from stages.core.files import digest
-from stages.core.params import TrainParams
+from stages.core.params import OperationParams, TrainParams
 from stages.training.checkpoint import Checkpoints
 from tests.conftest import assert_refused, run_stage, start_stage
 from tests.fork_server import ForkedModule
@@ -50,7 +50,7 @@ def end(path: Path, checkpoints: Path) -> tuple[Any, ...]:
     """Train to the end; all that came of it, as plain values."""
     run = agent(path)
     with Checkpoints("cartpole", "run", 100, checkpoints) as saved:
-        solved = train(run, saved)
+        solved = train(run, saved, OperationParams[Operation].read(path).operation.checkpoint_every)
     arrays, notes = run.state()
     return solved, {name: array.tobytes() for name, array in arrays.items()}, notes
 
@@ -59,7 +59,7 @@ def end(path: Path, checkpoints: Path) -> tuple[Any, ...]:
 def test_a_run_continues_from_any_checkpoint_to_the_same_bytes(
     variant: str, params_file: WriteParams, tmp_path: Path
 ) -> None:
-    path = params_file({**ENDLESS, "cartpole.train.checkpoint_every": 1000, **VARIANTS[variant]})
+    path = params_file({**ENDLESS, "cartpole.operation.checkpoint_every": 1000, **VARIANTS[variant]})
     whole = end(path, tmp_path / "whole")
     steps = sorted(int(file.stem.split("-")[1]) for file in (tmp_path / "whole").rglob("step-*.npz"))
     assert len(steps) >= 3
@@ -79,11 +79,11 @@ def test_more_steps_continue_a_finished_run_as_if_it_had_been_longer(params_file
         found = saved.latest(4000)
         assert found is not None
         assert found[0] >= 3000
-        train(again, saved)
+        train(again, saved, 20000)
     assert again.steps >= 4000 > short[2]["steps"]
     whole = agent(longer)
     with Checkpoints("cartpole", "run", 1, tmp_path / "long") as saved:
-        train(whole, saved)
+        train(whole, saved, 20000)
     assert again.learner.online.tobytes() == whole.learner.online.tobytes()
     assert again.history == whole.history
 
@@ -148,7 +148,7 @@ def digests(folder: Path) -> list[str]:
 
 def test_a_stopped_run_ends_in_the_same_bytes(tmp_path: Path, params_file: WriteParams) -> None:
     # The runs to be stopped would never end by themselves: the number of steps may differ between a run and its rest.
-    every = {**ENDLESS, "cartpole.train.checkpoint_every": 1}
+    every = {**ENDLESS, "cartpole.operation.checkpoint_every": 1}
     params = params_file({**every, "cartpole.train.total_timesteps": 10**9})
     folder = tmp_path / "stopped"
     process = start(folder, params)
@@ -174,7 +174,7 @@ def test_a_stopped_run_ends_in_the_same_bytes(tmp_path: Path, params_file: Write
 
 
 def test_a_solved_run_says_so_and_cleans_up(tmp_path: Path, params_file: WriteParams) -> None:
-    params = params_file({"cartpole.train.checkpoint_every": 1})
+    params = params_file({"cartpole.operation.checkpoint_every": 1})
     done = run_stage(*command(tmp_path, params), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "train.json").read_text())

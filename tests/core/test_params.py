@@ -59,9 +59,9 @@ def test_a_bad_key_is_named_with_its_value_and_what_is_allowed(
 
 def test_every_wrong_key_is_named_at_once(params_file: Callable[..., Path]) -> None:
     with pytest.raises(InputError) as error:
-        check(params_file({"seed": -1, "mnist.fetch.timeout": 0}))
+        check(params_file({"seed": -1, "mnist.operation.fetch_timeout": 0}))
     assert "seed: -1" in str(error.value)
-    assert "mnist.fetch.timeout: 0" in str(error.value)
+    assert "mnist.operation.fetch_timeout: 0" in str(error.value)
 
 
 def test_a_missing_key_is_named(tmp_path: Path) -> None:

@@ -84,8 +84,9 @@ def test_a_killed_run_ends_in_the_same_bytes(small: Path, tmp_path: Path, params
     # At a constant rate the number of steps does not name a run, so one that never ends is resumed by one that does.
     def params(steps: int) -> Path:
         changes = {"steps": steps, "schedule": "constant", "batch_size": 32, "evaluate_every": 50}
-        changes |= {"checkpoint_every": 10, "max_to_keep": 10**6, "micro_batches": 2}
-        return params_file({f"mnist.train.{key}": value for key, value in changes.items()})
+        kept = {"mnist.operation.checkpoint_every": 10, "mnist.operation.max_to_keep": 10**6}
+        changes |= {"micro_batches": 2}
+        return params_file(kept | {f"mnist.train.{key}": value for key, value in changes.items()})
 
     killed, last = tmp_path / "killed", 0
     for _ in range(2):  # twice in a row

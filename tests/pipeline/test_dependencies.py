@@ -32,6 +32,11 @@ PARAMETERS: dict[str, tuple[object, set[str]]] = {
     "mnist.prepare.validation_images": (77, {"prepare@mnist"}),
     "mnist.train.augment.rotation": (9.0, {"train@mnist"}),
     "mnist.export.input_name": ("pixels", {"export@mnist"}),
+    "babyweight.operation.max_to_keep": (7, set()),
+    "babyweight.operation.dask.timeout": (7.0, set()),
+    "mnist.operation.fetch_timeout": (7.0, set()),
+    "mnist.operation.checkpoint_every": (77, set()),
+    "cartpole.operation.checkpoint_every": (77, set()),
     "cartpole.train.env": ("CartPole-v1", {"train-cartpole"}),
     "cartpole.evaluate.episodes": (77, {"evaluate-cartpole"}),
 }

@@ -94,6 +94,7 @@ def test_a_full_disk_stops_with_one_line_and_no_partial_output(pipeline: Path, t
 def small(pipeline: Path) -> Path:
     """The clone, with parameters of a very short run in `small.yaml`."""
     params = yaml.safe_load((pipeline / "params.yaml").read_text())
-    params["mnist"]["train"] |= {"steps": 20, "checkpoint_every": 10, "micro_batches": 1}
+    params["mnist"]["train"] |= {"steps": 20, "micro_batches": 1}
+    params["mnist"]["operation"]["checkpoint_every"] = 10
     (pipeline / "small.yaml").write_text(yaml.safe_dump(params))
     return pipeline

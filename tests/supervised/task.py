@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from stages import runtime
-from stages.core.params import Runtime, Training
+from stages.core.params import Runtime, SupervisedTrain
 from stages.supervised import cluster
 from stages.supervised.trainer import SupervisedTask, Trainer
 
@@ -49,10 +49,10 @@ class LinearTask(SupervisedTask):
         return {"error": float(np.abs(self.model.layers[-1].kernel.numpy()[:, 0] - SLOPES).max())}
 
 
-def training(**changes: object) -> Training:
+def training(**changes: object) -> SupervisedTrain:
     values = {"steps": 40, "batch_size": 8, "learning_rate": 0.1, "schedule": "one_cycle", "evaluate_every": 15}
-    values |= {"checkpoint_every": 10, "max_to_keep": 2, "micro_batches": 1, "replicas": 1, "worker_timeout": 9.0}
-    return Training.model_validate(values | changes)
+    values |= {"micro_batches": 1, "replicas": 1}
+    return SupervisedTrain.model_validate(values | changes)
 
 
 def main() -> None:

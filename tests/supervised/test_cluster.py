@@ -162,9 +162,9 @@ def test_a_killed_process_ends_the_others_and_the_next_run_ends_in_the_same_byte
 ) -> None:
     # At a constant rate the number of steps does not name a run, so one that never ends is resumed by one that does.
     def params(steps: int) -> Path:
-        changes = {"steps": steps, "schedule": "constant", "replicas": 2}
-        changes |= {"checkpoint_every": 20, "evaluate_every": 50, "max_to_keep": 10**6}
-        return params_file({f"babyweight.train.{key}": value for key, value in changes.items()})
+        changes = {"steps": steps, "schedule": "constant", "replicas": 2, "evaluate_every": 50}
+        kept = {"babyweight.operation.checkpoint_every": 20, "babyweight.operation.max_to_keep": 10**6}
+        return params_file(kept | {f"babyweight.train.{key}": value for key, value in changes.items()})
 
     for killed in (1, 0):
         run = LocalCluster("babyweight", births, tmp_path / "cut", params(UNREACHABLE), 2)
@@ -179,7 +179,7 @@ def test_a_killed_process_ends_the_others_and_the_next_run_ends_in_the_same_byte
 def test_a_process_does_not_wait_for_one_that_never_starts(
     births: Path, tmp_path: Path, params_file: Callable[..., Path], missing: int
 ) -> None:
-    params = params_file({"babyweight.train.replicas": 2, "babyweight.train.worker_timeout": 1.0})
+    params = params_file({"babyweight.train.replicas": 2, "babyweight.operation.worker_timeout": 1.0})
     outputs = (tmp_path / "weights", tmp_path / "train.json", tmp_path / "curve.csv")
     with reserved_addresses(2) as addresses:
         settings: Any = environment(addresses, 1 - missing)

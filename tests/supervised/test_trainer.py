@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stages.core.params import Training
+from stages.core.params import SupervisedTrain
 from stages.supervised.batches import batch_indices
 from stages.supervised.trainer import History, Trainer, fit
 from stages.training.checkpoint import Checkpoints
@@ -17,9 +17,9 @@ from tests.conftest import ROOT
 from tests.supervised.task import EXAMPLES, LinearTask, training
 
 
-def trained(folder: Path, task: LinearTask, params: Training) -> tuple[History, bytes]:
-    with Checkpoints("linear", "run", params.max_to_keep, folder) as checkpoints:
-        history = fit(Trainer(task, params, 1), checkpoints, "linear")
+def trained(folder: Path, task: LinearTask, params: SupervisedTrain, every: int = 10) -> tuple[History, bytes]:
+    with Checkpoints("linear", "run", 2, folder) as checkpoints:
+        history = fit(Trainer(task, params, 1, checkpoint_every=every), checkpoints, "linear")
     return history, b"".join(v.numpy().tobytes() for v in task.model.variables)
 
 
@@ -34,7 +34,7 @@ def test_a_run_cut_short_resumes_to_the_same_bytes(tmp_path: Path, stop: int) ->
     whole = trained(tmp_path / "whole", LinearTask(dropout=0.3), training())
     # The same steps of the same schedule, with a checkpoint at the last of them.
     with Checkpoints("linear", "run", 2, tmp_path / "cut") as checkpoints:
-        trainer = Trainer(LinearTask(dropout=0.3), training(checkpoint_every=stop), 1)
+        trainer = Trainer(LinearTask(dropout=0.3), training(), 1, checkpoint_every=stop)
         while trainer.step < stop:
             trainer.advance()
         assert trainer.step == stop
@@ -43,9 +43,15 @@ def test_a_run_cut_short_resumes_to_the_same_bytes(tmp_path: Path, stop: int) ->
 
 
 def test_where_checkpoints_fall_does_not_change_the_bytes(tmp_path: Path) -> None:
-    often = trained(tmp_path / "often", LinearTask(dropout=0.3), training(checkpoint_every=3, max_to_keep=1))
-    seldom = trained(tmp_path / "seldom", LinearTask(dropout=0.3), training(checkpoint_every=1000))
-    assert often[1] == seldom[1]
+    often = trained(tmp_path / "often", LinearTask(dropout=0.3), training(), every=3)
+    assert often == trained(tmp_path / "seldom", LinearTask(dropout=0.3), training(), every=1000)
+
+
+def test_a_point_of_the_curve_is_the_mean_loss_since_the_point_before(tmp_path: Path) -> None:
+    trainer = Trainer(LinearTask(), training(), 1, checkpoint_every=1)
+    losses = [trainer.advance() for _ in range(40)]
+    history, _ = trained(tmp_path, LinearTask(), training(), every=7)
+    assert [point["loss"] for point in history] == pytest.approx([np.mean(losses[:15]), np.mean(losses[15:30])])
 
 
 def test_a_longer_run_at_a_constant_rate_extends_a_finished_one(
@@ -130,7 +136,7 @@ def test_a_plain_network_cut_short_resumes_to_the_same_bytes(tmp_path: Path) -> 
     params = training(micro_batches=2)
     whole = trained(tmp_path / "whole", normalized(dropout=0.3), params)
     with Checkpoints("linear", "run", 2, tmp_path / "cut") as checkpoints:
-        trainer = Trainer(normalized(dropout=0.3), training(checkpoint_every=7, micro_batches=2), 1)
+        trainer = Trainer(normalized(dropout=0.3), training(micro_batches=2), 1, checkpoint_every=7)
         while trainer.step < 7:
             trainer.advance()
         trainer.save(checkpoints)

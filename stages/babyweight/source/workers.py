@@ -70,7 +70,7 @@ def on_cluster(
     import dask
     import distributed
 
-    where = f"babyweight.prepare.dask.scheduler: {scheduler}"
+    where = f"babyweight.operation.dask.scheduler: {scheduler}"
 
     def result_of(client: Any, future: Any) -> Result:
         while True:

@@ -17,13 +17,13 @@ import distributed
 import pytest
 
 from stages.babyweight import prepare
-from stages.babyweight.params import Prepare
+from stages.babyweight.params import Dask, Operation, Prepare
 from stages.babyweight.source import csv_file, workers
 from stages.babyweight.source.births import FACTS
 from stages.babyweight.source.synthetic import Generator, read_facts
 from stages.core.errors import InputError
 from stages.core.files import digest
-from stages.core.params import PrepareParams
+from stages.core.params import OperationParams, PrepareParams
 from tests.conftest import ROOT, assert_refused, run_stage
 
 Write = Callable[..., Path]
@@ -57,6 +57,11 @@ def cluster() -> Iterator[Any]:
         yield local
 
 
+def _params(path: Path) -> tuple[PrepareParams[Prepare], Path, Dask]:
+    dask = OperationParams[Operation].read(path).operation.dask
+    return PrepareParams[Prepare].read(path), ROOT / FACTS, dask
+
+
 @pytest.fixture
 def run(tmp_path: Path, births: Path, params_file: Write, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Prepare the births in small blocks; a digest of the arrays, and counts and sample as text."""
@@ -64,13 +69,13 @@ def run(tmp_path: Path, births: Path, params_file: Write, monkeypatch: pytest.Mo
     def run(scheduler: str | None = None, block_bytes: int = BLOCK, **source: Any) -> tuple[str, str]:
         values = {"kind": "files", "path": str(births), **source}
         changes = {f"babyweight.prepare.source.{key}": value for key, value in values.items()}
-        params = PrepareParams[Prepare].read(params_file(changes | {"babyweight.prepare.dask.scheduler": scheduler}))
+        path = params_file(changes | {"babyweight.operation.dask.scheduler": scheduler})
         folder = tmp_path / str(time.monotonic_ns())
         folder.mkdir()
         block_tasks = csv_file.block_tasks
         with monkeypatch.context() as patch:
             patch.setattr(csv_file, "block_tasks", lambda file, default: block_tasks(file, default, block_bytes))
-            counts, sample = prepare.write_splits(folder, params, ROOT / FACTS)
+            counts, sample = prepare.write_splits(folder, *_params(path))
         return digest(folder), json.dumps(counts.metrics("files")) + str(sample)
 
     return run
@@ -155,10 +160,10 @@ def test_a_cluster_whose_workers_are_gone_is_given_up(run: Run, params_file: Wri
         changes = {
             "babyweight.prepare.source.kind": "files",
             "babyweight.prepare.source.path": str(births),
-            "babyweight.prepare.dask.scheduler": local.scheduler_address,
-            "babyweight.prepare.dask.timeout": 2.0,
+            "babyweight.operation.dask.scheduler": local.scheduler_address,
+            "babyweight.operation.dask.timeout": 2.0,
         }
-        blocks = prepare.encoded(PrepareParams[Prepare].read(params_file(changes)), ROOT / FACTS)
+        blocks = prepare.encoded(*_params(params_file(changes)))
         next(blocks)
         local.scale(0)
         with pytest.raises(InputError, match=r"no answer for 2 s; are its workers alive|KilledWorker"):
@@ -173,11 +178,11 @@ def test_a_task_may_carry_a_whole_block(cluster: Any) -> None:
 
 
 def test_a_cluster_that_is_not_there(tmp_path: Path, params_file: Write) -> None:
-    changes = {"babyweight.prepare.dask.scheduler": "tcp://127.0.0.1:9", "babyweight.prepare.dask.timeout": 1.0}
+    changes = {"babyweight.operation.dask.scheduler": "tcp://127.0.0.1:9", "babyweight.operation.dask.timeout": 1.0}
     out = ("data/raw/babyweight", tmp_path / "out", tmp_path / "sample.csv", tmp_path / "prepare.json")
     done = run_stage("stages.babyweight.prepare", *out, "--params", params_file(changes))
     assert_refused(
-        done, "babyweight.prepare.dask.scheduler: tcp://127.0.0.1:9: expected a Dask scheduler with a worker"
+        done, "babyweight.operation.dask.scheduler: tcp://127.0.0.1:9: expected a Dask scheduler with a worker"
     )
     assert not (tmp_path / "out").exists()
 
@@ -185,10 +190,10 @@ def test_a_cluster_that_is_not_there(tmp_path: Path, params_file: Write) -> None
 def test_a_cluster_without_workers(params_file: Write) -> None:
     with distributed.LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=":0") as empty:
         params = params_file(
-            {"babyweight.prepare.dask.scheduler": empty.scheduler_address, "babyweight.prepare.dask.timeout": 1.0}
+            {"babyweight.operation.dask.scheduler": empty.scheduler_address, "babyweight.operation.dask.timeout": 1.0}
         )
         with pytest.raises(InputError, match="expected a Dask scheduler with a worker"):
-            next(prepare.encoded(PrepareParams[Prepare].read(params), ROOT / FACTS))
+            next(prepare.encoded(*_params(params)))
 
 
 def test_threads_need_no_dask() -> None:
