@@ -24,7 +24,6 @@ from stages.core.errors import InputError, one_line, run
 from stages.core.params import validate
 
 TOKEN = "SERVING_TOKEN"
-_STOP_SECONDS = 10  # requests in progress at SIGTERM may take this long
 _SWITCH_SECONDS = 0.0005  # a model's thread waits no longer than this for the interpreter
 _INTER_OP = 16  # threads that models share which only TensorFlow 2's loader loads; the others have their own
 
@@ -168,7 +167,7 @@ def open_source(args: argparse.Namespace, settings: Settings, cache: Path) -> So
 
 
 def serve(args: argparse.Namespace, settings: Settings, source: Source, token: str | None) -> None:
-    """Answer requests until SIGTERM or Ctrl-C, finish those in progress, and end the process with code 0.
+    """Answer requests until SIGTERM or Ctrl-C, then finish those in progress, as far as the settings give them time.
 
     Clients must send the token; without one, only loopback names are answered.
 
@@ -184,6 +183,7 @@ def serve(args: argparse.Namespace, settings: Settings, source: Source, token: s
     from serving.connections import protocol, raise_file_limit
     from serving.registry import Registry
     from serving.servable import Servable
+    from serving.stopping import Requests, Server
 
     import_modules(settings.loading.modules)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -198,19 +198,20 @@ def serve(args: argparse.Namespace, settings: Settings, source: Source, token: s
     registry = Registry(source, load, settings.loading)
     connections = raise_file_limit(settings.limits.connections)
     limits = settings.limits.model_copy(update={"connections": connections})
+    requests = Requests()
+    origins = settings.access.origins
     config = uvicorn.Config(
-        app.create(registry, settings.limits, args.name_single_output, token, token is None, settings.access.origins),
+        app.create(registry, settings.limits, args.name_single_output, token, token is None, origins, requests),
         http=protocol(limits),  # type: ignore[arg-type] # called as the class would be
         log_level="warning",
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=_STOP_SECONDS,
         timeout_keep_alive=settings.limits.idle_seconds,  # type: ignore[arg-type] # goes to the loop, which takes any
         ws="none",
         ssl_certfile=args.ssl_certfile,
         ssl_keyfile=args.ssl_keyfile,
     )
-    server = uvicorn.Server(config)
+    server = Server(config, requests, settings.stop)
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn takes them later, and raises them again at its end
         signal.signal(number, server.handle_exit)
     host, port = bound.getsockname()[:2]
@@ -239,6 +240,9 @@ def main() -> None:
         )
     with tempfile.TemporaryDirectory(prefix="serving-") as cache:
         serve(args, settings, open_source(args, settings, Path(cache)), token)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # not waiting for the calls of requests that were given up
 
 
 if __name__ == "__main__":

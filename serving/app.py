@@ -8,7 +8,6 @@ import asyncio
 import functools
 import logging
 import re
-import time
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +31,7 @@ from serving.guard import LABELS, Guard, json_response, refusal
 from serving.registry import Registry
 from serving.servable import Servable
 from serving.settings import Limits
+from serving.stopping import Requests
 from stages.core.errors import InputError
 from stages.rest.requests import Arrays, decode_inputs, decode_instances
 from stages.rest.tensors import UnsupportedTypeError
@@ -136,6 +136,7 @@ class Server:
     limits: Limits
     keep_name: bool  # name a prediction's output even if it is the only one
     bodies: Bodies
+    requests: Requests
 
     async def api(self, request: Request) -> Response:
         """Everything below `/v1/`."""
@@ -155,12 +156,8 @@ class Server:
             return json_response({"model_version_status": [version.status() for version in versions]})
         if target.action == "metadata":
             return json_response(self.registry.servable(target.model, target.version, target.label).metadata)
-        try:
-            deadline = time.monotonic() + self.limits.seconds
-            async with asyncio.timeout_at(deadline):  # the loop's clock
-                return await self._infer(request, target, deadline)
-        except TimeoutError:
-            raise HTTPException(504, f"no answer within {self.limits.seconds:g} seconds") from None
+        async with self.requests.limited(self.limits.seconds) as deadline:
+            return await self._infer(request, target, deadline)
 
     async def _infer(self, request: Request, target: Target, deadline: float) -> Response:
         """Predict, classify or regress."""
@@ -234,6 +231,8 @@ class Server:
 
     async def readyz(self, request: Request) -> Response:
         """Whether models can be asked: one at least, and every one that could be asked before."""
+        if self.requests.stopping:
+            raise HTTPException(503, "the server is stopping")
         if not self.registry.ready:
             raise HTTPException(503, "models are being loaded, none can be asked, or one no longer can")
         return json_response({"status": "ready"})
@@ -250,9 +249,10 @@ def create(
     token: str | None = None,
     loopback_only: bool = True,
     origins: Collection[str] = (),
+    requests: Requests | None = None,
 ) -> Starlette:
     """The application. Its arguments are those of `Server` and `Guard`."""
-    server = Server(registry, limits, keep_name, Bodies(limits))
+    server = Server(registry, limits, keep_name, Bodies(limits), requests or Requests())
     routes = [
         Route("/", lambda _: FileResponse(STATIC / "index.html")),
         Route("/openapi.json", lambda _: FileResponse(STATIC / "openapi.json")),

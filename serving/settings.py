@@ -33,6 +33,13 @@ class Limits(Section):
     idle_seconds: Positive
 
 
+class Stop(Section):
+    """How the server stops after SIGTERM."""
+
+    delay_seconds: NonNegative
+    grace_seconds: NonNegative
+
+
 class Access(Section):
     """Who may ask."""
 
@@ -54,6 +61,7 @@ class Settings(Section):
     keep: Count
     loading: Loading
     limits: Limits
+    stop: Stop
     access: Access
     batching: Batching
 

@@ -18,7 +18,7 @@ from serving import app
 from serving.publish import publish
 from serving.registry import Registry
 from serving.servable import Servable
-from serving.settings import Settings, read_settings
+from serving.settings import SETTINGS, Settings, read_settings
 from serving.sources import PublishedFolder, Root, Source
 from tests.conftest import ROOT, start_stage
 from tests.serving import models
@@ -77,6 +77,16 @@ def connect(settings: Settings) -> Connect:
 def client(connect: Connect, published_models: Path) -> Iterator[TestClient]:
     with connect(published_models) as found:
         yield found
+
+
+def write_settings(path: Path, **values: object) -> Path:
+    """The project's settings with other values, by key."""
+    text = SETTINGS.read_text()
+    for key, value in values.items():
+        text, found = re.subn(rf"(\b{key}:) [^#\n]+?(?=  #|$)", rf"\1 {value}", text, flags=re.MULTILINE)
+        assert found, key
+    path.write_text(text)
+    return path
 
 
 class Process:

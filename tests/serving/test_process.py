@@ -23,10 +23,10 @@ from numpy.testing import assert_allclose  # NumPy's lazy import of it fails in 
 
 from serving.publish import publish
 from serving.rollback import rollback
-from serving.settings import SETTINGS
+from serving.settings import SETTINGS, Settings
 from tests.conftest import ROOT, assert_refused, run_stage
 from tests.serving import models
-from tests.serving.conftest import ORIGINAL, Process, error, wait_ready
+from tests.serving.conftest import ORIGINAL, Process, error, wait_ready, write_settings
 
 CYCLES = int(os.environ.get("SERVING_CYCLES", "10"))
 """Publications of the test under load; `SERVING_CYCLES=1000 pytest …` is the long run."""
@@ -38,10 +38,7 @@ PATIENCE = 30
 @pytest.fixture
 def fast_params(tmp_path: Path) -> Path:
     """The project's parameters with a server that looks for versions all the time."""
-    text = SETTINGS.read_text().replace(" poll_seconds: 1.0", " poll_seconds: 0.01")
-    path = tmp_path / "settings.yaml"
-    path.write_text(text)
-    return path
+    return write_settings(tmp_path / "settings.yaml", poll_seconds=0.01, delay_seconds=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -133,9 +130,11 @@ def _until_newest(url: str, number: int) -> None:
     raise AssertionError(f"version {number} is not the newest: {statuses}")
 
 
-def test_a_stop_answers_what_is_under_way_and_clients_that_leave_do_no_harm(published_models: Path) -> None:
+def test_a_stop_answers_what_is_under_way_and_clients_that_leave_do_no_harm(
+    published_models: Path, fast_params: Path
+) -> None:
     """A request half sent at SIGTERM is answered; then the process ends with code 0 and without a traceback."""
-    server = Process(published_models)
+    server = Process(published_models, "--settings", str(fast_params))
     try:
         server.wait_ready()
         host, port = server.url.removeprefix("http://").split(":")
@@ -160,6 +159,36 @@ def test_a_stop_answers_what_is_under_way_and_clients_that_leave_do_no_harm(publ
             httpx.get(server.url)
     finally:
         server.stop()
+
+
+def test_a_stop_is_announced_and_gives_up_what_takes_too_long(tmp_path: Path) -> None:
+    """`/readyz` fails while requests are answered; a call without end gets 503; the process does not wait for it."""
+    models.slow(tmp_path / "published/slow/1")
+    models.half_plus_two(tmp_path / "published/half/1")
+    settings = write_settings(tmp_path / "settings.yaml", delay_seconds=2.0, grace_seconds=1.0)
+    process = Process(tmp_path / "published", "--settings", str(settings))
+    try:
+        process.wait_ready()
+        with ThreadPoolExecutor(1) as clients:
+            url = f"{process.url}/v1/models/slow:predict"
+            asked = clients.submit(httpx.post, url, content='{"instances": [1e9]}', timeout=60)
+            time.sleep(1)
+            began = time.monotonic()
+            process.running.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            assert error(httpx.get(f"{process.url}/readyz", timeout=PATIENCE), 503) == "the server is stopping"
+            answer = httpx.post(f"{process.url}/v1/models/half:predict", content='{"instances": [1.0]}')
+            assert answer.json() == {"predictions": [2.5]}
+            assert error(asked.result(), 503) == "the server is stopping"
+        assert "Traceback" not in process.running.communicate(timeout=20)[1]
+        assert process.running.returncode == 0
+        assert time.monotonic() - began < 10
+    finally:
+        process.stop()
+
+
+def test_the_stop_fits_into_kubernetes_limit(settings: Settings) -> None:
+    assert settings.stop.delay_seconds + settings.stop.grace_seconds + 2 < 30
 
 
 def test_a_kept_connection_outlives_a_stall(server: Process) -> None:
@@ -296,7 +325,7 @@ def test_a_library_of_operations(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
     export = [sys.executable, "-c", EXPORT, str(tmp_path / "published/twice/1")]
     subprocess.run(export, env=environment, check=True)
-    (tmp_path / "settings.yaml").write_text(SETTINGS.read_text().replace("modules: []", "modules: [twice]"))
+    write_settings(tmp_path / "settings.yaml", modules="[twice]", delay_seconds=0)
     command = [sys.executable, "-m", "serving", "--port", "0", "--settings", "settings.yaml"]
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
@@ -308,8 +337,7 @@ def test_a_library_of_operations(tmp_path: Path) -> None:
 
 
 def test_a_library_of_operations_that_cannot_be_imported(published_models: Path, tmp_path: Path) -> None:
-    settings = tmp_path / "settings.yaml"
-    settings.write_text(SETTINGS.read_text().replace("modules: []", "modules: [no_such]"))
+    settings = write_settings(tmp_path / "settings.yaml", modules="[no_such]")
     done = run_stage("serving", "--published", published_models, "--port", "0", "--settings", settings)
     assert_refused(done, "loading.modules: no_such: cannot be imported: No module named 'no_such'")
 

@@ -1,6 +1,5 @@
 """Where models come from: TensorFlow Serving's configuration, single models, remote folders."""
 
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,13 +9,12 @@ import fsspec
 import httpx
 import pytest
 
-from serving.settings import SETTINGS
 from serving.sources import ModelConfigFile, PublishedFolder, Root, SingleModel
 from stages.core.errors import InputError
 from tests.s3 import Storage
 from tests.s3 import running as s3_server
 from tests.serving import models
-from tests.serving.conftest import Connect, Process
+from tests.serving.conftest import Connect, Process, write_settings
 
 CONFIG = """
 # Comments, and both ways of writing a message, as TensorFlow Serving's own examples have them.
@@ -224,8 +222,7 @@ class TestRemote:
         """A server follows a bucket: a version comes, one that is incomplete waits, one goes."""
         model = models.half_plus_two(tmp_path / "model")
         s3.put_folder(model, "bucket/published/half/00000123")
-        settings = tmp_path / "settings.yaml"
-        settings.write_text(re.sub(r"(poll_seconds:) [\d.]+", r"\1 0.1", SETTINGS.read_text()))
+        settings = write_settings(tmp_path / "settings.yaml", poll_seconds=0.1, address_poll_seconds=0.1)
         process = Process("s3://bucket/published", "--settings", str(settings), **s3.environment)
         try:
             process.wait_ready()
