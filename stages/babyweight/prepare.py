@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,8 +27,9 @@ from stages.babyweight.source.births import (
 )
 from stages.babyweight.source.counts import Counts
 from stages.babyweight.source.encode import SAMPLE_ROWS, BlockTask, Encoded, encode
+from stages.babyweight.source.facts import mean_weights, read_facts
 from stages.babyweight.source.files import File, find
-from stages.babyweight.source.formats import block_tasks, default_columns
+from stages.babyweight.source.formats import all_block_tasks, block_tasks, default_columns
 from stages.core import files
 from stages.core.errors import run
 from stages.core.params import OperationParams, PrepareParams, add_params
@@ -60,17 +62,17 @@ def encoded(params: PrepareParams[Prepare], facts: Path, dask: Dask | None = Non
     if source.kind == "synthetic":
         from stages.babyweight.source import synthetic  # imports pandas, which takes longer than all else here
 
-        births, default = [], list[str]()
+        births: list[File] = []
         tasks = synthetic.block_tasks(source.rows, facts, params.seed)
     else:
         births = find(source.path)
-        default = default_columns(births)
-        tasks = (task for file in births for task in block_tasks(file, default))
+        tasks = all_block_tasks(births)
     by_block = (functools.partial(_encode, task, params.prepare) for task in tasks)
-    by_file = [functools.partial(_encode_file, file, default, params.prepare) for file in births]
     if dask is None or dask.scheduler is None:
         results = workers.on_threads(by_block)
     else:
+        default = default_columns(births) if births else []
+        by_file = [functools.partial(_encode_file, file, default, params.prepare) for file in births]
         results = workers.on_cluster(by_block, by_file, births, dask.scheduler, dask.timeout)
     return (block for blocks in results for block in blocks)
 
@@ -111,7 +113,7 @@ def write_splits(
                 sample += raw_rows(*block.sample)[: SAMPLE_ROWS - len(sample)]
         for (split, name), file in outputs.items():
             _write_header(file, name, counts.kept[split])
-    counts.check(params.prepare)
+    counts.check(params.prepare, mean_weights(read_facts(facts)) if params.prepare.source.kind == "files" else None)
     return counts, sample
 
 
@@ -154,6 +156,8 @@ def main() -> None:
         files.write_json(folder / "schema.json", schema(params.prepare.source.kind))
     files.write_table(args.sample, sample, COLUMNS)
     files.write_json(args.metrics, counts.metrics(params.prepare.source.kind))
+    if summary := counts.summary():
+        print(f"babyweight: {summary}", file=sys.stderr)
 
 
 if __name__ == "__main__":

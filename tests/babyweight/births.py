@@ -28,7 +28,8 @@ def write(folder: Path, *lines: str, end: str = "\n", encoding: str = "utf-8") -
 
 
 def parse(path: Path, block_bytes: int = 1 << 20) -> list[Block]:
-    return [task() for task in csv_file.block_tasks(file(path), COLUMNS, block_bytes)]
+    with file(path).open() as stream:
+        return [task() for task in csv_file.block_tasks(file(path), stream, COLUMNS, block_bytes)]
 
 
 def block_of(frame: pd.DataFrame) -> Block:

@@ -17,7 +17,8 @@ from stages.babyweight.prepare import write_splits
 from stages.babyweight.source import csv_file
 from stages.babyweight.source.births import COLUMNS, FACTS, FEATURES, SPLITS
 from stages.babyweight.source.encode import SAMPLE_ROWS
-from stages.babyweight.source.synthetic import Generator, read_facts
+from stages.babyweight.source.facts import read_facts
+from stages.babyweight.source.synthetic import Generator
 from stages.core.files import digest
 from stages.core.params import PrepareParams
 from tests.conftest import ROOT, assert_refused, run_stage

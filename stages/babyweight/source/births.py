@@ -17,6 +17,8 @@ FACTS = Path("data/raw/babyweight/facts.yaml")
 """The published figures that synthetic births follow."""
 
 WEIGHT = "weight_pounds"
+WEEKS = "gestation_weeks"
+SMOKING = "cigarette_use"
 KEY = "key"
 COLUMNS = (
     WEIGHT,
@@ -48,8 +50,11 @@ UNITS = {
     "gestation_weeks": "completed weeks",
 }
 
-MAX_CODE = 255
-"""The largest code of a number: it stands for 255 and above."""
+UNKNOWN_WEEKS = 99
+"""What the table has for weeks that are not known."""
+
+MOST = {"mother_age": 75, "plurality": 9, WEEKS: 52}
+"""The largest number of each column. Larger ones are in another unit, or mistakes, but for `UNKNOWN_WEEKS`."""
 
 MAX_POUNDS = 50.0
 """A larger weight is in another unit, or a mistake. The heaviest newborn on record weighed 22 lb."""
@@ -118,9 +123,17 @@ def _raw_spellings(column: str) -> dict[str, int]:
     if column == "mother_race":
         return codes | dict.fromkeys(_OTHER_RACES, 0) | {"39": codes["samoan"]}  # 39 is BigQuery's
     codes |= dict.fromkeys(_FALSE, codes["false"]) | dict.fromkeys(_TRUE, codes["true"])
+    if column == SMOKING:
+        codes["99"] = 0  # of counts of cigarettes: not stated
     if column == "is_male":
         codes |= dict.fromkeys(("female", "f"), codes["false"]) | dict.fromkeys(("male", "m"), codes["true"])
     return codes
+
+
+def cigarettes(text: str) -> int | None:
+    """A number of cigarettes, as other tables have it in place of truth; None if the text is no whole number."""
+    word = _normalized(text.strip())
+    return int(word) if word.isdecimal() and word.isascii() else None
 
 
 def word_code(column: str, text: str) -> int | None:
@@ -128,9 +141,9 @@ def word_code(column: str, text: str) -> int | None:
     return _raw_spellings(column).get(_normalized(text.strip()))
 
 
-MISSING, NOT_POSITIVE, NO_NUMBER, TOO_HEAVY, UNKNOWN_WORD = range(1, 6)
-"""Flaws of a value; 0 is none. The first two drop a row, the next two make it bad, the last counts as missing."""
-FLAW_NAMES = ("", "missing", "not_positive", "no_number", "too_heavy")
+MISSING, NOT_POSITIVE, NO_NUMBER, TOO_HEAVY, TOO_LARGE, UNKNOWN_WORD = range(1, 7)
+"""Flaws of a value; 0 is none. The first two drop a row, the next three make it bad, the last counts as missing."""
+FLAW_NAMES = ("", "missing", "not_positive", "no_number", "too_heavy", "too_large")
 
 
 def _number(text: str) -> tuple[float, int]:
@@ -153,15 +166,18 @@ def weight(text: str) -> tuple[float, int]:
 
 @functools.lru_cache(1 << 12)
 def number_code(column: str, text: str) -> tuple[int, int]:
-    """The code of a number, and its flaw."""
+    """The code of a number, the whole part of it, and its flaw."""
     text = text.strip()
     if column == "plurality" and (match := _MULTIPLE.fullmatch(text.lower())):
         babies = _MULTIPLES[match[1]]
         return (babies, 0) if match[2] in {None, str(babies)} else (0, NO_NUMBER)
     number, flaw = _number(text)
-    if not flaw and number < 1:  # less than one completed year or week, or baby
+    code = int(number)  # completed years and weeks
+    if not flaw and code < 1:
         flaw = NOT_POSITIVE
-    return int(max(0.0, min(number, float(MAX_CODE)))), flaw
+    elif not flaw and code > MOST[column] and (column, code) != (WEEKS, UNKNOWN_WEEKS):
+        flaw = TOO_LARGE
+    return (0 if flaw else code), flaw
 
 
 def interpret(column: str, text: str) -> tuple[float, int]:

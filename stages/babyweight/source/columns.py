@@ -1,7 +1,9 @@
 """The columns of a file of births, found by their names."""
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
+from urllib.parse import unquote
 
 from stages.babyweight.source.births import COLUMNS, NO_NUMBER, REQUIRED, interpret
 from stages.core.errors import InputError
@@ -12,6 +14,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.strip().strip("`'\"]").rpartition(".")[2].lower())
 
 
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 _BY_PLAIN_NAME = {_plain(column): column for column in COLUMNS}
 
 
@@ -20,26 +23,41 @@ def _column(name: str) -> str:
     return _BY_PLAIN_NAME.get(_plain(name)) or _BY_PLAIN_NAME.get(_plain(name.replace(".", "_")), "")
 
 
-def match(where: str, names: Sequence[str]) -> list[str]:
+def match(where: str, names: Sequence[str], in_folder: Collection[str] = ()) -> list[str]:
     """The column of births that each name stands for, "" if none: `births.weight_pounds` is `weight_pounds`.
 
     Args:
         where: the file, for messages.
         names: the names in the file.
+        in_folder: columns that a folder's name gives.
 
     Raises:
         InputError: if a required column is missing, or a column is there twice.
     """
+    known = set(names)
     columns = list(map(_column, names))
     # A column by its exact name makes similar names, say of a joined table, columns to ignore.
-    columns = [c if c == name or c not in names else "" for c, name in zip(columns, names, strict=True)]
+    columns = [c if c == name or c not in known else "" for c, name in zip(columns, names, strict=True)]
+    times = Counter(columns)
     for column in COLUMNS:
-        if columns.count(column) > 1:
-            raise InputError(f"{where}: column {column!r} {columns.count(column)} times; expected it once")
+        if times[column] > 1:
+            raise InputError(f"{where}: column {column!r} {times[column]} times; expected it once")
+        if times[column] and column in in_folder:
+            raise InputError(f"{where}: column {column!r} in the file and in its folder's name; expected it once")
     for column in REQUIRED:
-        if column not in columns:
+        if not times[column] and column not in in_folder:
             raise InputError(f"{where}: no column {column!r}; expected {', '.join(REQUIRED)}; found {_quoted(names)}")
     return columns
+
+
+def in_folder(address: str) -> dict[str, str]:
+    """The columns of births that a path's folders give, and their values: `mother_race=1/`, as Hive and Spark write."""
+    values = {}
+    for folder in address.split("/")[:-1]:
+        name, is_column, value = folder.partition("=")
+        if is_column and (column := _column(unquote(name))):
+            values[column] = "" if value == _NO_VALUE else unquote(value)
+    return values
 
 
 def is_header(names: Sequence[str]) -> bool:

@@ -6,9 +6,9 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,42 +23,60 @@ from stages.core.errors import InputError
 BLOCK_BYTES = 4 << 20
 
 _NEWLINE = ord("\n")
-_ZSTD, _GZIP = b"\x28\xb5\x2f\xfd", b"\x1f\x8b"
-_OTHERS = {b"PK\3\4": "a zip archive", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+_GZIP = b"\x1f\x8b"
+_ZSTD = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")
+"""How zstd begins: with a frame of data, or with one to skip, as pzstd writes."""
+_OTHERS = {
+    b"PK\3\4": "a zip archive",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\xff\xfe\0\0": "UTF-32",
+    b"\0\0\xfe\xff": "UTF-32",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
+"""What else a file may be, by its first bytes."""
 _TOO_LONG = f"a line of more than {LINE_BYTES} bytes; expected one birth a line"
 
 
-def header(file: File) -> list[str] | None:
+def header(file: File, raw: IO[bytes]) -> list[str] | None:
     """The columns that a file's first line names, as `block_tasks` has them; None if it is no header.
 
     Raises:
         InputError: if the file is empty or damaged, or if the header lacks a required column.
     """
-    with _open(file) as stream:
+    with _unpacked(raw) as stream:
         _, names = _first_line(file, _read(file, stream, LINE_BYTES, 0))
-    return columns.match(f"{file.address}:1", names) if columns.is_header(names) else None
+    return columns.match(f"{file.address}:1", names, file.in_folder) if columns.is_header(names) else None
 
 
-def block_tasks(file: File, default: Sequence[str], block_bytes: int = BLOCK_BYTES) -> Iterator[BlockTask]:
+def block_tasks(
+    file: File, raw: IO[bytes], default: Sequence[str], block_bytes: int = BLOCK_BYTES
+) -> Generator[BlockTask, None, list[str]]:
     """The task that parses each block of a file, plain, gzip or zstd.
 
     Args:
         file: the file.
+        raw: it, opened.
         default: the columns of a file without a header.
         block_bytes: about how much text a block holds; the rows do not depend on it.
+
+    Returns:
+        The columns that its header names, else the default ones.
 
     Raises:
         InputError: if the file is empty, damaged or no CSV of births.
     """
     where = f"{file.address}:1"
-    with _open(file) as stream:
+    with _unpacked(raw) as stream:
         head = _read(file, stream, LINE_BYTES + 1, 0)
         first_line, names = _first_line(file, head)
         fields, line, start = list(default), 1, len(MARK) if head.startswith(MARK) else 0
         if columns.is_header(names):
-            fields = columns.match(where, names)
+            fields = columns.match(where, names, file.in_folder)
             line, start = 2, len(first_line) + 1 + (head[len(first_line) :][:2] == b"\r\n")
         else:
+            fields = [name for name in fields if name not in file.in_folder]
             columns.check_birth(where, names, fields)
         ends_with_return = b"\n" not in head
         record, rest, is_last = record_pattern(len(fields)), b"", False
@@ -74,23 +92,22 @@ def block_tasks(file: File, default: Sequence[str], block_bytes: int = BLOCK_BYT
             rest = buffer[len(text) :]
             count = int(np.count_nonzero(np.frombuffer(text, np.uint8) == _NEWLINE))
             if count:
-                yield functools.partial(parse, file.name, fields, line, count, text, damaged)
+                yield functools.partial(parse, file.label, fields, file.in_folder, line, count, text, damaged)
             line += count
+        return fields
 
 
 @contextmanager
-def _open(file: File) -> Iterator[Any]:
-    """The file's text as a stream of bytes, whatever it is packed with."""
-    raw: Any
-    with file.open() as raw:
-        start = raw.peek(4)
-        if start.startswith(_GZIP):
-            yield gzip.GzipFile(fileobj=raw)
-        elif start.startswith(_ZSTD):
-            with pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd") as stream:
-                yield stream
-        else:
-            yield raw
+def _unpacked(raw: Any) -> Iterator[Any]:
+    """A file's text as a stream of bytes, whatever it is packed with."""
+    start = raw.peek(4)
+    if start.startswith(_GZIP):
+        yield gzip.GzipFile(fileobj=raw)
+    elif _ZSTD.match(start):
+        with pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd") as stream:
+            yield stream
+    else:
+        yield raw
 
 
 def _read(file: File, stream: Any, size: int, line: int) -> bytes:

@@ -24,12 +24,21 @@ _HEXADECIMAL = re.compile(b"0[xX]")
 _NEWLINE, _RETURN, _QUOTE = b'\n\r"'
 
 
-def parse(name: str, columns: Sequence[str], first: int, count: int, text: bytes, damaged: list[BadRow]) -> Block:
+def parse(
+    name: str,
+    columns: Sequence[str],
+    in_folder: Mapping[str, str],
+    first: int,
+    count: int,
+    text: bytes,
+    damaged: list[BadRow],
+) -> Block:
     """Let Arrow make columns of consecutive whole records.
 
     Args:
-        name: the file's name.
+        name: the file's path below the source.
         columns: the columns of births that the fields stand for, "" for others.
+        in_folder: the columns that the folder's name gives, with their values.
         first: the first line's number in the file, from 1.
         count: how many lines there are.
         text: the records, each ended by `\\n`; lines that are no CSV are blank.
@@ -50,7 +59,7 @@ def parse(name: str, columns: Sequence[str], first: int, count: int, text: bytes
         if row.text.strip()
     ]
     rows = pa.RecordBatch.from_arrays([column.combine_chunks() for column in table.columns], table.column_names)
-    return Block(name, rows, np.delete(lines, skipped), damaged + bad_rows)
+    return Block.of(name, rows, in_folder, np.delete(lines, skipped), damaged + bad_rows)
 
 
 def _convert(text: bytes, columns: Sequence[str], types: Mapping[str, pa.DataType]) -> tuple[pa.Table, list[Any]]:

@@ -1,9 +1,11 @@
 """A block of births: from raw values to one byte a feature, split by a hash of the keys."""
 
+import functools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -17,16 +19,23 @@ from stages.babyweight.source.births import (
     KEY,
     MAX_POUNDS,
     MISSING,
+    MOST,
     NOT_POSITIVE,
     NUMBERS,
     REQUIRED,
+    SMOKING,
     SPLITS,
+    VOCABULARIES,
     WEIGHT,
+    cigarettes,
     interpret,
+    number_code,
 )
+from stages.babyweight.source.distributions import Distributions
 from stages.babyweight.source.fingerprint import fingerprints
 
 SAMPLE_ROWS = 1000
+_SMOKES = VOCABULARIES[SMOKING].index("True")
 
 Features = npt.NDArray[np.uint8]
 Weights = npt.NDArray[np.float32]
@@ -46,7 +55,7 @@ class Block:
     """Consecutive births of one file, as raw values.
 
     Attributes:
-        name: the file's name.
+        name: the file's path below the source.
         rows: the columns of births that the file has, of any type that Arrow casts to text.
         lines: [n], each row's line in the file, from 1.
         bad_rows: the lines that are no row.
@@ -56,6 +65,20 @@ class Block:
     rows: pa.RecordBatch
     lines: npt.NDArray[np.int64]
     bad_rows: list[BadRow]
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        rows: pa.RecordBatch,
+        in_folder: Mapping[str, str],
+        lines: npt.NDArray[np.int64],
+        bad_rows: list[BadRow],
+    ) -> "Block":
+        """A block with the columns that the folder's name gives."""
+        for column, value in in_folder.items():
+            rows = rows.append_column(column, pa.array([value] * rows.num_rows, pa.string()))
+        return cls(name, rows, lines, bad_rows)
 
 
 BlockTask = Callable[[], Block]
@@ -67,7 +90,7 @@ class Encoded:
     """What becomes of a block.
 
     Attributes:
-        name: the file's name.
+        name: the file's path below the source.
         rows: how many rows the block has, bad ones included.
         splits: features uint8 [n, 8] and weights float32 [n] of the births of each split.
         sample: features, weights and keys of the first `SAMPLE_ROWS` births, whatever their split.
@@ -75,6 +98,9 @@ class Encoded:
         bad_rows: rows that cannot be read.
         unknown_words: for each category, the rows that have each word outside its vocabulary.
         absent_columns: the features that the file lacks.
+        with_key: births that have a key of their own.
+        distributions: what the births are like.
+        smoking: how smoking is answered: with any of `words`, `zeros` and `counts` of cigarettes.
     """
 
     name: str
@@ -85,6 +111,9 @@ class Encoded:
     bad_rows: list[BadRow]
     unknown_words: dict[str, dict[str, int]]
     absent_columns: list[str]
+    with_key: int = 0
+    distributions: Distributions = field(default_factory=Distributions.empty)
+    smoking: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -111,6 +140,10 @@ class _Column:
     def texts(self) -> Iterator[str]:
         """The distinct values as text."""
         return iter(self.values.cast(pa.string()).to_pylist())
+
+    def occurring(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """How many of some rows have each of the distinct values."""
+        return np.bincount(self.indices[rows], minlength=len(self.values))
 
     def text(self, row: int) -> str:
         """One row's value as text."""
@@ -152,13 +185,14 @@ def encode(block: Block, validation_share: float, test_share: float) -> Encoded:
     features = np.zeros((count, len(FEATURES)), np.uint8)
     weights = np.zeros(count, np.float32)
     columns: dict[str, _Column] = {}
-    unknown: dict[str, Features] = {}
+    unknown: dict[str, Features] = {}  # categories
     for name, array in zip(block.rows.schema.names, block.rows.columns, strict=True):
         if name == KEY:
             continue
         if name in NUMBERS and (codes := _small_numbers(array)) is not None:
             features[:, FEATURES.index(name)] = codes
-            flaws[REQUIRED.index(name), codes == 0] = NOT_POSITIVE
+            if count and (codes.min() < 1 or codes.max() > MOST[name]):
+                flaws[REQUIRED.index(name)] = _flaws_of_codes(name)[codes]
             continue
         column = columns[name] = _Column.of(array)
         numbers, flaws_of_values = column.interpreted(name)
@@ -166,19 +200,24 @@ def encode(block: Block, validation_share: float, test_share: float) -> Encoded:
             weights = numbers.astype(np.float32).take(column.indices)
         else:
             features[:, FEATURES.index(name)] = numbers.astype(np.uint8).take(column.indices)
-        if flaws_of_values.any():
-            if name in REQUIRED:
-                flaws[REQUIRED.index(name)] = flaws_of_values[column.indices]
-            else:
-                unknown[name] = flaws_of_values
+        if name not in REQUIRED:
+            unknown[name] = flaws_of_values
+        elif flaws_of_values.any():
+            flaws[REQUIRED.index(name)] = flaws_of_values[column.indices]
 
-    keys = _keys(block)
+    keys, has_key = _keys(block)
     hashes = fingerprints(keys)
     is_flawed = flaws.any(axis=0)
     kept = np.flatnonzero(~is_flawed)
     dropped, bad_rows = _explain(block, columns, flaws, np.flatnonzero(is_flawed))
+    smoking = frozenset[str]()
+    if SMOKING in columns:
+        smoking, is_count = _smoking(columns[SMOKING], unknown[SMOKING], kept)
+        if is_count.any():
+            unknown[SMOKING] = unknown[SMOKING] * ~is_count
+            features[is_count.take(columns[SMOKING].indices), FEATURES.index(SMOKING)] = _SMOKES
     if len(kept) < count:
-        features, weights, hashes = features[kept], weights[kept], hashes[kept]
+        features, weights, hashes, has_key = features[kept], weights[kept], hashes[kept], has_key[kept]
     fraction = (hashes >> np.uint64(11)) * 2.0**-53
     split = (fraction < test_share + validation_share).astype(np.uint8) + (fraction < test_share)
     rows_of = [np.flatnonzero(split == number) for number in range(len(SPLITS))]
@@ -190,16 +229,54 @@ def encode(block: Block, validation_share: float, test_share: float) -> Encoded:
         sample=(features[first].copy(), weights[first].copy(), keys.take(pa.array(kept[first])).to_pylist()),
         dropped=dropped,
         bad_rows=sorted(block.bad_rows + bad_rows, key=lambda row: row.line),
-        unknown_words={name: _count_words(columns[name], flaws, kept) for name, flaws in unknown.items()},
+        unknown_words={n: _count_words(columns[n], flaws, kept) for n, flaws in unknown.items() if flaws.any()},
         absent_columns=[name for name in FEATURES if name not in block.rows.schema.names],
+        with_key=int(np.count_nonzero(has_key)),
+        distributions=Distributions.of(features, weights),
+        smoking=smoking,
     )
 
 
-def _keys(block: Block) -> pa.Array:
-    """The births' keys: file name and line if the file has none."""
-    if KEY not in block.rows.schema.names:
-        return pc.binary_join_element_wise(block.name, pa.array(block.lines).cast(pa.string()), ":")
-    return block.rows[KEY].cast(pa.large_string()).fill_null("")
+def _keys(block: Block) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
+    """The births' keys, and which are their own: the others are the file's name and the line."""
+    keys = pa.nulls(block.rows.num_rows, pa.large_string())
+    if KEY in block.rows.schema.names:
+        keys = block.rows[KEY].cast(pa.large_string())
+    has_key = pc.greater(pc.binary_length(keys), 0).fill_null(False).to_numpy(zero_copy_only=False)
+    if not has_key.all():
+        name = PurePosixPath(block.name).name
+        lines = pc.binary_join_element_wise(name, pa.array(block.lines).cast(pa.string()), ":").cast(pa.large_string())
+        keys = pc.if_else(has_key, keys, lines)
+    return keys, has_key
+
+
+@functools.cache
+def _flaws_of_codes(name: str) -> Features:
+    """The flaw of each whole number from 0 to 255 in a column of numbers. [256]."""
+    return np.array([number_code(name, str(code))[1] for code in range(256)], np.uint8)
+
+
+def _smoking(
+    column: _Column, unknown: Features, kept: npt.NDArray[np.int64]
+) -> tuple[frozenset[str], npt.NDArray[np.bool_]]:
+    """How a block answers whether the mother smokes, and which of the distinct values are counts of cigarettes.
+
+    Numbers above 1 are counts where no word stands beside them. The file's other blocks may have words; that is
+    looked at when all are counted.
+    """
+    kinds: set[str] = set()
+    numbers = [cigarettes(text) for text in column.texts()]
+    is_count = np.array([number is not None and number > 1 for number in numbers], bool) & (unknown > 0)
+    for text, number, births in zip(column.texts(), numbers, column.occurring(kept).tolist(), strict=True):
+        if births and number is None and interpret(SMOKING, text) != (0, 0):
+            kinds.add("words")
+        elif births and number == 0:
+            kinds.add("zeros")
+    if "words" in kinds:
+        is_count[:] = False
+    elif (is_count & (column.occurring(kept) > 0)).any():
+        kinds.add("counts")
+    return frozenset(kinds), is_count
 
 
 def _explain(
@@ -222,7 +299,8 @@ def _explain(
     for i in np.flatnonzero(flaw > NOT_POSITIVE):
         row, name = int(flawed[i]), REQUIRED[column[i]]
         reason = f"{name}_{FLAW_NAMES[flaw[i]]}"
-        bad_rows.append(BadRow(int(block.lines[row]), reason, columns[name].text(row)))
+        text = columns[name].text(row) if name in columns else str(block.rows[name][row])
+        bad_rows.append(BadRow(int(block.lines[row]), reason, text))
     return dropped, bad_rows
 
 

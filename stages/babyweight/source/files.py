@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import Any
 
+from stages.babyweight.source import columns
 from stages.core.errors import InputError, one_line
 from stages.core.files import digest
 from stages.core.filesystems import file_system
@@ -16,6 +18,7 @@ from stages.core.filesystems import file_system
 _PARAMETER = "babyweight.prepare.source.path"
 _BUFFER_BYTES = 16 << 20
 """Read at once from a remote file: few large requests are faster."""
+_START_BYTES = 4
 
 _IN_FOLDER = re.compile(r".*\.(csv|parquet).*", re.IGNORECASE)
 """Names that a folder is searched for."""
@@ -28,17 +31,34 @@ _SIDE_FILE = re.compile(
 )
 """Names of files that tools put beside data: checksums, locks, backups, unfinished downloads. `_SUCCESS` is Spark's."""
 
+_TABLES = {"_delta_log": "Delta", ".hoodie": "Hudi", "metadata/*.metadata.json": "Iceberg"}
+"""What a table's folder holds beside the files of its rows, and the format of the table."""
+
+_VALUE_OF_COLUMN = re.compile(r"[^=]+=.*")
+"""A folder's name that gives a column of the files in it."""
+
 _MAY_BE_EMPTY = 4096
 """Bytes up to which a file may hold no birth: one of many that a query exported, with its header alone."""
 
 _ENDINGS = re.compile(r"(\.(csv|parquet|gz|gzip|zst|zstd|snappy))+$", re.IGNORECASE)
 
 
+def is_remote(address: str) -> bool:
+    """Whether an address is a URL."""
+    return "://" in address
+
+
 @dataclass(frozen=True)
 class File:
-    """A file of births, by its path or URL."""
+    """A file of births, by its path or URL.
+
+    Attributes:
+        address: the path or URL.
+        below: its path below the folder that all files of the source are in; "" for its name.
+    """
 
     address: str
+    below: str = ""
 
     @property
     def name(self) -> str:
@@ -46,12 +66,22 @@ class File:
         return PurePosixPath(self.address).name
 
     @property
+    def label(self) -> str:
+        """What messages about its rows call it."""
+        return self.below or self.name
+
+    @property
+    def in_folder(self) -> dict[str, str]:
+        """The columns of births that the folders' names give, with their values."""
+        return columns.in_folder(self.address)
+
+    @property
     def is_remote(self) -> bool:
         """Whether its address is a URL."""
-        return "://" in self.address
+        return is_remote(self.address)
 
-    def open(self) -> IO[bytes]:
-        """Open it to read bytes.
+    def open(self) -> io.BufferedReader:
+        """Open it to read bytes. `peek` reads no more of a remote file than its first bytes.
 
         Raises:
             InputError: if a URL cannot be opened, or read later.
@@ -90,6 +120,8 @@ class _Remote(io.RawIOBase):
 
     def __init__(self, address: str, file: Any) -> None:
         self._address, self._file = address, file
+        self._start: bytes = file.read(_START_BYTES)
+        """The first bytes, if they are to be read next: they tell the format before much is read."""
 
     def readable(self) -> bool:
         return True
@@ -97,11 +129,21 @@ class _Remote(io.RawIOBase):
     def seekable(self) -> bool:
         return bool(self._file.seekable())
 
+    def tell(self) -> int:
+        return int(self._file.tell()) - len(self._start)
+
     def seek(self, offset: int, whence: int = 0, /) -> int:
+        if whence == io.SEEK_CUR:
+            offset, whence = offset + self.tell(), io.SEEK_SET
+        self._start = b""
         with _naming(self._address):
             return int(self._file.seek(offset, whence))
 
     def readinto(self, buffer: Any, /) -> int:
+        if self._start:
+            size = min(len(self._start), len(buffer))
+            buffer[:size], self._start = self._start[:size], self._start[size:]
+            return size
         with _naming(self._address):
             return int(self._file.readinto(buffer))
 
@@ -120,10 +162,11 @@ def find(pattern: str) -> list[File]:
         InputError: if there is no file, if two files seem to hold the same births, if a folder or a broken link is
             called as a file of births is, or if a URL cannot be listed.
     """
-    files = _find_remote(pattern) if "://" in pattern else _find_local(pattern)
+    files = _find_remote(pattern) if is_remote(pattern) else _find_local(pattern)
     if not files:
+        found = _what_is_there(pattern)
         raise InputError(
-            f"{_PARAMETER}: {pattern}: no such file; expected a CSV or Parquet file, a folder of them, or a glob"
+            f"{_PARAMETER}: {pattern}: {found}; expected a CSV or Parquet file, a folder of them, or a glob"
         )
     files = sorted(files, key=lambda file: file.address)
     for file in files:
@@ -131,9 +174,13 @@ def find(pattern: str) -> list[File]:
             file.address.encode()
         except UnicodeEncodeError:
             raise InputError(f"{_PARAMETER}: {file.address!a}: expected a file name in UTF-8") from None
+    _refuse_tables(files)
     _refuse_copies([file.address for file in files])
     _refuse_same_bytes([Path(file.address) for file in files if not file.is_remote])
-    return files
+    parts = [file.address.split("/") for file in files]
+    shared = takewhile(lambda names: len({*names}) == 1, zip(*(folders for *folders, _ in parts), strict=False))
+    common = len(list(shared))
+    return [File(file.address, "/".join(names[common:])) for file, names in zip(files, parts, strict=True)]
 
 
 def _find_local(pattern: str) -> list[File]:
@@ -141,7 +188,7 @@ def _find_local(pattern: str) -> list[File]:
     if path.is_file():
         return [File(pattern)]
     if path.is_dir():
-        paths = list(path.iterdir())
+        paths = list(_in_folder(path))
     else:
         # The part that exists is taken literally, so that a folder's name may hold brackets.
         folder = next(parent for parent in path.parents if parent.is_dir() or parent == parent.parent)
@@ -156,6 +203,24 @@ def _find_local(pattern: str) -> list[File]:
             found = "a folder; name it, or its files" if p.is_dir() else "a broken link"
             raise InputError(f"{_PARAMETER}: {p}: expected a file, found {found}")
     return [File(str(p)) for p in paths if p.is_file()]
+
+
+def _in_folder(folder: Path) -> Iterator[Path]:
+    """A folder's entries, and those of folders whose names give a column: `mother_race=1`."""
+    for entry in folder.iterdir():
+        if "=" in entry.name and entry.is_dir():
+            yield from _in_folder(entry)
+        else:
+            yield entry
+
+
+def _what_is_there(pattern: str) -> str:
+    """Why a path stands for no file of births."""
+    if not is_remote(pattern) and Path(pattern).is_dir():
+        names = sorted(entry.name for entry in Path(pattern).iterdir())
+        found = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        return f"no name in this folder has .csv or .parquet in it; found {found or 'nothing'}"
+    return "no such file"
 
 
 def _find_remote(url: str) -> list[File]:
@@ -175,6 +240,32 @@ def _find_remote(url: str) -> list[File]:
 def _is_data(name: str, is_in_folder: bool) -> bool:
     """Whether a name is no side file's and, where a folder is searched, one of a file of births."""
     return not _SIDE_FILE.fullmatch(name) and (not is_in_folder or bool(_IN_FOLDER.fullmatch(name)))
+
+
+def _refuse_tables(files: list[File]) -> None:
+    """Refuse files of a table whose log says which of them, and which of their rows, count."""
+    for folder in {file.address.rpartition("/")[0] for file in files}:
+        if folder.startswith(("http://", "https://")):
+            continue  # a web server may answer anything
+        parents = [folder]
+        while _VALUE_OF_COLUMN.fullmatch(parents[-1].rpartition("/")[2]) or parents[-1].endswith("/data"):
+            parents.append(parents[-1].rpartition("/")[0])
+        for parent in parents:
+            if kind := next((kind for log, kind in _TABLES.items() if _exists(f"{parent or '.'}/{log}")), None):
+                raise InputError(
+                    f"{_PARAMETER}: {parent or '.'}: a table of {kind}, whose log says which rows count; expected "
+                    f"plain files: export it, by Spark: spark.read.format({kind.lower()!r}).load(…).write.parquet(…)"
+                )
+
+
+def _exists(path: str) -> bool:
+    """Whether a path, or a file that a glob stands for, exists."""
+    if not is_remote(path):
+        folder, _, pattern = path.rpartition("/")
+        return any(Path(folder).glob(pattern)) if "*" in pattern else Path(path).exists()
+    with _naming(path):
+        system, name = file_system(path)
+        return bool(system.glob(name)) if "*" in name else bool(system.exists(name))
 
 
 def _refuse_copies(addresses: list[str]) -> None:

@@ -1,6 +1,6 @@
 """Files of births in either format, as tasks that make their blocks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 from stages.babyweight.source import csv_file, parquet_file
 from stages.babyweight.source.births import COLUMNS
@@ -14,12 +14,13 @@ def default_columns(files: Sequence[File]) -> list[str]:
     Raises:
         InputError: if the first file cannot be used.
     """
-    named = None if _is_parquet(files[0]) else csv_file.header(files[0])
+    with files[0].open() as stream:
+        named = None if parquet_file.is_parquet(stream) else csv_file.header(files[0], stream)
     return named or list(COLUMNS)
 
 
 def block_tasks(file: File, default: Sequence[str]) -> Iterator[BlockTask]:
-    """The task that makes each block of a file, in order.
+    """The task that makes each block of a file, in order. It is opened once.
 
     Args:
         file: a CSV file, plain, gzip or zstd, or a Parquet file.
@@ -28,9 +29,26 @@ def block_tasks(file: File, default: Sequence[str]) -> Iterator[BlockTask]:
     Raises:
         InputError: if the file cannot be used.
     """
-    return parquet_file.block_tasks(file) if _is_parquet(file) else csv_file.block_tasks(file, default)
+    yield from _block_tasks(file, list(default))
 
 
-def _is_parquet(file: File) -> bool:
+def all_block_tasks(files: Sequence[File]) -> Iterator[BlockTask]:
+    """The task that makes each block of some files, in order; each is opened once.
+
+    A file without a header has the columns that the first file names, or `COLUMNS`.
+
+    Raises:
+        InputError: if a file cannot be used.
+    """
+    named = yield from _block_tasks(files[0], list(COLUMNS))
+    for file in files[1:]:
+        yield from _block_tasks(file, named)
+
+
+def _block_tasks(file: File, default: list[str]) -> Generator[BlockTask, None, list[str]]:
+    """The tasks of a file's blocks. Returns the columns that its header names, else the default ones."""
     with file.open() as stream:
-        return stream.read(4) == parquet_file.MAGIC
+        if parquet_file.is_parquet(stream):
+            yield from parquet_file.block_tasks(file, stream)
+            return default
+        return (yield from csv_file.block_tasks(file, stream, default))

@@ -1,7 +1,8 @@
 """Parquet files of births, as BigQuery exports them, in bounded memory."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,31 +14,75 @@ from stages.babyweight.source.encode import Block, BlockTask
 from stages.babyweight.source.files import File
 from stages.core.errors import InputError, one_line
 
-MAGIC = b"PAR1"
+_MAGIC = b"PAR1"
 BLOCK_ROWS = 1 << 16
+BLOCK_BYTES = 8 << 20
+"""About how much a block takes at most, of births with long texts."""
+_PIECE_ROWS = 1 << 11
+"""Rows that Arrow decodes at once."""
+_BUFFER_BYTES = 1 << 20
+"""Read at once of a column on disk, so that a large group of rows does not fill the memory."""
 
 
-def block_tasks(file: File) -> Iterator[BlockTask]:
+def is_parquet(stream: Any) -> bool:
+    """Whether an open file begins as Parquet does."""
+    return bool(stream.peek(len(_MAGIC)).startswith(_MAGIC))
+
+
+def block_tasks(file: File, stream: Any) -> Iterator[BlockTask]:
     """The task that makes each block of a file; a row's line is its number in the file, from 1.
+
+    Args:
+        file: the file.
+        stream: it, opened.
 
     Raises:
         InputError: if the file is damaged, or lacks a required column.
     """
-    with file.open() as stream:
-        try:
-            parquet = pa.parquet.ParquetFile(pa.PythonFile(stream, "r"))
-            fields = columns.match(file.address, parquet.schema_arrow.names)
-            known = {name: column for name, column in zip(parquet.schema_arrow.names, fields, strict=True) if column}
-            first = 1
-            for batch in parquet.iter_batches(BLOCK_ROWS, columns=list(known)):
-                batch.validate(full=True)  # that text is UTF-8
-                # A name with a dot selects members of structs too.
-                arrays = [_readable(file, column, batch[name]) for name, column in known.items()]
-                rows = pa.RecordBatch.from_arrays(arrays, list(known.values()))
-                yield functools.partial(Block, file.name, rows, np.arange(first, first + rows.num_rows), [])
-                first += rows.num_rows
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{file.address}: damaged Parquet: {one_line(error)}") from None
+    try:
+        parquet = pa.parquet.ParquetFile(
+            pa.PythonFile(stream.raw, "r"),
+            buffer_size=0 if file.is_remote else _BUFFER_BYTES,  # a remote column is one request
+            page_checksum_verification=True,
+        )
+        names = parquet.schema_arrow.names
+        fields = columns.match(file.address, names, file.in_folder)
+        known = {name: column for name, column in zip(names, fields, strict=True) if column}
+        first = 1
+        for batch in _batches(parquet, known):
+            batch.validate(full=True)  # that text is UTF-8
+            # A name with a dot selects members of structs too.
+            arrays = [_readable(file, column, batch[name]) for name, column in known.items()]
+            rows = pa.RecordBatch.from_arrays(arrays, list(known.values()))
+            lines = np.arange(first, first + rows.num_rows)
+            yield functools.partial(Block.of, file.label, rows, file.in_folder, lines, [])
+            first += rows.num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{file.address}: damaged Parquet: {one_line(error)}") from None
+
+
+def _batches(parquet: Any, names: Collection[str]) -> Iterator[pa.RecordBatch]:
+    """The columns with these names, in batches of at most `BLOCK_ROWS` rows and about `BLOCK_BYTES`."""
+    pieces: list[pa.RecordBatch] = []
+    rows = size = 0
+    for piece in parquet.iter_batches(_rows_at_once(parquet.metadata, names), columns=list(names)):
+        pieces.append(piece)
+        rows, size = rows + piece.num_rows, size + piece.nbytes
+        if rows >= BLOCK_ROWS or size >= BLOCK_BYTES:
+            yield pa.concat_batches(pieces)
+            pieces, rows, size = [], 0, 0
+    if pieces:
+        yield pa.concat_batches(pieces)
+
+
+def _rows_at_once(metadata: Any, names: Collection[str]) -> int:
+    """How many rows take about `BLOCK_BYTES` at most. Texts that a dictionary packs take more than is written down."""
+    most = 1.0
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        columns_of_group = map(group.column, range(group.num_columns))
+        size = sum(c.total_uncompressed_size for c in columns_of_group if c.path_in_schema.split(".")[0] in names)
+        most = max(most, size / max(group.num_rows, 1))
+    return max(1, min(_PIECE_ROWS, int(BLOCK_BYTES / most)))
 
 
 def _readable(file: File, name: str, values: pa.Array) -> pa.Array:
@@ -45,7 +90,10 @@ def _readable(file: File, name: str, values: pa.Array) -> pa.Array:
     kinds = pa.types
     kind = values.type.value_type if kinds.is_dictionary(values.type) else values.type
     is_number = kinds.is_integer(kind) or kinds.is_floating(kind)
-    is_text = (kinds.is_string, kinds.is_large_string, kinds.is_binary, kinds.is_large_binary, kinds.is_decimal)
+    is_text = (
+        *(kinds.is_string, kinds.is_large_string, kinds.is_string_view),
+        *(kinds.is_binary, kinds.is_large_binary, kinds.is_binary_view, kinds.is_decimal),
+    )
     try:
         if name == KEY:
             return values.cast(pa.large_string())

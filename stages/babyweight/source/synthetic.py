@@ -18,13 +18,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import yaml
 
 from stages.babyweight.params import Prepare
 from stages.babyweight.source.births import COLUMNS, FACTS, VOCABULARIES
 from stages.babyweight.source.encode import Block, BlockTask
+from stages.babyweight.source.facts import read_facts
 from stages.core import files
-from stages.core.errors import InputError, one_line, run
+from stages.core.errors import InputError, run
 from stages.core.params import PrepareParams, add_params
 
 GRAMS_PER_POUND = 453.59237
@@ -38,20 +38,6 @@ _QUANTILES = [NormalDist().inv_cdf(share) for share in (0.05, 0.25, 0.5, 0.75, 0
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-
-
-def read_facts(path: Path) -> dict[str, Any]:
-    """The figures.
-
-    Raises:
-        InputError: if the file is missing or no YAML mapping.
-    """
-    try:
-        return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; synthetic births follow its figures") from None
-    except (yaml.YAMLError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: expected YAML, found: {one_line(error)}") from None
 
 
 def _by_week(table: Mapping[int, Any]) -> Floats:

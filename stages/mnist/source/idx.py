@@ -3,8 +3,10 @@
 Source: Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits".
 """
 
+import io
 import struct
 from math import prod
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,10 @@ Digits = dict[str, Images]
 """Images uint8 [n, 28, 28] and labels uint8 [n] by the keys of `FILES`."""
 
 SIZE = (28, 28)
+_UINT8, _MOST_DIMENSIONS = 0x08, 8
+_TYPES = {_UINT8: "uint8", 0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "float64"}
+"""The types of values by their byte in the header."""
+
 FILES = {
     "train_images": "train-images-idx3-ubyte",
     "train_labels": "train-labels-idx1-ubyte",
@@ -26,33 +32,44 @@ FILES = {
 
 def pack(values: Images) -> bytes:
     """IDX file of an array of bytes: a big-endian header, then the values in row-major order."""
-    header = struct.pack(f">HBB{values.ndim}I", 0, 0x08, values.ndim, *values.shape)
+    header = struct.pack(f">HBB{values.ndim}I", 0, _UINT8, values.ndim, *values.shape)
     return header + np.ascontiguousarray(values).tobytes()
 
 
-def parse(key: str, raw: bytes, where: str) -> Images:
-    """Array of an IDX file.
+def read(key: str, file: IO[bytes], where: str) -> Images:
+    """Array of an IDX file, which is read no further than its header says.
 
     Args:
         key: a key of `FILES`, which says whether images or labels are expected.
-        raw: the file's bytes.
-        where: the file's name, for messages.
+        file: the file, opened.
+        where: its name, for messages.
 
     Raises:
         InputError: if the header or the length is wrong.
     """
     size = SIZE if key.endswith("images") else ()
-    dimensions = 1 + len(size)
-    start = 4 + 4 * dimensions
-    if len(raw) < start or raw[:4] != bytes([0, 0, 0x08, dimensions]):
-        raise InputError(f"{where}: expected an IDX file of bytes in {dimensions} dimensions")
-    shape = struct.unpack(f">{dimensions}I", raw[4:start])
+    expected = f"expected an IDX file of bytes in {1 + len(size)} dimensions"
+    start = file.read(4)
+    if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in _TYPES or not 0 < start[3] <= _MOST_DIMENSIONS:
+        raise InputError(f"{where}: {expected}; found a file that begins with {start.hex(' ') or 'nothing'}")
+    sizes = file.read(4 * start[3])
+    shape = struct.unpack(f">{len(sizes) // 4}I", sizes[: len(sizes) // 4 * 4])
+    if len(shape) != 1 + len(size) or start[2] != _UINT8:
+        raise InputError(f"{where}: {expected}; found {_TYPES[start[2]]} {list(shape)}")
     if shape[1:] != size or not shape[0]:
-        expected = f"images of {SIZE[0]} x {SIZE[1]} pixels" if size else "labels"
-        raise InputError(f"{where}: expected {expected}, found the shape {list(shape)}")
-    if len(raw) != start + prod(shape):
-        raise InputError(f"{where}: expected {start + prod(shape):,} bytes as its header says, found {len(raw):,}")
-    return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
+        content = f"images of {SIZE[0]} x {SIZE[1]} pixels" if size else "labels"
+        raise InputError(f"{where}: expected {content}, found the shape {list(shape)}")
+    values = file.read(prod(shape))
+    length, header = prod(shape), 4 + len(sizes)
+    if len(values) < length or file.read(1):
+        found = f"{header + len(values):,}" if len(values) < length else "more"
+        raise InputError(f"{where}: expected {header + length:,} bytes as its header says, found {found}")
+    return np.frombuffer(values, np.uint8).reshape(shape)
+
+
+def parse(key: str, raw: bytes, where: str) -> Images:
+    """Array of an IDX file's bytes, as `read` gives it."""
+    return read(key, io.BytesIO(raw), where)
 
 
 def check_counts(digits: Digits, where: str) -> Digits:

@@ -2,22 +2,22 @@
 
 import gzip
 import hashlib
-import io
 import re
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO, Any, cast
 
 import numpy as np
 
 from stages.core.errors import InputError, one_line
-from stages.mnist.source.idx import FILES, Digits, Images, check_counts, pack, parse
+from stages.mnist.source.idx import FILES, SIZE, Digits, Images, check_counts, pack, read
 
 NPZ_NAMES = {"train_images": "x_train", "train_labels": "y_train", "test_images": "x_test", "test_labels": "y_test"}
 # The names of MNIST, EMNIST (`emnist-digits-test-images-idx3-ubyte.gz`), KMNIST (`kmnist-test-imgs.npz`) and Keras.
 NAMES = {
-    key: re.compile(rf"([^.].*-)?{split}-{kind}([-.]idx[13]-ubyte(\.gz)?|\.npz)|{NPZ_NAMES[key]}\.npy")
+    key: re.compile(rf"([^.].*-)?{split}-{kind}([-.]idx[0-9]-(ubyte|int)(\.gz)?|\.npz)|{NPZ_NAMES[key]}\.npy")
     for key, split, kind in (
         ("train_images", "train", "(images|imgs)"),
         ("train_labels", "train", "labels"),
@@ -25,6 +25,7 @@ NAMES = {
         ("test_labels", "(t10k|test)", "labels"),
     )
 }
+_PIECE_BYTES = 1 << 20
 _EXPECTED = f"expected a zip archive of four files, or an .npz with {', '.join(NPZ_NAMES.values())}"
 Checksums = Mapping[str, str]
 Files = Sequence[Path] | Sequence[zipfile.Path]
@@ -34,43 +35,75 @@ def _md5(raw: bytes) -> str:
     return hashlib.md5(raw, usedforsecurity=False).hexdigest()
 
 
-def _as_idx(raw: bytes, where: str) -> bytes:
-    """The IDX file in a gzip file, or that NumPy's file of one array makes; another file as it is."""
-    if raw.startswith(b"\x1f\x8b"):
+def _md5_as_it_is(path: Path | zipfile.Path) -> str:
+    """MD5 of a file as it is, read in pieces."""
+    md5 = hashlib.md5(usedforsecurity=False)
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE_BYTES):
+                md5.update(piece)
+    except Exception as error:  # zipfile raises errors of many types for a damaged archive
+        if isinstance(path, Path):
+            raise
+        raise InputError(f"{path}: damaged zip archive: {one_line(error)}") from None
+    return md5.hexdigest()
+
+
+def _array(file: IO[bytes], key: str, where: str) -> Images:
+    """The array of an IDX file, gzip or not, or of NumPy's file of one array."""
+    start = file.read(4)
+    file.seek(0)
+    if start.startswith(b"\x1f\x8b"):
         try:
-            return gzip.decompress(raw)
+            return read(key, cast(IO[bytes], gzip.GzipFile(fileobj=file)), where)
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(f"{where}: damaged gzip file: {error}") from None
-    if raw.startswith((b"PK", b"\x93NUMPY")):
-        form = "an .npz with one array" if raw.startswith(b"PK") else "an .npy"
-        try:
-            loaded = np.load(io.BytesIO(raw), allow_pickle=False)
-            (array,) = [loaded] if isinstance(loaded, np.ndarray) else loaded.values()
-        except Exception as error:  # NumPy's reader raises errors of many types for a damaged file
-            raise InputError(f"{where}: expected {form}: {one_line(error)}") from None
-        if array.dtype != np.uint8 or not array.ndim:
-            raise InputError(f"{where}: expected an array of uint8, found {array.dtype} {list(array.shape)}")
-        return pack(array)
-    return raw
+    if start.startswith((b"PK", b"\x93NUM")):
+        return _array_of_numpy(file, where, "an .npz with one array" if start.startswith(b"PK") else "an .npy", key)
+    return read(key, file, where)
 
 
-def _bytes(path: Path | zipfile.Path) -> bytes:
-    if isinstance(path, Path):
-        return path.read_bytes()
+def _array_of_numpy(file: IO[bytes], where: str, form: str, key: str) -> Images:
+    """The array of an .npy file, or of an .npz file that has one alone, whose header is looked at first."""
     try:
-        return path.read_bytes()
-    except Exception as error:  # zipfile raises errors of many types for a damaged archive
-        raise InputError(f"{path}: damaged zip archive: {one_line(error)}") from None
+        loaded = np.load(file, mmap_mode=None, allow_pickle=False)
+        if not isinstance(loaded, np.ndarray):
+            (name,) = loaded.files
+            with loaded.zip.open(f"{name}.npy") as member:
+                _check(*_header(member), where, key)
+            loaded = loaded[name]
+    except InputError:
+        raise
+    except Exception as error:  # NumPy's reader raises errors of many types for a damaged file
+        raise InputError(f"{where}: expected {form}: {one_line(error)}") from None
+    _check(loaded.shape, loaded.dtype, where, key)
+    return cast(Images, loaded)
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type that the header of an .npy file gives."""
+    version = np.lib.format.read_magic(file)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read_header(file)
+    return shape, dtype
+
+
+def _check(shape: tuple[int, ...], dtype: np.dtype[Any], where: str, key: str) -> None:
+    """Refuse an array that is none of images or labels."""
+    size = SIZE if key.endswith("images") else ()
+    if dtype != np.uint8 or shape[1:] != size or not shape or not shape[0]:
+        wanted = ", ".join(map(str, ("n", *size)))
+        raise InputError(f"{where}: expected an array of uint8, found {dtype} {list(shape)}; expected [{wanted}]")
 
 
 def _read(path: Path | zipfile.Path, key: str, md5: str) -> Images:
     """The array in a file, whose bytes have this MD5 as they are or as an uncompressed IDX file."""
-    raw = _bytes(path)
-    content = _as_idx(raw, str(path))
-    values = parse(key, content, str(path))
-    if md5 != _md5(content) and md5 != _md5(raw):
+    as_it_is = _md5_as_it_is(path)
+    with path.open("rb") as file:
+        values = _array(file, key, str(path))
+    if md5 not in (as_it_is, found := _md5(pack(values))):
         raise InputError(
-            f"{path}: expected MD5 {md5} (mnist.fetch.md5.{key}), found {_md5(content)} as an uncompressed IDX file"
+            f"{path}: expected MD5 {md5} (mnist.fetch.md5.{key}), found {found} as an uncompressed IDX file"
         )
     return values
 
@@ -78,7 +111,7 @@ def _read(path: Path | zipfile.Path, key: str, md5: str) -> Images:
 def _find(files: Files, where: str, key: str, md5: str) -> Images:
     found, problems = [path for path in files if NAMES[key].fullmatch(path.name) and path.is_file()], []
     if len(found) > 1:  # first the one with this checksum as it is: EMNIST's other splits take long to unpack
-        found.sort(key=lambda path: (_md5(_bytes(path)) != md5, str(path)))
+        found.sort(key=lambda path: (_md5_as_it_is(path) != md5, str(path)))
     for path in found:
         try:
             return _read(path, key, md5)

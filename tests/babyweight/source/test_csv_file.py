@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from stages.babyweight.source import csv_file
 from stages.babyweight.source.csv_damage import LINE_BYTES
-from stages.babyweight.source.csv_file import header
 from stages.core.errors import InputError
 from tests.babyweight.births import HEADER, ROW, ROWS, file, parse, read, write
 
@@ -150,12 +150,17 @@ def test_a_gzip_that_is_damaged_inside_is_refused(tmp_path: Path) -> None:
             parse(path)
 
 
+def header(path: Path) -> list[str] | None:
+    with file(path).open() as stream:
+        return csv_file.header(file(path), stream)
+
+
 def test_the_header_alone(tmp_path: Path) -> None:
-    assert header(file(write(tmp_path, "Gestation Weeks,x,PLURALITY,b.mother_age,weight_pounds"))) == [
+    assert header(write(tmp_path, "Gestation Weeks,x,PLURALITY,b.mother_age,weight_pounds")) == [
         "gestation_weeks",
         "",
         "plurality",
         "mother_age",
         "weight_pounds",
     ]
-    assert header(file(write(tmp_path, ROWS[0]))) is None
+    assert header(write(tmp_path, ROWS[0])) is None

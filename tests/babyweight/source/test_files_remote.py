@@ -15,7 +15,8 @@ import pyarrow as pa
 import pytest
 
 from stages.babyweight.source.births import FACTS
-from stages.babyweight.source.synthetic import Generator, read_facts
+from stages.babyweight.source.facts import read_facts
+from stages.babyweight.source.synthetic import Generator
 from stages.core.files import digest
 from tests.conftest import ROOT, assert_refused, run_stage
 from tests.s3 import running

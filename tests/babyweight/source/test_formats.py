@@ -14,9 +14,10 @@ from stages.babyweight.params import Prepare
 from stages.babyweight.source.births import COLUMNS, FACTS
 from stages.babyweight.source.counts import Counts
 from stages.babyweight.source.encode import encode
+from stages.babyweight.source.facts import read_facts
 from stages.babyweight.source.files import find
 from stages.babyweight.source.formats import block_tasks, default_columns
-from stages.babyweight.source.synthetic import Generator, read_facts
+from stages.babyweight.source.synthetic import Generator
 from stages.core.errors import InputError
 from stages.core.params import PrepareParams
 from tests.conftest import ROOT

@@ -10,7 +10,8 @@ import pytest
 from stages.babyweight.source import parquet_file
 from stages.babyweight.source.births import COLUMNS, FACTS
 from stages.babyweight.source.encode import Block, Encoded, encode
-from stages.babyweight.source.synthetic import Generator, read_facts
+from stages.babyweight.source.facts import read_facts
+from stages.babyweight.source.synthetic import Generator
 from stages.core.errors import InputError
 from tests.babyweight.births import file, parse
 from tests.conftest import ROOT
@@ -50,7 +51,8 @@ def as_bigquery_exports(frame: pd.DataFrame, path: Path, **options: object) -> N
 
 
 def read(path: Path) -> list[Block]:
-    return [task() for task in parquet_file.block_tasks(file(path))]
+    with file(path).open() as stream:
+        return [task() for task in parquet_file.block_tasks(file(path), stream)]
 
 
 def encoded(blocks: list[Block]) -> list[Encoded]:

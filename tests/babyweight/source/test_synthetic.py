@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from stages.babyweight.source.births import COLUMNS, FACTS
-from stages.babyweight.source.synthetic import BLOCK_ROWS, GRAMS_PER_POUND, Generator, read_facts
+from stages.babyweight.source.facts import read_facts
+from stages.babyweight.source.synthetic import BLOCK_ROWS, GRAMS_PER_POUND, Generator
 from stages.core.errors import InputError
 from tests.babyweight.births import parse, rows_of
 from tests.conftest import ROOT, assert_refused, run_stage

@@ -20,7 +20,8 @@ from stages.babyweight import prepare
 from stages.babyweight.params import Dask, Operation, Prepare
 from stages.babyweight.source import csv_file, workers
 from stages.babyweight.source.births import FACTS
-from stages.babyweight.source.synthetic import Generator, read_facts
+from stages.babyweight.source.facts import read_facts
+from stages.babyweight.source.synthetic import Generator
 from stages.core.errors import InputError
 from stages.core.files import digest
 from stages.core.params import OperationParams, PrepareParams
@@ -72,9 +73,9 @@ def run(tmp_path: Path, births: Path, params_file: Write, monkeypatch: pytest.Mo
         path = params_file(changes | {"babyweight.operation.dask.scheduler": scheduler})
         folder = tmp_path / str(time.monotonic_ns())
         folder.mkdir()
-        block_tasks = csv_file.block_tasks
+        block_tasks = functools.partial(csv_file.block_tasks, block_bytes=block_bytes)
         with monkeypatch.context() as patch:
-            patch.setattr(csv_file, "block_tasks", lambda file, default: block_tasks(file, default, block_bytes))
+            patch.setattr(csv_file, "block_tasks", block_tasks)
             counts, sample = prepare.write_splits(folder, *_params(path))
         return digest(folder), json.dumps(counts.metrics("files")) + str(sample)
 
@@ -97,7 +98,7 @@ def test_the_same_bytes_from_workers_that_read_the_files(
         raise AssertionError("this process reads no file")
         yield
 
-    monkeypatch.setattr(prepare, "block_tasks", refuse)
+    monkeypatch.setattr(prepare, "all_block_tasks", refuse)
     assert run(cluster.scheduler_address) == expected
 
 
