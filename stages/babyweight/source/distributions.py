@@ -18,8 +18,8 @@ Floats = npt.NDArray[np.float64]
 BIN = 0.5
 """Pounds of a bin of the histogram of weights."""
 POUNDS_OF_2500_G = 5.5116
-_PART, _COARSE_PART = 2.0**-20, 2.0**-8
-"""Pounds to which weights and squared weights are rounded: sums over a billion births are exact."""
+_PART, _COARSE_PART = 2.0**-20, 2.0**-12
+"""Pounds to which weights are rounded, and before they are squared: sums are exact."""
 _BINS = int(MAX_POUNDS / BIN) + 1
 _CODES = 256
 _MALE, _WEEKS, _PLURALITY = (FEATURES.index(name) for name in ("is_male", WEEKS, "plurality"))
@@ -34,7 +34,7 @@ class Distributions:
         weights: [101], births by bin of their weight.
         below_2500_g: births that weigh less.
         least, most: the range of weights, in pounds.
-        square: the sum of squared weights, in square pounds.
+        square: the sum of squared weights, in squares of 1 / 4096 pound.
         by_sex: [256], pounds by the code of the sex.
         singletons: [2, 256], births and their pounds by week, of one baby.
         others: [2, 256], the same of more babies.
@@ -45,7 +45,7 @@ class Distributions:
     below_2500_g: int
     least: float
     most: float
-    square: float
+    square: int
     by_sex: Floats
     singletons: Floats
     others: Floats
@@ -58,7 +58,8 @@ class Distributions:
     @classmethod
     def of(cls, features: npt.NDArray[np.uint8], weights: npt.NDArray[np.float32]) -> "Distributions":
         """Of births [n, 8] that weigh so many pounds [n]."""
-        pounds, coarse = (np.rint(weights * np.float64(1 / part)) * part for part in (_PART, _COARSE_PART))
+        pounds = np.rint(weights * np.float64(1 / _PART)) * _PART
+        coarse = np.rint(weights * np.float64(1 / _COARSE_PART))
         weeks, several = features[:, _WEEKS], np.flatnonzero(features[:, _PLURALITY] > 1)
         all_weeks, others = (
             np.stack([np.bincount(w, minlength=_CODES), _sums(w, p)])
@@ -70,7 +71,7 @@ class Distributions:
             below_2500_g=int(np.count_nonzero(weights < POUNDS_OF_2500_G)),
             least=float(weights.min(initial=np.inf)),
             most=float(weights.max(initial=0)),
-            square=float(coarse @ coarse),
+            square=int(coarse @ coarse),
             by_sex=_sums(features[:, _MALE], pounds),
             singletons=all_weeks - others,
             others=others,
@@ -117,7 +118,7 @@ class Distributions:
     def metrics(self) -> dict[str, Any]:
         """What the report draws."""
         boys, girls = (VOCABULARIES["is_male"].index(word) for word in ("True", "False"))
-        variance = self.square / max(self.births, 1) - self._mean() ** 2
+        variance = self.square * _COARSE_PART**2 / max(self.births, 1) - self._mean() ** 2
         of_sex = self.by_sex / np.maximum(self.values[_MALE], 1)
         return {
             "values": {

@@ -66,7 +66,10 @@ def _array(file: IO[bytes], key: str, where: str) -> Images:
 def _array_of_numpy(file: IO[bytes], where: str, form: str, key: str) -> Images:
     """The array of an .npy file, or of an .npz file that has one alone, whose header is looked at first."""
     try:
-        loaded = np.load(file, mmap_mode=None, allow_pickle=False)
+        if form.startswith("an .npy"):
+            _check(*_header(file), where, key)
+            file.seek(0)
+        loaded = np.load(file, allow_pickle=False)
         if not isinstance(loaded, np.ndarray):
             (name,) = loaded.files
             with loaded.zip.open(f"{name}.npy") as member:
@@ -76,7 +79,6 @@ def _array_of_numpy(file: IO[bytes], where: str, form: str, key: str) -> Images:
         raise
     except Exception as error:  # NumPy's reader raises errors of many types for a damaged file
         raise InputError(f"{where}: expected {form}: {one_line(error)}") from None
-    _check(loaded.shape, loaded.dtype, where, key)
     return cast(Images, loaded)
 
 
@@ -89,9 +91,9 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
 
 
 def _check(shape: tuple[int, ...], dtype: np.dtype[Any], where: str, key: str) -> None:
-    """Refuse an array that is none of images or labels."""
+    """Refuse an array that is none of images or labels; one of objects is left to NumPy to refuse."""
     size = SIZE if key.endswith("images") else ()
-    if dtype != np.uint8 or shape[1:] != size or not shape or not shape[0]:
+    if not dtype.hasobject and (dtype != np.uint8 or shape[1:] != size or not shape or not shape[0]):
         wanted = ", ".join(map(str, ("n", *size)))
         raise InputError(f"{where}: expected an array of uint8, found {dtype} {list(shape)}; expected [{wanted}]")
 

@@ -2,6 +2,7 @@ import bz2
 import gzip
 import lzma
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -164,3 +165,31 @@ def test_the_header_alone(tmp_path: Path) -> None:
         "weight_pounds",
     ]
     assert header(write(tmp_path, ROWS[0])) is None
+
+
+def test_zstd_that_begins_with_a_frame_to_skip(tmp_path: Path) -> None:
+    path = write(tmp_path, HEADER, *ROWS)
+    expected = read(path)
+    packed = pa.compress(path.read_bytes(), codec="zstd", asbytes=True)
+    path.write_bytes(b"\x5f\x2a\x4d\x18" + (8).to_bytes(4, "little") + bytes(8) + packed)
+    assert read(path) == expected
+
+
+@pytest.mark.parametrize(("encoding", "name"), [("utf-32", "UTF-32"), ("utf-32-be", "UTF-32"), ("utf-16", "UTF-16")])
+def test_other_unicode_is_named(tmp_path: Path, encoding: str, name: str) -> None:
+    mark = "\ufeff" if encoding.endswith("be") else ""
+    path = write(tmp_path, mark + HEADER, *ROWS, encoding=encoding)
+    with pytest.raises(InputError, match=rf"births\.csv: {name}; expected UTF-8"):
+        read(path)
+
+
+def test_a_header_takes_time_in_proportion_to_its_columns(tmp_path: Path) -> None:
+    def seconds(columns: int) -> float:
+        notes = [f"note_{i}" for i in range(columns)]
+        path = write(tmp_path, ",".join([HEADER, *notes]), ROWS[0] + "," * columns)
+        began = time.process_time()
+        assert len(header(path) or []) == 10 + columns
+        return time.process_time() - began
+
+    seconds(10)
+    assert seconds(40_000) < 30 * seconds(4_000) + 0.1, "quadratic: 100 times"

@@ -137,3 +137,50 @@ def test_identity(tmp_path: Path) -> None:
     assert here.identity() != before
     assert File(str(tmp_path / "x")).identity() is None
     assert File("births://x").identity() is None
+
+
+@pytest.mark.parametrize(
+    ("log", "kind"),
+    [
+        ("_delta_log/00000000000000000000.json", "Delta"),
+        (".hoodie/hoodie.properties", "Hudi"),
+        ("metadata/v1.metadata.json", "Iceberg"),
+    ],
+)
+@pytest.mark.parametrize("below", ["", "data/", "mother_race=1/plurality=1/"])
+def test_a_table_with_a_log_is_refused(tmp_path: Path, log: str, kind: str, below: str) -> None:
+    table = tmp_path / "table"
+    for name in (log, f"{below}part-0.parquet"):
+        (table / name).parent.mkdir(parents=True, exist_ok=True)
+        (table / name).touch()
+    for pattern in ("", "*.parquet", "part-0.parquet"):
+        with pytest.raises(
+            InputError, match=rf"table: a table of {kind}, whose log says .*: export it, by Spark"
+        ) as error:
+            find(str(table / below / pattern))
+        assert "\n" not in str(error.value)
+
+
+def test_folders_whose_names_give_a_column_are_searched(tmp_path: Path) -> None:
+    for race in ("1", "2", "__HIVE_DEFAULT_PARTITION__"):
+        (tmp_path / f"mother_race={race}" / "year=2001").mkdir(parents=True)
+        touch(tmp_path / f"mother_race={race}" / "year=2001", "births.parquet", "_SUCCESS")
+    files = find(str(tmp_path))
+    assert [file.in_folder for file in files] == [{"mother_race": value} for value in ("1", "2", "")]
+    assert files[0].label == "mother_race=1/year=2001/births.parquet" and files[0].name == "births.parquet"
+
+
+def test_rows_are_named_by_the_path_below_the_source(tmp_path: Path) -> None:
+    for year in ("2001", "2002"):
+        (tmp_path / "births" / year).mkdir(parents=True)
+        (tmp_path / "births" / year / "births.csv").write_text(year)
+    assert [file.label for file in find(str(tmp_path / "births/*/*"))] == ["2001/births.csv", "2002/births.csv"]
+    assert [file.label for file in find(str(tmp_path / "births/2001"))] == ["births.csv"]
+
+
+def test_a_folder_without_births_says_what_it_holds(tmp_path: Path) -> None:
+    touch(tmp_path, "births.tsv", "births.xlsx", "c", "d")
+    with pytest.raises(
+        InputError, match=r"no name in this folder has \.csv or \.parquet in it; found births\.tsv, births"
+    ):
+        find(str(tmp_path))

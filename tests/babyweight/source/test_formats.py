@@ -2,8 +2,12 @@
 
 import gzip
 import io
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import fsspec
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,8 +19,8 @@ from stages.babyweight.source.births import COLUMNS, FACTS
 from stages.babyweight.source.counts import Counts
 from stages.babyweight.source.encode import encode
 from stages.babyweight.source.facts import read_facts
-from stages.babyweight.source.files import find
-from stages.babyweight.source.formats import block_tasks, default_columns
+from stages.babyweight.source.files import File, find
+from stages.babyweight.source.formats import all_block_tasks, block_tasks, default_columns
 from stages.babyweight.source.synthetic import Generator
 from stages.core.errors import InputError
 from stages.core.params import PrepareParams
@@ -26,11 +30,11 @@ BIRTHS = next(Generator(read_facts(ROOT / FACTS), 2017).blocks(40))
 LIMITS = PrepareParams[Prepare].read(ROOT / "params.yaml").prepare
 
 
-def valid_files() -> dict[str, bytes]:
-    text = BIRTHS.to_csv(index=False).encode()
-    quoted = BIRTHS.assign(note='a "word",\r\nand more').to_csv(index=False, quoting=1).encode()
+def valid_files(births: pd.DataFrame) -> dict[str, bytes]:
+    text = births.to_csv(index=False).encode()
+    quoted = births.assign(note='a "word",\r\nand more').to_csv(index=False, quoting=1).encode()
     parquet = io.BytesIO()
-    pq.write_table(pa.Table.from_pandas(BIRTHS, preserve_index=False), parquet, row_group_size=15)
+    pq.write_table(pa.Table.from_pandas(births, preserve_index=False), parquet, row_group_size=15)
     return {
         "births.csv": text,
         "quoted.csv": quoted,
@@ -42,7 +46,7 @@ def valid_files() -> dict[str, bytes]:
     }
 
 
-FILES = valid_files()
+FILES = valid_files(BIRTHS)
 TOKENS = st.sampled_from([b'"', b'""', b",", b"\n", b"\r", b"\r\n", b"\0", b"\xff", b"\xef\xbb\xbf", b"nan", b"1e999"])
 
 
@@ -114,3 +118,74 @@ def test_unknown_words_in_most_rows_refuse_the_source(tmp_path: Path) -> None:
     BIRTHS.assign(is_male=BIRTHS.is_male.map({"True": "boy", "False": "girl"})).to_csv(tmp_path / "b.csv", index=False)
     with pytest.raises(InputError, match=r"is_male: 40 of 40 births have unknown words.*'(boy|girl)' \(\d+\)"):
         prepare(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["births.csv", "births.parquet"])
+def test_a_folders_name_gives_a_column(tmp_path: Path, name: str) -> None:
+    frame = BIRTHS.astype({"mother_race": str})
+    for race, rows in frame.groupby("mother_race"):
+        folder = tmp_path / f"mother_race={str(race).replace(' ', '%20')}"
+        folder.mkdir()
+        rows = rows.drop(columns="mother_race")
+        rows.to_csv(folder / name, index=False) if name.endswith("csv") else rows.to_parquet(folder / name, index=False)
+    counts = prepare(tmp_path)
+    wanted = {race: n for race, n in frame.mother_race.value_counts().items()}
+    assert counts.distributions.metrics()["values"]["mother_race"] == wanted and not counts.absent["mother_race"]
+    (folder / name).unlink()
+    frame.to_csv(folder / "births.csv", index=False)
+    with pytest.raises(InputError, match="column 'mother_race' in the file and in its folder's name; expected it once"):
+        prepare(folder)
+
+
+def test_a_birth_without_a_key_has_file_and_line(tmp_path: Path) -> None:
+    births = pd.concat(Generator(read_facts(ROOT / FACTS), 2017).blocks(1000))
+    births.assign(key="").to_csv(tmp_path / "births.csv", index=False)
+    without = prepare(tmp_path)
+    births.drop(columns="key").to_csv(tmp_path / "births.csv", index=False)
+    assert without.kept == prepare(tmp_path).kept and without.with_key == 0
+    births.assign(key=births.key.mask(births.index % 5 < 2, "")).to_csv(tmp_path / "births.csv", index=False)
+    some = prepare(tmp_path)
+    assert some.with_key == some.metrics("files")["with_key"] == 600 and "without a key: 400" in (some.summary() or "")
+    assert max(some.kept.values()) < 700, "they do not all land in one split"
+
+
+FOOTER_BYTES = (64 << 10) + 4
+"""What is read of a file to find its format, and at once of the end of Parquet."""
+
+
+class Counted:
+    """A file that counts what is read of it."""
+
+    def __init__(self, file: Any, counts: Counter[str]) -> None:
+        self._file, self._counts = file, counts
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def read(self, size: int = -1) -> bytes:
+        data: bytes = self._file.read(size)
+        self._counts["bytes"] += len(data)
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        size = int(self._file.readinto(buffer))
+        self._counts["bytes"] += size
+        return size
+
+
+@pytest.mark.parametrize("names", [["births.csv", "births.csv.gz", "births.csv.zst"], ["births.parquet"] * 3])
+def test_remote_files_are_opened_once_and_read_once(monkeypatch: pytest.MonkeyPatch, names: list[str]) -> None:
+    contents = valid_files(next(Generator(read_facts(ROOT / FACTS), 2017).blocks(3000)))
+    system, counts = fsspec.filesystem("memory"), Counter[str]()
+    files = [File(f"memory://births/{i}/{name}") for i, name in enumerate(names)]
+    for file, name in zip(files, names, strict=True):
+        system.pipe_file(file.address, contents[name])
+
+    class System:
+        def open(self, path: str, mode: str) -> Counted:
+            counts["opens"] += 1
+            return Counted(system.open(path, mode), counts)
+
+    monkeypatch.setattr("stages.babyweight.source.files.file_system", lambda address: (System(), address))
+    assert sum(encode(task(), 0.1, 0.1).rows for task in all_block_tasks(files)) == 9000
+    assert counts["opens"] == 3 and counts["bytes"] <= sum(len(contents[name]) + FOOTER_BYTES for name in names)

@@ -1,5 +1,6 @@
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -161,3 +162,41 @@ def test_a_damaged_file_is_named_in_one_line(tmp_path: Path, births: pd.DataFram
         with pytest.raises(InputError, match=r"births\.parquet: damaged Parquet: \w+") as error:
             read(path)
         assert "\n" not in str(error.value)
+
+
+def test_a_flipped_bit_in_a_page_is_found(tmp_path: Path, births: pd.DataFrame) -> None:
+    path = tmp_path / "births.parquet"
+    as_bigquery_exports(births, path, write_page_checksum=True, compression="none", use_dictionary=False)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 40] ^= 0x40
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"births\.parquet: damaged Parquet: .*CRC checksum"):
+        read(path)
+
+
+def test_views_of_text_are_text(tmp_path: Path, births: pd.DataFrame) -> None:
+    births = births.dropna()
+    births.to_csv(tmp_path / "births.csv", index=False)
+    table = pa.Table.from_pandas(births.astype(str), preserve_index=False)
+    for name in ("is_male", "mother_age", "key"):
+        view = table[name].cast(pa.string_view())
+        table = table.set_column(table.column_names.index(name), name, view)
+    pq.write_table(table, tmp_path / "births.parquet", store_schema=True)
+    assert pa.types.is_string_view(pq.read_schema(tmp_path / "births.parquet").field("is_male").type)
+    (expected,) = encoded(parse(tmp_path / "births.csv"))
+    (actual,) = encoded(read(tmp_path / "births.parquet"))
+    for ours, theirs in zip(actual.splits, expected.splits, strict=True):
+        assert ours[0].tobytes() == theirs[0].tobytes() and ours[1].tobytes() == theirs[1].tobytes()
+
+
+@pytest.mark.parametrize("options", [{"use_dictionary": False}, {"dictionary_pagesize_limit": 1 << 30}])
+def test_blocks_are_bounded_by_bytes(tmp_path: Path, births: pd.DataFrame, options: dict[str, Any]) -> None:
+    births = pd.concat([births.dropna()] * 4, ignore_index=True)
+    births["key"] = [f"{i % 50}{'x' * 10_000}" for i in range(len(births))]
+    table = pa.Table.from_pandas(births.astype(str), preserve_index=False)
+    pq.write_table(table, tmp_path / "births.parquet", compression="zstd", **options)
+    blocks = read(tmp_path / "births.parquet")
+    assert sum(block.rows.num_rows for block in blocks) == len(births) and len(blocks) > 3
+    piece = parquet_file._PIECE_ROWS * 10_100
+    assert max(block.rows.nbytes for block in blocks) < parquet_file.BLOCK_BYTES + piece
+    assert [line for block in blocks for line in block.lines.tolist()] == list(range(1, len(births) + 1))

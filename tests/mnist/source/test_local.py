@@ -1,9 +1,13 @@
 import gzip
 import hashlib
+import io
 import random
+import struct
+import tracemalloc
 import zipfile
 import zlib
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 import pytest
@@ -179,6 +183,54 @@ def test_an_npz_of_something_else_is_refused(digits: Digits, tmp_path: Path) -> 
         from_path(tmp_path / "floats.npz", md5)
     with pytest.raises(InputError, match=r"x_train\.npy: expected MD5 0000"):
         from_path(npz(digits, tmp_path / "good.npz"), md5 | {"train_images": "0" * 32})
+
+
+def test_what_is_there_is_said(digits: Digits, tmp_path: Path) -> None:
+    folder, md5 = idx_folder(digits, tmp_path / "idx"), checksums(digits)
+    (folder / FILES["train_labels"]).unlink()
+    header = b"\0\0\x0c\x02" + struct.pack(">2I", 60, 8)
+    (folder / "qmnist-train-labels-idx2-int").write_bytes(header + bytes(60 * 8 * 4))
+    found = r"qmnist-train-labels-idx2-int: expected .* 1 dimensions; found int32 \[60, 8\]"
+    with pytest.raises(InputError, match=found):
+        from_path(folder, md5)
+    solid = digits | {"train_labels": digits["train_labels"].reshape(60, 1, 1)}
+    with pytest.raises(InputError, match=r"y_train\.npy: .* uint8, found uint8 \[60, 1, 1\]; expected \[n\]"):
+        from_path(npz(solid, tmp_path / "solid.npz"), md5)
+
+
+def npy_header(shape: tuple[int, ...]) -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return file.getvalue()
+
+
+def zeros(file: IO[bytes], start: bytes) -> None:
+    """Write 256 MiB of zeros after a start; packed, they take a quarter of a megabyte."""
+    file.write(start)
+    for _ in range(256):
+        file.write(bytes(1 << 20))
+
+
+@pytest.mark.parametrize("form", ["gz", "zip", "npz"])
+def test_a_file_is_read_no_further_than_its_header_says(digits: Digits, tmp_path: Path, form: str) -> None:
+    name = FILES["train_images"]
+    for start, words in (
+        (b"", "found a file that begins with 00 00 00 00"),
+        (pack(digits["train_images"]), "found more"),
+    ):
+        path = tmp_path / (f"{name}.gz" if form == "gz" else f"a.{form}")
+        if form == "gz":
+            with gzip.open(path, "wb", compresslevel=1) as packed:
+                zeros(cast(IO[bytes], packed), start)
+        else:
+            inside, start = (name, start) if form == "zip" else ("x_train.npy", npy_header((342393, 784)))
+            with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open(inside, "w") as member:
+                zeros(member, start)
+        tracemalloc.start()
+        with pytest.raises(InputError, match=r"found uint8 \[342393, 784\]" if form == "npz" else words):
+            from_path(tmp_path if form == "gz" else path, checksums(digits))
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+        tracemalloc.stop()
 
 
 def test_a_missing_path_names_its_parameter(digits: Digits, tmp_path: Path) -> None:
