@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stages import runtime
-from stages.cartpole.environments import Environment, play
+from stages.cartpole.environments import Environment, Player, evaluation_seed
 from stages.cartpole.params import Evaluate, Train
 from stages.cartpole.render import Answers, animate, plane_values
 from stages.core.arguments import evaluation_arguments
@@ -37,8 +37,7 @@ class Agent:
         except KeyError as error:
             raise InputError(f"{path / PROVENANCE}: expected parameters.{error.args[0]}") from None
         self.environment = Environment(validate(Train, trained, path / PROVENANCE))
-        # Training's seeds are below 2**31.
-        self.first_seed = 2**32 * (1 + seed)
+        self.first_seed = evaluation_seed(seed)
 
     def predict(self, observations: npt.ArrayLike) -> Answers:
         """`actions` [n] and `q_values` [n, actions] for observations [n, size]."""
@@ -58,17 +57,20 @@ def main() -> None:
     runtime.configure(params.runtime)
     agent = Agent(args.model)
     environment, episodes = agent.environment, params.evaluate.episodes
-    envs = [environment.make() for _ in range(episodes)]
-    returns = play(envs, range(agent.first_seed, agent.first_seed + episodes), agent.act)
-    values = plane_values(agent.predict, agent.input.shape[1] or 0, params.evaluate.plane)
+    plane, gif = params.evaluate.plane, params.evaluate.gif
+    values = [] if plane is None else plane_values(agent.predict, environment.observations, plane)
+    returns = Player(environment).play(range(agent.first_seed, agent.first_seed + episodes), agent.act)
     with whole_folder(args.plots) as folder:
         rows = [{"episode": i, "return": significant(value)} for i, value in enumerate(returns, 1)]
         write_table(folder / "returns.csv", rows, ["episode", "return"])
-        if environment.is_drawn:
-            animate(folder / "agent.gif", environment, agent.act, agent.first_seed, params.evaluate.gif)
-        else:
-            print(f"{environment.name} draws no pictures: no agent.gif", file=sys.stderr)
-    write_table(args.examples, values, list(values[0]))
+        if gif is not None and environment.is_drawn:
+            try:
+                animate(folder / "agent.gif", environment, agent.act, agent.first_seed, gif)
+            except InputError as error:
+                print(f"no agent.gif: {error}", file=sys.stderr)
+        elif gif is not None:
+            print(f"no agent.gif: {environment.name} draws no pictures", file=sys.stderr)
+    write_table(args.examples, values, list(values[0]) if values else [])
     threshold = environment.reward_threshold
     metrics = {
         "mean_return": significant(returns.mean()),

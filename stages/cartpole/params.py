@@ -1,9 +1,10 @@
 """The schema of `cartpole` in `params.yaml`."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
+from stages.core.errors import InputError
 from stages.core.params import (
     Checkpointing,
     Count,
@@ -23,6 +24,9 @@ def _lower_first(bounds: list[float]) -> list[float]:
         raise ValueError("should be a lower bound, then a higher one")
     return bounds
 
+
+MOST_EPISODES = 2**16
+"""Episodes of an evaluation; their seeds do not reach those of another run's."""
 
 Bounds = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(_lower_first)]
 
@@ -75,6 +79,8 @@ class Train(Section):
     """A DQN's training run."""
 
     env: Text
+    env_kwargs: dict[str, Any]
+    wrappers: list[Annotated[dict[Text, dict[str, Any]], Field(min_length=1)]]
     max_episode_steps: Count | None
     network: Network
     total_timesteps: Count
@@ -108,6 +114,13 @@ class Plane(Section):
     x_label: Text
     y_label: Text
 
+    def check(self, observations: int) -> None:
+        """Raise an `InputError` if an environment with so many observations lacks one of the two."""
+        for key, index in (("x", self.x), ("y", self.y)):
+            if index >= observations:
+                most = f"expected at most {observations - 1}, or null as cartpole.evaluate.plane for no plot"
+                raise InputError(f"cartpole.evaluate.plane.{key}: {index}: {most}")
+
 
 class Gif(Section):
     """The animation of the trained agent."""
@@ -120,9 +133,9 @@ class Gif(Section):
 class Evaluate(Section):
     """What the evaluation plays and draws."""
 
-    episodes: Count
-    plane: Plane
-    gif: Gif
+    episodes: Annotated[int, Field(ge=1, le=MOST_EPISODES)]
+    plane: Plane | None
+    gif: Gif | None
 
 
 class SignatureNames(Section):

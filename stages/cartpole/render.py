@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from stages.cartpole.environments import Act, Environment, refused
+from stages.cartpole.environments import Act, Environment
+from stages.cartpole.guards import refused
 from stages.cartpole.params import Gif, Plane
-from stages.core.errors import InputError
 from stages.core.files import significant
 
 COLOURS = 32
@@ -76,9 +76,7 @@ def plane_values(predict: Callable[[Any], Answers], size: int, plane: Plane) -> 
     Raises:
         InputError: if there is no such observation.
     """
-    for key, index in (("x", plane.x), ("y", plane.y)):
-        if index >= size:
-            raise InputError(f"cartpole.evaluate.plane.{key}: {index}: expected at most {size - 1}")
+    plane.check(size)
     x, y = np.meshgrid(*(np.linspace(-limit, limit, GRID) for limit in (plane.x_limit, plane.y_limit)))
     observations = np.zeros((x.size, size), np.float32)
     observations[:, plane.x], observations[:, plane.y] = x.ravel(), y.ravel()

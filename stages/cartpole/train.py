@@ -21,11 +21,11 @@ from stages.cartpole.dqn.exploration import Exploration
 from stages.cartpole.dqn.learner import Policy, QLearner
 from stages.cartpole.dqn.replay import NStep, ReplayBuffer
 from stages.cartpole.dqn.trial import Trial
-from stages.cartpole.environments import Environment
-from stages.cartpole.params import Operation, Train
+from stages.cartpole.environments import EVALUATION_SEEDS, Environment
+from stages.cartpole.params import Evaluate, Operation, Train
 from stages.core.errors import InputError, run
 from stages.core.files import significant, write_json
-from stages.core.params import OperationParams, TrainParams
+from stages.core.params import EvaluateParams, OperationParams, TrainParams
 from stages.training.checkpoint import Arrays, Checkpoints, run_digest
 from stages.training.outputs import add_outputs, write_curve
 from stages.training.progress import Interrupt, bar
@@ -65,6 +65,8 @@ class DQN:
         self.config = model.configuration(train.network, size, actions)
         self.trial = Trial(self.environment, train.stop)
         self.envs = self.environment.make_vec(train.n_envs)
+        first = self._environment_seed(train.n_envs, ENVIRONMENT)
+        self.seeds = range(first, first + train.n_envs)
         self.learner = QLearner(self.config, train, self._generator(WEIGHTS))
         self.policy, self.saved_policy = Policy(self.config), Policy(self.config)
         self._set_policies()
@@ -116,11 +118,18 @@ class DQN:
         errors = self.learner.learn(self.replay.arrays["transitions"][places], importance)
         self.replay.update_priorities(places, errors)
         self._set_policies()
-        self.loss = float(np.mean(errors**2))
+        with np.errstate(over="ignore"):
+            self.loss = float(np.mean(errors**2))
+        if not (math.isfinite(self.loss) and np.isfinite(self.learner.online).all()):
+            raise InputError(
+                f"cartpole.train: the loss at step {self.steps} is {self.loss:g}, expected a number: try a smaller "
+                "learning_rate or reward.scale, or limits as target_clip"
+            )
 
     def hold_trial(self) -> list[float] | None:
         """Play greedily; the two sets' mean returns if the trial is passed, else None."""
-        trial = self.trial.hold(self.act, self._environment_seed(TRIAL, self.steps), self.highest_reward)
+        seed = self._environment_seed(self.trial.episodes, TRIAL, self.steps, others=self.seeds)
+        trial = self.trial.hold(self.act, seed, self.highest_reward)
         self.trials.append([self.steps, trial.mean_return, int(trial.complete), self.trial.threshold])
         return trial.set_returns
 
@@ -135,7 +144,8 @@ class DQN:
         while only some can be copied.
         """
         notes = {name: attrgetter(name)(self) for name in CHANGING}
-        return {**self._arrays(), "actions_taken": np.stack(self.actions_taken)}, notes
+        taken = np.array(self.actions_taken).reshape(-1, self.train.n_envs)
+        return {**self._arrays(), "actions_taken": taken, "observation": self.observation}, notes
 
     def restore(self, arrays: Arrays, notes: dict[str, Any]) -> None:
         """Continue from what `state` returned."""
@@ -149,6 +159,16 @@ class DQN:
             setattr(attrgetter(part)(self) if part else self, attribute, value)
         for name, array in self._arrays().items():
             array[...] = arrays[name]
+        if (self.observation != arrays["observation"]).any():
+            print(
+                f"warning: {self.environment.name} does not repeat itself: its randomness is not from its seed. New "
+                "episodes begin here, and the result is not that of an uninterrupted run",
+                file=sys.stderr,
+            )
+            self.observation, self.actions_taken = self._reset(), []
+            self.n_step.arrays["open"][...] = False
+            for array in self.episodes.values():
+                array[...] = 0
         self._set_policies()
 
     def _arrays(self) -> Arrays:
@@ -163,7 +183,7 @@ class DQN:
         return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
 
     def _reset(self) -> npt.NDArray[np.float32]:
-        return self._scaled(self.envs.reset(seed=self._environment_seed(ENVIRONMENT))[0])
+        return self._scaled(self.envs.reset(seed=self.seeds.start)[0])
 
     def _scaled(self, observation: Any) -> npt.NDArray[np.float32]:
         return np.asarray(observation / self.policy.scale, np.float32)
@@ -175,9 +195,14 @@ class DQN:
     def _generator(self, *purpose: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, *purpose])
 
-    def _environment_seed(self, *purpose: int) -> int:
-        """A seed for environments, below 2**31; evaluation uses those from 2**32 on."""
-        return int(self._generator(*purpose).integers(2**31))
+    def _environment_seed(self, count: int, *purpose: int, others: range = range(0)) -> int:
+        """The first of so many seeds for environments, which are neither evaluation's nor among the others."""
+        random = self._generator(*purpose)
+        while True:
+            first = int(random.integers(2**31))
+            after = first + count
+            if after <= EVALUATION_SEEDS.start and (after <= others.start or others.stop <= first):
+                return first
 
 
 def train(agent: DQN, checkpoints: Checkpoints, checkpoint_every: int) -> list[float] | None:
@@ -208,9 +233,12 @@ def main() -> None:
     args = parser.parse_args()
     params = TrainParams[Train].read(args.params)
     operation = OperationParams[Operation].read(args.params).operation
+    plane = EvaluateParams[Evaluate].read(args.params).evaluate.plane
 
     runtime.configure(params.runtime)
     agent = DQN(params)
+    if plane:  # what the evaluation would refuse is refused before training
+        plane.check(agent.environment.observations)
     provenance = collect_provenance(params, device=runtime.device())
     provenance["packages"] |= agent.environment.packages()
     provenance["settings"]["max_episode_steps"] = agent.environment.max_episode_steps

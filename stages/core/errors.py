@@ -28,5 +28,7 @@ def run(main: Callable[[], None]) -> None:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         sys.exit(f"error: {where}{error.strerror or error}")
+    except MemoryError as error:
+        sys.exit(f"error: the memory does not suffice: {error}".removesuffix(": "))
     except KeyboardInterrupt:
         sys.exit(130)

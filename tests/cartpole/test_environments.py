@@ -1,13 +1,14 @@
 import math
 import sys
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 
-from stages.cartpole.environments import Environment, play
-from stages.cartpole.params import Train
+from stages.cartpole.environments import EVALUATION_SEEDS, Environment, Player, evaluation_seed
+from stages.cartpole.params import MOST_EPISODES, Train
 from stages.core.errors import InputError
 from stages.core.params import TrainParams
 from tests.conftest import ROOT
@@ -120,7 +121,7 @@ def test_the_time_limit_is_the_environments_or_the_parameters_or_trainings() -> 
     assert Environment(named("CartPole-v0", max_episode_steps=7)).max_episode_steps == 7
     endless = Environment(named(name, total_timesteps=1000, n_envs=10))
     assert endless.max_episode_steps == 100
-    returns = play([endless.make(), endless.make()], [0, 1], lambda observation: np.zeros(len(observation), int))
+    returns = Player(endless).play([0, 1], lambda observation: np.zeros(len(observation), int))
     assert returns.tolist() == [100, 100]
 
 
@@ -137,7 +138,7 @@ def test_an_exception_of_the_environment_is_one_line(fails: str, message: str) -
     name = register(f"Fails{fails}-v0", space, kwargs={"fails": fails}, reward_threshold=1.0)
     environment = Environment(named(name))
     with pytest.raises(InputError, match=rf"^cartpole\.train\.env: {name}: {message}$"):
-        play([environment.make()], [0], lambda observation: np.zeros(1, int))
+        Player(environment).play([0], lambda observation: np.zeros(1, int))
     envs = environment.make_vec(2)
     with pytest.raises(InputError, match=rf"{name}: {message}$"):
         envs.reset(seed=0)
@@ -154,10 +155,10 @@ def test_closing_may_fail_too() -> None:
 @pytest.mark.parametrize(
     ("name", "first", "reward", "message"),
     [
-        ("Nan-v0", np.full(2, np.nan), 1.0, r"found the observation \[nan nan\]; expected finite numbers \[2\]"),
+        ("Nan-v0", np.full(2, np.nan), 1.0, r"found the observation \[nan nan\]; expected finite numbers"),
         ("Huge-v0", np.array([1e300, 0]), 1.0, r"found the observation \[1\.e\+300 0\.e\+000\]; expected finite"),
-        ("Short-v0", [0.0], 1.0, r"found the observation \[0\.0\]; expected finite numbers \[2\]"),
-        ("Words-v0", "up", 1.0, r"found the observation up; expected finite numbers"),
+        ("Short-v0", [0.0], 1.0, r"found the observation \[0\.0\]; expected numbers \[2\]"),
+        ("Words-v0", "up", 1.0, r"found the observation up; expected numbers"),
         ("NanReward-v0", None, math.nan, r"found the reward nan; expected a finite number"),
         ("NoReward-v0", np.zeros(2), None, r"found the reward None; expected a finite number"),
     ],
@@ -168,7 +169,7 @@ def test_what_is_no_number_is_refused(name: str, first: object, reward: Any, mes
     keys = {"first": first, "reward": reward}
     environment = Environment(named(register(name, space, kwargs=keys, reward_threshold=1.0, max_episode_steps=3)))
     with pytest.raises(InputError, match=rf"^cartpole\.train\.env: {name}: {message}"):
-        play([environment.make()], [0], lambda observation: np.zeros(1, int))
+        Player(environment).play([0], lambda observation: np.zeros(1, int))
 
 
 def test_whole_numbers_at_first_do_not_make_the_others_whole() -> None:
@@ -180,7 +181,7 @@ def test_whole_numbers_at_first_do_not_make_the_others_whole() -> None:
         seen.append(observation.copy())
         return np.zeros(1, int)
 
-    play([Environment(named(name)).make()], [0], act)
+    Player(Environment(named(name))).play([0], act)
     assert {values.dtype for values in seen} == {np.dtype(np.float32)}
     assert all(np.any(values % 1) for values in seen[1:])
 
@@ -207,7 +208,21 @@ def test_episodes_played_side_by_side_are_those_played_alone() -> None:
     def act(observation: np.ndarray) -> np.ndarray:
         return (observation[:, 2] > 0).astype(int)
 
-    together = play([environment.make() for _ in range(5)], range(5), act)
-    alone = [play([environment.make()], [seed], act)[0] for seed in range(5)]
+    together = Player(environment).play(range(5), act)
+    alone = [Player(environment).play([seed], act)[0] for seed in range(5)]
     assert together.tolist() == alone
     assert len(set(alone)) > 1
+
+
+def test_evaluation_has_seeds_of_its_own_below_the_largest() -> None:
+    firsts = [evaluation_seed(seed) - EVALUATION_SEEDS.start for seed in (0, 1, 255, 256)]
+    assert firsts == [0, MOST_EPISODES, 255 * MOST_EPISODES, 0]
+    assert evaluation_seed(255) + MOST_EPISODES == EVALUATION_SEEDS.stop == 2**31
+
+
+def test_a_module_may_register_its_environments_on_demand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    point = "gymnasium.envs.classic_control:CartPoleEnv"
+    code = f"import gymnasium\ndef register_envs():\n    gymnasium.register('OnDemand-v0', '{point}')\n"
+    (tmp_path / "on_demand.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert Environment(named("on_demand:OnDemand-v0")).observations == 4

@@ -72,6 +72,43 @@ def test_a_plane_beyond_the_observation_is_refused(exported: Path, tmp_path: Pat
     assert not (tmp_path / "evaluation").exists()
 
 
+def test_the_plot_and_the_animation_can_be_turned_off(exported: Path, tmp_path: Path, params_file: Any) -> None:
+    changes = {"cartpole.evaluate.plane": None, "cartpole.evaluate.gif": None, "cartpole.evaluate.episodes": 2}
+    done = evaluate(exported, tmp_path, params_file(changes))
+    assert done.returncode == 0, done.stderr
+    assert "agent.gif" not in done.stderr
+    assert [path.name for path in (tmp_path / "evaluation").iterdir()] == ["returns.csv"]
+    assert (tmp_path / "examples.csv").read_text().strip() == ""
+
+
+NO_DISPLAY = """
+import gymnasium
+from gymnasium.envs.classic_control import CartPoleEnv
+
+class NoDisplay(CartPoleEnv):
+    def render(self):
+        raise RuntimeError("no display")
+
+gymnasium.register("NoDisplay-v0", NoDisplay, max_episode_steps=200, reward_threshold=195)
+"""
+
+
+def test_a_failure_to_draw_costs_the_animation_alone(exported: Path, tmp_path: Path, params_file: Any) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(exported, model)
+    (tmp_path / "no_display.py").write_text(NO_DISPLAY)
+    path = model / "assets.extra/provenance.json"
+    provenance = json.loads(path.read_text())
+    provenance["parameters"]["cartpole"]["train"]["env"] = "no_display:NoDisplay-v0"
+    path.write_text(json.dumps(provenance))
+    params = params_file({"cartpole.evaluate.episodes": 2})
+    done = evaluate(model, tmp_path, params, PYTHONPATH=f"{ROOT}:{tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert "no agent.gif: cartpole.train.env: no_display:NoDisplay-v0: RuntimeError: no display" in done.stderr
+    assert [path.name for path in (tmp_path / "evaluation").iterdir()] == ["returns.csv"]
+    assert json.loads((tmp_path / "evaluate.json").read_text())["episodes"] == 2
+
+
 def test_a_model_of_unknown_origin_is_refused(exported: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     shutil.copytree(exported, model)

@@ -9,7 +9,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+<<<<<<< HEAD
 from stages.cartpole.params import Operation, Train
+=======
+from stages.cartpole.environments import EVALUATION_SEEDS
+from stages.cartpole.params import Train
+>>>>>>> 19f5073 (Take any environment that people have, and say in one line what one must return)
 from stages.cartpole.train import DQN, train
 from stages.core.errors import InputError
 from stages.core.files import digest
@@ -116,6 +121,92 @@ def test_an_environment_without_a_threshold_needs_one(params_file: WriteParams) 
 def test_scales_must_fit_the_observation(params_file: WriteParams) -> None:
     with pytest.raises(InputError, match=r"observation_scale: expected 1 number or 6 for Acrobot-v1"):
         agent(params_file({"cartpole.train.env": "Acrobot-v1"}))
+
+
+NEUTRAL = {
+    "cartpole.train.network.observation_scale": [1.0],
+    "cartpole.train.target_clip": None,
+    "cartpole.train.reward": {"scale": 1.0, "shift": 0.0, "terminal": 0.0},
+    "cartpole.train.stop.time_limits": 1,
+}
+
+
+def test_seeds_are_below_evaluations_and_trials_have_others_than_training(params_file: WriteParams) -> None:
+    run = agent(params_file())
+    seeds = [run._environment_seed(200, 4, step, others=run.seeds) for step in range(3000)]
+    assert all(seed + 200 <= EVALUATION_SEEDS.start for seed in seeds)
+    others = range(2**30, 2**31)
+    seeds = [run._environment_seed(200, 4, step, others=others) for step in range(100)]
+    assert all(seed + 200 <= others.start for seed in seeds)
+
+
+class Exploding(gym.Env):  # type: ignore[misc]
+    """Rewards whose squares are beyond float32."""
+
+    observation_space, action_space = gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: object = None) -> Any:
+        super().reset(seed=seed)
+        return self.np_random.random(2, np.float32), {}
+
+    def step(self, action: int) -> Any:
+        return self.np_random.random(2, np.float32), 1e30 * (2 * action - 1), False, False, {}
+
+
+def register(entry: type) -> str:
+    name = f"{entry.__name__}Train-v0"
+    if name not in gym.registry:
+        gym.register(name, entry, max_episode_steps=20, reward_threshold=1e9)
+    return name
+
+
+def test_a_loss_that_is_no_number_ends_the_run(params_file: WriteParams, tmp_path: Path) -> None:
+    params = params_file({**NEUTRAL, "cartpole.train.env": register(Exploding)})
+    message = r"^cartpole\.train: the loss at step 10\d\d is (inf|nan), expected a number: try a smaller learning_rate"
+    with Checkpoints("cartpole", "run", 1, tmp_path) as saved, pytest.raises(InputError, match=message):
+        train(agent(params), saved)
+
+
+class OwnRandomness(Exploding):
+    """Its randomness is not from its seed."""
+
+    random = np.random.default_rng(0)
+
+    def step(self, action: int) -> Any:
+        return self.random.random(2, np.float32), 1.0, False, False, {}
+
+
+def test_an_environment_that_does_not_repeat_itself_is_said_to_and_begins_anew(
+    params_file: WriteParams, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = {**NEUTRAL, **ENDLESS, "cartpole.train.env": register(OwnRandomness)}
+    path = params_file({**changes, "cartpole.train.checkpoint_every": 1})
+    with Checkpoints("cartpole", "run", 100, tmp_path) as saved:
+        train(agent(path), saved)
+        assert "does not repeat itself" not in capsys.readouterr().err
+        again = agent(params_file({**changes, "cartpole.train.total_timesteps": 4000}))
+        train(again, saved)
+    assert "warning: OwnRandomnessTrain-v0 does not repeat itself" in capsys.readouterr().err
+    assert again.steps >= 4000
+    assert len(again.actions_taken) < 1000 / again.train.n_envs + again.train.train_freq
+
+
+def test_a_replay_buffer_beyond_the_memory_is_refused(params_file: WriteParams) -> None:
+    with pytest.raises(
+        InputError, match=r"^cartpole\.train\.buffer_size: 2000000000000: needs 88000 GB; expected at most"
+    ):
+        agent(params_file({"cartpole.train.buffer_size": 2 * 10**12}))
+
+
+@pytest.mark.parametrize("entry", [("y", 4), ("x", 7)])
+def test_what_the_evaluation_would_refuse_is_refused_before_training(
+    entry: tuple[str, int], tmp_path: Path, params_file: WriteParams
+) -> None:
+    name, value = entry
+    params = params_file({f"cartpole.evaluate.plane.{name}": value})
+    done = run_stage(*command(tmp_path, params), cwd=tmp_path)
+    assert_refused(done, f"cartpole.evaluate.plane.{name}: {value}: expected at most 3, or null")
+    assert not (tmp_path / "weights").exists()
 
 
 def command(folder: Path, params: Path) -> list[str | Path]:

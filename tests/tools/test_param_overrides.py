@@ -30,6 +30,7 @@ def test_an_agents_set_fits_its_environment(path: Path, tmp_path: Path) -> None:
     params = Params.model_validate(override(DEFAULTS, changes)["cartpole"])
     assert params.train.env == path.stem
     size = gym.spec(params.train.env).make().observation_space.shape[0]
+    assert params.evaluate.plane
     assert max(params.evaluate.plane.x, params.evaluate.plane.y) < size
     unchanged = [key for key, value in changes.items() if override(DEFAULTS, {key: value}) == DEFAULTS]
     assert not unchanged, "keys that the defaults have already"

@@ -1,11 +1,13 @@
 """Replay buffer: transitions in a preallocated array, n-step returns, sampling by priority."""
 
+import os
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from stages.cartpole import params
+from stages.core.errors import InputError
 from stages.training.checkpoint import Arrays
 
 Floats = npt.NDArray[np.float32]
@@ -100,11 +102,19 @@ class ReplayBuffer:
         size: its capacity.
         observations: size of an observation.
         prioritized: how priorities are used.
+
+    Raises:
+        InputError: if the machine's memory is too small for it.
     """
 
     def __init__(self, size: int, observations: int, prioritized: params.PrioritizedReplay) -> None:
         self.prioritized = prioritized
-        self.arrays: Arrays = {"transitions": np.zeros(size, transition_type(observations))}
+        kind = transition_type(observations)
+        needed, found = size * kind.itemsize, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if needed > found:
+            most = f"expected at most {found // kind.itemsize}, for this machine's {found / 1e9:.0f} GB"
+            raise InputError(f"cartpole.train.buffer_size: {size}: needs {needed / 1e9:.0f} GB; {most}")
+        self.arrays: Arrays = {"transitions": np.zeros(size, kind)}
         if prioritized.enabled:
             self.arrays["priorities"] = np.zeros(size)
         self.added, self.max_priority = 0, 1.0
