@@ -16,7 +16,7 @@ BINS = 20  # of the histogram of returns
 LOOKS = {
     "while learning": (charts.COLOURS[4], "circle", 22),
     "greedy trial": (charts.COLOURS[0], "diamond", 70),
-    "trial given up: at least": (charts.COLOURS[1], "triangle-up", 60),
+    "trial given up": (charts.COLOURS[1], "triangle-up", 60),
 }
 """Colour, shape and size of the marks of each kind of return."""
 SHOWN_ACTIONS = 4  # heat maps of action values
@@ -97,8 +97,10 @@ def plane_chart(rows: list[Row], titles: tuple[str, str]) -> alt.Chart:
 
 def action_values(run: Run) -> list[Markup]:
     """Each action's value and the best action over the plane of two observations, the others zero."""
-    rows = run.table("examples.csv")
     plane = run.parameters["evaluate"]["plane"]
+    if plane is None:
+        return []
+    rows = run.table("examples.csv")
     titles = (plane["x_label"], plane["y_label"])
     chart, over = plane_chart(rows, titles), f"over {titles[0]} and {titles[1]}"
     actions = [name for name in rows[0] if name.startswith("value_")]
