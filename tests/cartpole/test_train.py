@@ -9,12 +9,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-<<<<<<< HEAD
-from stages.cartpole.params import Operation, Train
-=======
 from stages.cartpole.environments import EVALUATION_SEEDS
-from stages.cartpole.params import Train
->>>>>>> 19f5073 (Take any environment that people have, and say in one line what one must return)
+from stages.cartpole.params import Operation, Train
 from stages.cartpole.train import DQN, train
 from stages.core.errors import InputError
 from stages.core.files import digest
@@ -164,7 +160,7 @@ def test_a_loss_that_is_no_number_ends_the_run(params_file: WriteParams, tmp_pat
     params = params_file({**NEUTRAL, "cartpole.train.env": register(Exploding)})
     message = r"^cartpole\.train: the loss at step 10\d\d is (inf|nan), expected a number: try a smaller learning_rate"
     with Checkpoints("cartpole", "run", 1, tmp_path) as saved, pytest.raises(InputError, match=message):
-        train(agent(params), saved)
+        train(agent(params), saved, 1000)
 
 
 class OwnRandomness(Exploding):
@@ -180,12 +176,12 @@ def test_an_environment_that_does_not_repeat_itself_is_said_to_and_begins_anew(
     params_file: WriteParams, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     changes = {**NEUTRAL, **ENDLESS, "cartpole.train.env": register(OwnRandomness)}
-    path = params_file({**changes, "cartpole.train.checkpoint_every": 1})
+    path = params_file({**changes, "cartpole.operation.checkpoint_every": 1})
     with Checkpoints("cartpole", "run", 100, tmp_path) as saved:
-        train(agent(path), saved)
+        train(agent(path), saved, 1)
         assert "does not repeat itself" not in capsys.readouterr().err
         again = agent(params_file({**changes, "cartpole.train.total_timesteps": 4000}))
-        train(again, saved)
+        train(again, saved, 1)
     assert "warning: OwnRandomnessTrain-v0 does not repeat itself" in capsys.readouterr().err
     assert again.steps >= 4000
     assert len(again.actions_taken) < 1000 / again.train.n_envs + again.train.train_freq
