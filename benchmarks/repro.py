@@ -135,6 +135,12 @@ def table(rows: list[Row], before: str, now: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def short(commit: str) -> str:
+    """A commit's short name."""
+    command = ["git", "rev-parse", "--short", commit]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def main() -> None:
     """Run the two commits in turns; write the results after each round."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -144,8 +150,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results")
     args = parser.parse_args()
 
-    command = ["git", "rev-parse", "--short", args.before, args.now]
-    before, now = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    before, now = map(short, (args.before, args.now))
     rows: list[Row] = []
     for number in range(args.rounds):
         for commit in (before, now):
