@@ -151,11 +151,11 @@ def test_files_that_no_stage_depends_on_rerun_nothing(project: Path) -> None:
         assert stale(project) == set()
 
 
-def test_a_comment_in_the_parameters_reruns_the_report_that_prints_it(project: Path) -> None:
+def test_a_comment_in_the_parameters_reruns_the_check_and_the_report_that_prints_it(project: Path) -> None:
     def explain(file: Path) -> None:
         file.write_text(file.read_text().replace("# seed of", "# the seed of") + "# the end\n")
 
-    assert stale_after(project, "params.yaml", explain) == {"report"}
+    assert stale_after(project, "params.yaml", explain) == {"check", "report"}
 
 
 def test_a_wrong_parameter_stops_dvc_before_it_deletes_an_output(project: Path) -> None:
