@@ -1,6 +1,6 @@
 """TensorFlow as the project runs it: deterministic, with a fixed number of threads, on a GPU if there is one.
 
-The settings that must be made before TensorFlow is imported are in `stages/__init__.py`.
+The settings that must be made before TensorFlow is imported are in `stages/core/settings.py`.
 """
 
 import tensorflow as tf

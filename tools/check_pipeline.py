@@ -46,9 +46,20 @@ def imported(tree: ast.AST, workload: str) -> Iterator[str]:
                 yield "".join(str(p.value) if isinstance(p, ast.Constant) else name for p in parts)
 
 
+def is_import(node: ast.stmt) -> bool:
+    """Whether a statement is an import or a docstring."""
+    return isinstance(node, ast.Import | ast.ImportFrom) or (
+        isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    )
+
+
 def closure(module: str, workload: str) -> set[str]:
-    """Files of a module, of all local modules that it imports, directly or not, and of their packages."""
+    """Files of a module, of all local modules that it imports, directly or not, and of their packages.
+
+    Without those that only import, which an empty file does too: they do nothing themselves.
+    """
     found: set[Path] = set()
+    needed: set[str] = set()
     todo = [module]
     while todo:
         name = todo.pop()
@@ -56,10 +67,13 @@ def closure(module: str, workload: str) -> set[str]:
         if file is None or file in found:
             continue
         found.add(file)
-        todo.extend(imported(ast.parse((ROOT / file).read_text()), workload))
+        tree = ast.parse((ROOT / file).read_text())
+        if any(not is_import(node) for node in tree.body):
+            needed.add(file.as_posix())
+        todo.extend(imported(tree, workload))
         if "." in name:
             todo.append(name.rpartition(".")[0])
-    return {file.as_posix() for file in found if (ROOT / file).stat().st_size}  # an empty file never changes
+    return needed
 
 
 def modules(path: str) -> set[str]:

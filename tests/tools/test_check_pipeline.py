@@ -39,12 +39,20 @@ def test_a_missing_and_a_needless_module_are_named(root: Path) -> None:
 
 
 def test_an_import_of_an_import_counts(root: Path) -> None:
-    (root / "stages" / "other.py").write_text('"""Other."""\n')
+    (root / "stages" / "other.py").write_text("NUMBER = 1\n")
     idx = root / "stages" / "mnist" / "source" / "idx.py"
     replace(idx, "import struct\n", "import struct\nfrom stages import other\n")
     assert findings(root) == [
         f"dvc.yaml: {stage}@mnist: deps: missing stages/other.py" for stage in ("fetch", "prepare")
     ]
+
+
+def test_a_package_counts_from_its_first_statement_that_is_no_import(root: Path) -> None:
+    package = root / "stages" / "__init__.py"
+    replace(package, "import stages.core.settings", "import os\nimport stages.core.settings")
+    assert findings(root) == []
+    package.write_text(package.read_text() + 'os.environ["OMP_NUM_THREADS"] = "2"\n')
+    assert "dvc.yaml: train@mnist: deps: missing stages/__init__.py" in findings(root)
 
 
 def test_a_folder_of_which_a_stage_uses_nothing_is_named(root: Path) -> None:
