@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.babyweight.evaluate import instances, load
+from stages.babyweight.evaluate import blocks, instances
 from stages.core.files import read_json
 from stages.report.predictions import BATCH, SHOWN, PredictionChanges
 
@@ -13,9 +13,12 @@ from stages.report.predictions import BATCH, SHOWN, PredictionChanges
 def compare(models: tuple[Any, Any], data: Path) -> PredictionChanges:
     """Test births whose predicted weight moved furthest."""
     schema = read_json(data / "schema.json")
-    codes, pounds = load(data, "test")
-    inputs = instances(codes, schema)
-    before, after = (next(iter(model.batched(BATCH, **inputs).values())).astype(float) for model in models)
+    parts: list[tuple[Any, ...]] = []
+    for births, weights in blocks(data, "test"):
+        block = instances(births, schema)
+        answers = (next(iter(model.batched(BATCH, **block).values())).astype(float) for model in models)
+        parts.append((births, weights, *answers))
+    codes, pounds, before, after = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     difference = after - before
     top = np.argsort(-np.abs(difference), kind="stable")[:SHOWN]
     summary = (
@@ -23,13 +26,14 @@ def compare(models: tuple[Any, Any], data: Path) -> PredictionChanges:
         f"{np.abs(difference).max():.2f} lb at most; "
         f"{(np.abs(after - pounds) < np.abs(before - pounds)).mean():.0%} come closer to the actual weight."
     )
+    inputs = instances(codes[top], schema)
     header = (*schema["features"], "actual lb", "A", "B", "B - A")
     rows = [
         (
-            *(str(values[i]) if values.dtype.kind in "US" else f"{values[i]:g}" for values in inputs.values()),
+            *(str(values[at]) if values.dtype.kind in "US" else f"{values[at]:g}" for values in inputs.values()),
             *(f"{value:.2f}" for value in (pounds[i], before[i], after[i])),
             f"{difference[i]:+.2f}",
         )
-        for i in top
+        for at, i in enumerate(top)
     ]
     return PredictionChanges(summary, header, rows)

@@ -1,8 +1,10 @@
 """Measure the exported birth-weight model on the test births, beside two baselines fitted to the training births."""
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,17 +18,33 @@ from stages.core.params import EvaluateParams
 from stages.savedmodel.predictor import Predictor
 
 BATCH = 16384
+BLOCK = 8 * BATCH
+"""Births in memory at once."""
 DECILES = 10
 EFFECT_BIRTHS = 1000  # births whose inputs are varied for the table of effects
 RESIDUAL_BIN = 0.25  # pounds
+NEAR = 7.0  # pounds, near the mean: squares of what is left lose no digits
 
 Codes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 
 
-def load(data: Path, split: str) -> tuple[Codes, Floats]:
-    """Codes uint8 [n, features] and pounds float64 [n] of a split."""
-    return np.load(data / split / "features.npy"), np.load(data / split / "weight_pounds.npy").astype(np.float64)
+def blocks(data: Path, split: str) -> Iterator[tuple[Codes, Floats]]:
+    """Codes uint8 [n, features] and pounds float64 [n] of a split, a block at a time, read and not mapped."""
+    with (data / split / "features.npy").open("rb") as codes, (data / split / "weight_pounds.npy").open("rb") as pounds:
+        rows, columns = _shape(codes)
+        _shape(pounds)
+        for first in range(0, rows, BLOCK):
+            count = min(BLOCK, rows - first)
+            block = np.fromfile(codes, np.uint8, count * columns).reshape(count, columns)
+            yield block, np.fromfile(pounds, np.float32, count).astype(np.float64)
+
+
+def _shape(file: IO[bytes]) -> tuple[int, ...]:
+    """The shape that the header of an .npy file gives; the values come next."""
+    np.lib.format.read_magic(file)
+    shape: tuple[int, ...] = np.lib.format.read_array_header_1_0(file)[0]
+    return shape
 
 
 def instances(codes: Codes, schema: dict[str, Any]) -> dict[str, npt.NDArray[Any]]:
@@ -47,55 +65,116 @@ def design(codes: Codes, schema: dict[str, Any]) -> Floats:
     return np.stack(columns, axis=1, dtype=np.float64)
 
 
-def linear(train: tuple[Codes, Floats], test: Codes, schema: dict[str, Any]) -> Floats:
-    """Predictions [n] for test births of the linear model with least squares on the training births."""
-    inputs = design(train[0], schema)
-    # By the normal equations, in one pass over the births; a category that never occurs gets no weight.
-    weights, *_ = np.linalg.lstsq(inputs.T @ inputs, inputs.T @ train[1])
-    return design(test, schema) @ weights
+def linear(train: Iterable[tuple[Codes, Floats]], schema: dict[str, Any]) -> tuple[Floats, float]:
+    """Fit the baselines to blocks of births, in one pass.
+
+    Returns:
+        The linear model's weights [columns] by least squares, and the mean weight in pounds.
+    """
+    width = design(np.zeros((0, len(schema["features"])), np.uint8), schema).shape[1]
+    products, moments, pounds, births = np.zeros((width, width)), np.zeros(width), 0.0, 0
+    for codes, weights in train:
+        inputs = design(codes, schema)
+        products += inputs.T @ inputs
+        moments += inputs.T @ weights
+        pounds, births = pounds + float(weights.sum()), births + len(weights)
+    # By the normal equations; a category that never occurs gets no weight.
+    solution = np.linalg.lstsq(products, moments)[0]
+    return solution.astype(np.float64), pounds / births
 
 
-def rmse(errors: Floats) -> float:
-    """Root of the mean square, to six digits."""
-    return significant(np.sqrt((errors**2).mean()))
+def mean(values: float, births: float) -> float:
+    """A mean, to six digits."""
+    return significant(float(values / births))
 
 
-def errors_of(predicted: Floats, pounds: Floats, preterm: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    """RMSE and MAE in pounds, R², and RMSE of preterm and term births; null where there are none."""
-    errors = predicted - pounds
-    groups = {"rmse_preterm": errors[preterm], "rmse_term": errors[~preterm]}
-    return {
-        "rmse": rmse(errors),
-        "mae": significant(np.abs(errors).mean()),
-        "r2": significant(1 - (errors**2).mean() / pounds.var()),
-        **{name: rmse(group) if len(group) else None for name, group in groups.items()},
-    }
+@dataclass
+class Errors:
+    """Sums over births of a prediction's errors, which blocks are added to."""
+
+    births: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(2, np.int64))
+    """Of preterm and term births, [2], as the squares."""
+    squares: Floats = field(default_factory=lambda: np.zeros(2))
+    absolute: float = 0.0
+    pounds: Floats = field(default_factory=lambda: np.zeros(2))
+    """The sum of the weights, less `NEAR`, and of their squares, [2]."""
+
+    def add(self, predicted: Floats | float, pounds: Floats, preterm: npt.NDArray[np.bool_]) -> None:
+        """Add births [n]."""
+        errors, weights = predicted - pounds, pounds - NEAR
+        squares = errors**2
+        self.births += [np.count_nonzero(preterm), np.count_nonzero(~preterm)]
+        self.squares += [squares[preterm].sum(), squares[~preterm].sum()]
+        self.absolute += float(np.abs(errors).sum())
+        self.pounds += [weights.sum(), weights @ weights]
+
+    def metrics(self) -> dict[str, Any]:
+        """RMSE and MAE in pounds, R², and RMSE of preterm and term births; null where there are none."""
+        births, squares = self.births.sum(), self.squares.sum()
+        of_weights = self.pounds / births
+        groups = zip(("rmse_preterm", "rmse_term"), self.squares, self.births, strict=True)
+        return {
+            "rmse": significant(float(np.sqrt(squares / births))),
+            "mae": mean(self.absolute, births),
+            "r2": significant(float(1 - squares / births / (of_weights[1] - of_weights[0] ** 2))),
+            **{name: significant(float(np.sqrt(s / n))) if n else None for name, s, n in groups},
+        }
 
 
-def means(predicted: Floats, pounds: Floats) -> dict[str, float]:
-    """Mean prediction and mean weight."""
-    return {"predicted": significant(predicted.mean()), "actual": significant(pounds.mean())}
-
-
-def calibration(predicted: Floats, pounds: Floats) -> list[dict[str, Any]]:
+def calibration(predicted: npt.NDArray[np.floating], pounds: npt.NDArray[np.floating]) -> list[dict[str, Any]]:
     """Mean prediction and mean weight by decile of prediction."""
     groups = enumerate(np.array_split(np.argsort(predicted, kind="stable"), DECILES), 1)
-    return [{"decile": number, **means(predicted[group], pounds[group])} for number, group in groups if len(group)]
-
-
-def residuals(errors: Floats) -> list[dict[str, Any]]:
-    """Births by bin of the prediction's error."""
-    bins, counts = np.unique(np.floor(errors / RESIDUAL_BIN).astype(int), return_counts=True)
-    return [{"error": float(b * RESIDUAL_BIN), "births": int(n)} for b, n in zip(bins, counts, strict=True)]
-
-
-def by_week(weeks: npt.NDArray[np.uint8], predicted: Floats, pounds: Floats) -> list[dict[str, Any]]:
-    """Mean prediction, mean weight and RMSE by completed week of gestation."""
-    groups = ((week, predicted[weeks == week], pounds[weeks == week]) for week in np.unique(weeks))
     return [
-        {"week": int(week), **means(answers, actual), "rmse": rmse(answers - actual), "births": len(actual)}
-        for week, answers, actual in groups
+        {
+            "decile": number,
+            "predicted": significant(float(predicted[group].mean(dtype=np.float64))),
+            "actual": significant(float(pounds[group].mean(dtype=np.float64))),
+        }
+        for number, group in groups
+        if len(group)
     ]
+
+
+class Residuals:
+    """Births by bin of the prediction's error."""
+
+    def __init__(self) -> None:
+        self._bins = Counter[int]()
+
+    def add(self, errors: Floats) -> None:
+        """Add births [n]."""
+        bins, counts = np.unique(np.floor(errors / RESIDUAL_BIN).astype(int), return_counts=True)
+        self._bins.update(dict(zip(bins.tolist(), counts.tolist(), strict=True)))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The table."""
+        return [{"error": b * RESIDUAL_BIN, "births": births} for b, births in sorted(self._bins.items())]
+
+
+class ByWeek:
+    """Mean prediction, mean weight and RMSE by completed week of gestation."""
+
+    def __init__(self) -> None:
+        self._sums = np.zeros([4, 256])
+
+    def add(self, weeks: Codes, predicted: Floats, pounds: Floats) -> None:
+        """Add births [n]."""
+        for sums, values in zip(self._sums, (None, predicted, pounds, (predicted - pounds) ** 2), strict=True):
+            sums += np.bincount(weeks, values, minlength=256)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The table."""
+        return [
+            {
+                "week": int(week),
+                "predicted": mean(predicted, births),
+                "actual": mean(actual, births),
+                "rmse": significant(float(np.sqrt(squares / births))),
+                "births": int(births),
+            }
+            for week in np.flatnonzero(self._sums[0])
+            for births, predicted, actual, squares in [self._sums[:, week]]
+        ]
 
 
 def effects(predict: Callable[[Codes], Floats], codes: Codes, schema: dict[str, Any]) -> list[dict[str, Any]]:
@@ -127,13 +206,29 @@ def effects(predict: Callable[[Codes], Floats], codes: Codes, schema: dict[str, 
     return rows
 
 
-def examples(codes: Codes, schema: dict[str, Any], pounds: Floats, predicted: Floats) -> Iterator[dict[str, Any]]:
-    """Every test birth with its inputs, its weight and the prediction."""
+def chosen(codes: Codes, pounds: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.int64]:
+    """The births that are examples: all, or `count` by a hash of what they are, in the data's order.
+
+    So two models, and two states of the data, have the same births as far as they are in both.
+    """
+    if len(pounds) <= count:
+        return np.arange(len(pounds))
+    hashes = np.asarray(pounds).view("<u4") * np.uint64(0x9E3779B97F4A7C15)
+    hashes ^= np.ascontiguousarray(codes, np.uint8).view("<u8")[:, 0]
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):  # the finalizer of SplitMix64
+        hashes = (hashes ^ (hashes >> np.uint64(shift))) * np.uint64(factor)
+    return np.sort(np.argsort(hashes, kind="stable")[:count])
+
+
+def examples(
+    codes: Codes, schema: dict[str, Any], pounds: npt.NDArray[Any], predicted: npt.NDArray[Any], births: Sequence[int]
+) -> Iterator[dict[str, Any]]:
+    """Some test births by number: their inputs, weights and predictions."""
     inputs = instances(codes, schema)
     columns = (values.tolist() for values in inputs.values())
-    for number, (*values, actual, answer) in enumerate(zip(*columns, pounds, predicted, strict=True)):
-        numbers = {"actual": significant(actual), "predicted": significant(answer)}
-        yield {"birth": number, **dict(zip(inputs, values, strict=True)), **numbers}
+    for number, *values, actual, answer in zip(births, *columns, pounds, predicted, strict=True):
+        numbers = {"actual": significant(float(actual)), "predicted": significant(float(answer))}
+        yield {"birth": int(number), **dict(zip(inputs, values, strict=True)), **numbers}
 
 
 def main() -> None:
@@ -143,34 +238,48 @@ def main() -> None:
 
     runtime.configure(params.runtime)
     schema = read_json(args.data / "schema.json")
-    train, (codes, pounds) = load(args.data, "train"), load(args.data, "test")
     model = Predictor(args.model)
 
     def predict(births: Codes) -> Floats:
         (outputs,) = model.batched(BATCH, **instances(births, schema)).values()
         return outputs.astype(np.float64)
 
-    predicted = predict(codes)
+    weights, mean_weight = linear(blocks(args.data, "train"), schema)
+    errors, of_mean, of_linear = Errors(), Errors(), Errors()
+    residuals, weeks = Residuals(), ByWeek()
+    answers: list[npt.NDArray[np.float32]] = []
+    for births, actual in blocks(args.data, "test"):
+        predicted = predict(births)
+        week = births[:, schema["features"].index("gestation_weeks")]
+        preterm = week < params.evaluate.preterm_weeks
+        errors.add(predicted, actual, preterm)
+        of_mean.add(mean_weight, actual, preterm)
+        of_linear.add(design(births, schema) @ weights, actual, preterm)
+        residuals.add(predicted - actual)
+        weeks.add(week, predicted, actual)
+        answers.append(predicted.astype(np.float32))
 
-    weeks = codes[:, schema["features"].index("gestation_weeks")]
-    preterm = weeks < params.evaluate.preterm_weeks
-    baselines = {"mean": np.full(len(pounds), train[1].mean()), "linear": linear(train, codes, schema)}
+    every_answer = np.concatenate(answers)
+    arrays = (args.data / "test" / f"{name}.npy" for name in ("features", "weight_pounds"))
+    codes, pounds = (np.load(path, mmap_mode="r") for path in arrays)
     metrics = {
-        **errors_of(predicted, pounds, preterm),
-        "baselines": {name: errors_of(values, pounds, preterm) for name, values in baselines.items()},
+        **errors.metrics(),
+        "baselines": {"mean": of_mean.metrics(), "linear": of_linear.metrics()},
         "test_births": len(pounds),
     }
     tables = {
-        "calibration": calibration(predicted, pounds),
-        "residuals": residuals(predicted - pounds),
-        "by_week": by_week(weeks, predicted, pounds),
+        "calibration": calibration(every_answer, pounds),
+        "residuals": residuals.rows(),
+        "by_week": weeks.rows(),
         "effects": effects(predict, codes, schema),
     }
     with whole_folder(args.plots) as folder:
         for name, rows in tables.items():
             write_table(folder / f"{name}.csv", rows, list(rows[0]))
     header = ["birth", *schema["features"], "actual", "predicted"]
-    write_table(args.examples, examples(codes, schema, pounds, predicted), header)
+    some = chosen(codes, pounds, params.evaluate.examples)
+    table = examples(codes[some], schema, pounds[some], every_answer[some], some.tolist())
+    write_table(args.examples, table, header)
     write_json(args.metrics, metrics)
 
 

@@ -80,9 +80,10 @@ class Train(SupervisedTrain):
 
 
 class Evaluate(Section):
-    """How births are grouped in the evaluation."""
+    """How births are grouped in the evaluation, and how many are written out."""
 
     preterm_weeks: Annotated[int, Field(ge=1, le=52)]
+    examples: Count
 
 
 class SignatureNames(Section):

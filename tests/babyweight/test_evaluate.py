@@ -2,6 +2,7 @@
 
 import csv
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,18 @@ import pytest
 import yaml
 
 from stages.babyweight.evaluate import (
-    by_week,
+    BLOCK,
+    ByWeek,
+    Errors,
+    Residuals,
+    blocks,
     calibration,
+    chosen,
     design,
     effects,
-    errors_of,
     examples,
     instances,
     linear,
-    residuals,
 )
 from stages.babyweight.source.births import FEATURES, VOCABULARIES, decode
 from tests.conftest import ROOT, assert_refused, run_stage, set_key
@@ -42,20 +46,39 @@ def test_the_linear_baseline_finds_a_linear_weight() -> None:
     width = 1 + 3 + 2 + 11 + 2 + 2 + 2
     assert design(test, SCHEMA).shape == (100, width)
     weights = np.random.default_rng(2).normal(size=width)
-    predicted = linear((train, design(train, SCHEMA) @ weights), test, SCHEMA)
-    assert predicted == pytest.approx(design(test, SCHEMA) @ weights, abs=1e-6)
+    pounds = design(train, SCHEMA) @ weights
+    parts = [(train[i : i + 300], pounds[i : i + 300]) for i in range(0, 2000, 300)]
+    found, mean = linear(parts, SCHEMA)
+    assert design(test, SCHEMA) @ found == pytest.approx(design(test, SCHEMA) @ weights, abs=1e-6)
+    assert mean == pytest.approx(pounds.mean())
 
 
 def test_the_linear_baseline_survives_categories_that_never_occur() -> None:
     train = codes(500)
     train[:, FEATURES.index("mother_race")] = 0
     pounds = 0.2 * train[:, FEATURES.index("gestation_weeks")].astype(float)
-    assert linear((train, pounds), train, SCHEMA) == pytest.approx(pounds, abs=1e-6)
+    found, _ = linear([(train, pounds)], SCHEMA)
+    assert design(train, SCHEMA) @ found == pytest.approx(pounds, abs=1e-6)
+
+
+def test_a_split_is_read_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "test").mkdir()
+    births, pounds = codes(1000), np.random.default_rng(4).random(1000).astype(np.float32)
+    np.save(tmp_path / "test/features.npy", births)
+    np.save(tmp_path / "test/weight_pounds.npy", pounds)
+    monkeypatch.setattr("stages.babyweight.evaluate.BLOCK", 300)
+    parts = list(blocks(tmp_path, "test"))
+    assert [len(weights) for _, weights in parts] == [300, 300, 300, 100]
+    assert (np.concatenate([block for block, _ in parts]) == births).all()
+    assert (np.concatenate([weights for _, weights in parts]) == pounds).all()
 
 
 def test_errors_by_hand() -> None:
     pounds, predicted = np.array([5.0, 7.0, 8.0, 8.0]), np.array([6.0, 7.0, 8.0, 6.0])
-    found = errors_of(predicted, pounds, np.array([True, False, False, False]))
+    errors = Errors()
+    errors.add(predicted[:3], pounds[:3], np.array([True, False, False]))
+    errors.add(predicted[3:], pounds[3:], np.array([False]))
+    found = errors.metrics()
     assert found == {
         "rmse": pytest.approx(np.sqrt(5 / 4), rel=1e-5),
         "mae": 0.75,
@@ -63,20 +86,26 @@ def test_errors_by_hand() -> None:
         "rmse_preterm": 1.0,
         "rmse_term": pytest.approx(np.sqrt(4 / 3), rel=1e-5),
     }
-    assert errors_of(predicted, pounds, np.zeros(4, bool))["rmse_preterm"] is None
+    term = Errors()
+    term.add(predicted, pounds, np.zeros(4, bool))
+    assert term.metrics()["rmse_preterm"] is None
 
 
 def test_tables_by_hand() -> None:
     predicted, pounds = np.arange(20.0), np.arange(20.0) + 1
     table = calibration(predicted[::-1], pounds[::-1])
     assert table[0] == {"decile": 1, "predicted": 0.5, "actual": 1.5} and len(table) == 10
-    assert residuals(np.array([-0.3, 0.0, 0.1, 0.25])) == [
+    residuals, weeks = Residuals(), ByWeek()
+    for errors in ([-0.3, 0.0], [0.1, 0.25]):
+        residuals.add(np.array(errors))
+    assert residuals.rows() == [
         {"error": -0.5, "births": 1},
         {"error": 0.0, "births": 2},
         {"error": 0.25, "births": 1},
     ]
-    weeks = np.array([38, 39, 38], np.uint8)
-    assert by_week(weeks, np.array([6.0, 7.0, 8.0]), np.array([5.0, 7.5, 8.0])) == [
+    for week, answer, actual in ([38, 39], [6.0, 7.0], [5.0, 7.5]), ([38], [8.0], [8.0]):
+        weeks.add(np.array(week, np.uint8), np.array(answer), np.array(actual))
+    assert weeks.rows() == [
         {"week": 38, "predicted": 7.0, "actual": 6.5, "rmse": pytest.approx(np.sqrt(0.5), rel=1e-5), "births": 2},
         {"week": 39, "predicted": 7.0, "actual": 7.5, "rmse": 0.5, "births": 1},
     ]
@@ -108,13 +137,37 @@ def test_an_effect_is_the_difference_to_the_commonest_value() -> None:
     assert {row["effect"] for row in rows if row["input"] == "alcohol_use"} == {0.0}
 
 
-def test_every_birth_is_an_example_with_its_words() -> None:
+def test_an_example_has_its_words() -> None:
     births = codes(3)
-    rows = list(examples(births, SCHEMA, np.array([7.0, 6.5, 8.0]), np.array([7.1234567, 6.0, 8.0])))
-    assert [row["birth"] for row in rows] == [0, 1, 2]
+    rows = list(examples(births, SCHEMA, np.array([7.0, 6.5, 8.0]), np.array([7.1234567, 6.0, 8.0]), [0, 4, 2]))
+    assert [row["birth"] for row in rows] == [0, 4, 2]
     assert rows[0]["predicted"] == 7.12346
     decoded = decode(births)
     assert all(rows[2][name] == decoded[name][2] for name in FEATURES)
+
+
+def test_examples_are_the_same_births_whatever_else_is_there() -> None:
+    births, pounds = codes(3000), np.random.default_rng(5).random(3000).astype(np.float32)
+    assert chosen(births, pounds, 3000).tolist() == list(range(3000)), "all, if there are not more"
+    some = chosen(births, pounds, 600)
+    assert len(some) == 600 and (np.diff(some) > 0).all()
+    assert (some < 1500).mean() == pytest.approx(0.5, abs=0.1), "from everywhere"
+    fewer = chosen(births[100:], pounds[100:], 500) + 100
+    assert {*fewer.tolist()} <= {*some.tolist()} | {*range(3000)} and len({*fewer.tolist()} & {*some.tolist()}) > 480
+
+
+def test_measuring_takes_memory_that_does_not_grow_with_the_births(tmp_path: Path) -> None:
+    def peak(count: int) -> int:
+        (tmp_path / "train").mkdir(exist_ok=True)
+        np.save(tmp_path / "train/features.npy", codes(count))
+        np.save(tmp_path / "train/weight_pounds.npy", np.ones(count, np.float32))
+        tracemalloc.start()
+        linear(blocks(tmp_path, "train"), SCHEMA)
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return used
+
+    assert peak(4 * BLOCK) < 1.1 * peak(2 * BLOCK)
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +177,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     set_key(params, "babyweight.prepare.source.rows", 20000)
     set_key(params, "babyweight.train.steps", 300)
+    set_key(params, "babyweight.evaluate.examples", 1500)
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     for command in (
         ("babyweight.prepare", ROOT / "data/raw/babyweight", "data", "sample.csv", "prepare.json"),
@@ -157,7 +211,7 @@ def test_the_tables_cover_every_test_birth(folder: Path) -> None:
     for name in ("residuals.csv", "by_week.csv"):
         rows = table(folder / "plots" / name)
         assert sum(int(row["births"]) for row in rows) == births, name
-    assert len(table(folder / "examples.csv")) == births
+    assert len(table(folder / "examples.csv")) == 1500 < births
     effect = {(r["input"], r["value"]): float(r["effect"]) for r in table(folder / "plots/effects.csv")}
     assert effect["is_male", "True"] > effect["is_male", "False"]
     assert effect["gestation_weeks", "39"] > effect["gestation_weeks", "35"] > effect["gestation_weeks", "30"]
