@@ -1,13 +1,11 @@
 """What the report says about births."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from itertools import zip_longest
 from typing import Any
 
 import altair as alt
-import numpy as np
-import pandas as pd
 import yaml
 from markupsafe import Markup
 
@@ -18,7 +16,6 @@ from stages.report.run import Row, Run, Story
 
 SPLITS = ("train", "validation", "test")
 FACTS = "data/raw/babyweight/facts.yaml"
-POUNDS_OF_2500_G = 5.5116
 WEIGHT_BIN, RESIDUAL_BIN = 0.5, 0.25  # pounds; residuals in the bins of the evaluation
 YES_NO = {"is_male": "boy", "mother_married": "married", "cigarette_use": "smoker", "alcohol_use": "drinker"}
 ANSWERS = {"True": "yes", "False": "no", "None": "not asked", "Unknown": "unknown"}
@@ -29,27 +26,25 @@ def published_facts(run: Run) -> Any:
     return yaml.safe_load((run.root / FACTS).read_text(encoding="utf-8"))
 
 
-def prepared_births(run: Run) -> pd.DataFrame:
-    """All births: the inputs, words where there is a vocabulary, else numbers; and `pounds`."""
-    schema = read_json(run.data / "schema.json")
-    codes, pounds = (
-        np.concatenate([np.load(run.data / split / f"{part}.npy") for split in SPLITS])
-        for part in ("features", "weight_pounds")
-    )
-    births = pd.DataFrame(codes, columns=schema["features"]).assign(pounds=pounds)
-    words = schema["vocabularies"]
-    return births.assign(**{name: pd.Categorical.from_codes(births[name], words[name]) for name in words})
+Counts = Mapping[Any, int]
+"""How many births have each value."""
 
 
-def percent(values: "pd.Series[Any]") -> dict[Any, float]:
-    """Percentage of births with each value that occurs, in the values' order."""
-    counts = values.value_counts().sort_index()
-    return (100 * counts[counts > 0] / len(values)).round(4).to_dict()
+def numbers(counts: Mapping[str, int]) -> dict[int, int]:
+    """Counts by number, in order."""
+    return {number: counts[str(number)] for number in sorted(map(int, counts))}
 
 
-def fraction(values: "pd.Series[Any]", word: str) -> float:
-    """Fraction of births with a word, of those where it is known; NaN if it never is."""
-    return (values[~values.isin(["Unknown", "None"])] == word).mean()
+def percent(counts: Counts) -> dict[Any, float]:
+    """Percentage of births with each value that occurs."""
+    total = sum(counts.values())
+    return {value: round(100 * births / total, 4) for value, births in counts.items()}
+
+
+def fraction(counts: Counts, value: Any, unless: Collection[str] = ("Unknown", "None")) -> float | None:
+    """Fraction of births with a value, of those where it is known; None if it never is."""
+    known = sum(births for other, births in counts.items() if other not in unless)
+    return counts.get(value, 0) / known if known else None
 
 
 def published_weeks(shares: dict[str, Any]) -> dict[int, float]:
@@ -62,7 +57,7 @@ def published_weeks(shares: dict[str, Any]) -> dict[int, float]:
     return weeks
 
 
-def distribution(values: "pd.Series[Any]", published: dict[int, float], title: str) -> Markup:
+def distribution(values: Counts, published: dict[int, float], title: str) -> Markup:
     """A column of numbers: percentage of births by value, with the published ones as a line."""
     here = percent(values)
     rows = [{"value": value - 0.5, "percent": share} for value, share in here.items()]
@@ -77,7 +72,7 @@ def distribution(values: "pd.Series[Any]", published: dict[int, float], title: s
     return figure(charts.svg(chart, f"Distribution of {title}. {words}"), title.capitalize(), words)
 
 
-def races(values: "pd.Series[Any]", known: dict[str, int]) -> Markup:
+def races(values: Counts, known: dict[str, int]) -> Markup:
     """Percentage of births by race, beside the published one."""
     here = percent(values)
     both = {"here": here, "published": {race: 100 * count / sum(known.values()) for race, count in known.items()}}
@@ -97,40 +92,43 @@ def races(values: "pd.Series[Any]", known: dict[str, int]) -> Markup:
     return figure(charts.svg(chart, f"Births by race of mother. {words}"), "Race of mother", words)
 
 
-def weights(pounds: "pd.Series[float]") -> Markup:
-    """Histogram of the weights."""
-    bins = percent(pounds // WEIGHT_BIN * WEIGHT_BIN)
-    rows = [{"pounds": low, "births (%)": share} for low, share in bins.items()]
-    words = f"Mean {pounds.mean():.2f} lb, standard deviation {pounds.std(ddof=0):.2f} lb."
+def weights(bins: Mapping[str, int], mean: float, deviation: float) -> Markup:
+    """Histogram of the weights, of which each bin begins at so many pounds."""
+    counts = {low: bins[f"{low:g}"] for low in sorted(map(float, bins))}
+    rows = [{"pounds": low, "births (%)": share} for low, share in percent(counts).items()]
+    words = f"Mean {mean:.2f} lb, standard deviation {deviation:.2f} lb."
     chart = charts.bars(rows, "pounds", "births (%)", "weight (lb)", "births (%)", WEIGHT_BIN)
     return figure(charts.svg(chart, f"Distribution of weight. {words}"), "Weight, to be predicted", words)
 
 
-def compared_facts(births: pd.DataFrame, published: dict[str, Any]) -> Markup:
+def compared_facts(prepared: dict[str, Any], published: dict[str, Any]) -> Markup:
     """Shares and means of the births beside the published ones."""
     known, every = published["shares"], published["all_births"]
-    pounds, male = births["pounds"], births["is_male"]
+    of_weights, values = prepared["distributions"]["weights"], prepared["distributions"]["values"]
+    births = prepared["rows"]["kept"]
+    early = sum(count for week, count in numbers(values["gestation_weeks"]).items() if week < 37)
     share, lb = "{:.2%}", "{:.3f}\N{NO-BREAK SPACE}lb"
     figures = [
-        ("boys", share, fraction(male, "True"), known["male"]),
-        ("mothers not married", share, fraction(births["mother_married"], "False"), known["unmarried"]),
-        ("smokers, of those asked", share, fraction(births["cigarette_use"], "True"), known["smoker"]),
-        ("drinkers, of those asked", share, fraction(births["alcohol_use"], "True"), known["alcohol"]),
-        ("not asked", share, (births["cigarette_use"] == "None").mean(), known["use_not_asked"]),
-        ("twins", share, (births["plurality"] == 2).mean(), known["plurality"][2]),
-        ("before 37 weeks", share, (births["gestation_weeks"] < 37).mean(), every["below_37_weeks"]),
-        ("below 2,500 g", share, (pounds < POUNDS_OF_2500_G).mean(), every["below_2500_g"]),
-        ("mean weight", lb, pounds.mean(), every["mean"]),
-        ("mean of boys", lb, pounds[male == "True"].mean(), every["mean_of_boys"]),
-        ("mean of girls", lb, pounds[male == "False"].mean(), every["mean_of_girls"]),
+        ("boys", share, fraction(values["is_male"], "True"), known["male"]),
+        ("mothers not married", share, fraction(values["mother_married"], "False"), known["unmarried"]),
+        ("smokers, of those asked", share, fraction(values["cigarette_use"], "True"), known["smoker"]),
+        ("drinkers, of those asked", share, fraction(values["alcohol_use"], "True"), known["alcohol"]),
+        ("not asked", share, fraction(values["cigarette_use"], "None", unless=()), known["use_not_asked"]),
+        ("twins", share, fraction(values["plurality"], "2"), known["plurality"][2]),
+        ("before 37 weeks", share, early / births, every["below_37_weeks"]),
+        ("below 2,500 g", share, of_weights["below_2500_g"] / births, every["below_2500_g"]),
+        ("mean weight", lb, prepared["numbers"]["weight_pounds"]["mean"], every["mean"]),
+        ("mean of boys", lb, of_weights["mean_of_boys"], every["mean_of_boys"]),
+        ("mean of girls", lb, of_weights["mean_of_girls"], every["mean_of_girls"]),
     ]
-    rows = [(name, form.format(here), form.format(there)) for name, form, here, there in figures if not np.isnan(here)]
+    rows = [(name, form.format(here), form.format(there)) for name, form, here, there in figures if here is not None]
     return table(["births", "here", "published"], rows)
 
 
 def data_facts(run: Run) -> Markup:
     """What became of the rows, and how their columns are distributed."""
-    births, published, prepared = prepared_births(run), published_facts(run), run.json("prepare.json")
+    published, prepared = published_facts(run), run.json("prepare.json")
+    values, of_weights = prepared["distributions"]["values"], prepared["distributions"]["weights"]
     shares = published["shares"]
     counts = {f"rows {fate}": prepared["rows"][fate] for fate in ("read", "kept", "dropped", "bad")}
     splits = {f"to {split}": prepared["kept"][split] for split in SPLITS}
@@ -149,14 +147,15 @@ def data_facts(run: Run) -> Markup:
         heading("Data"),
         facts({"source": prepared["source"], **counts, **splits}),
         table(["why", "rows"], reasons, "Rows left out"),
+        table(["the first rows that cannot be read"], [(row,) for row in prepared.get("first_bad", ())]),
         table(["column", "rows", "commonest"], unknown, "Words taken as unknown"),
         table(["column", "rows"], absent, "Rows of files without a column"),
         grid(
-            weights(births["pounds"]),
-            distribution(births["gestation_weeks"], published_weeks(shares), "completed weeks of gestation"),
-            distribution(births["mother_age"], shares["age"], "age of mother"),
-            races(births["mother_race"], shares["race"]),
-            figure(compared_facts(births, published), "Shares and means", f"Published figures: {FACTS}."),
+            weights(of_weights["bins"], prepared["numbers"]["weight_pounds"]["mean"], of_weights["deviation"]),
+            distribution(numbers(values["gestation_weeks"]), published_weeks(shares), "completed weeks of gestation"),
+            distribution(numbers(values["mother_age"]), shares["age"], "age of mother"),
+            races(values["mother_race"], shares["race"]),
+            figure(compared_facts(prepared, published), "Shares and means", f"Published figures: {FACTS}."),
         ),
     )
 

@@ -148,8 +148,8 @@ def test_the_same_inputs_give_the_same_bytes(pipeline: Path, tmp_path: Path) -> 
     assert digest(tmp_path / "reports") == digest(pipeline / "reports")
 
 
-def test_unknown_words_and_absent_columns_of_births_are_shown(pipeline: Path, tmp_path: Path) -> None:
-    for name in ("data/babyweight", "data/raw/babyweight", "results/babyweight", "models/babyweight"):
+def test_bad_rows_unknown_words_and_absent_columns_of_births_are_shown(pipeline: Path, tmp_path: Path) -> None:
+    for name in ("data/raw/babyweight", "results/babyweight", "models/babyweight"):
         shutil.copytree(pipeline / name, tmp_path / name)
     run = evaluated(tmp_path, {"babyweight": {}})[0]
     prepared = run.json("prepare.json")
@@ -158,10 +158,12 @@ def test_unknown_words_and_absent_columns_of_births_are_shown(pipeline: Path, tm
     prepared["unknown_words"]["mother_race"] = 3
     prepared["commonest_unknown_words"] = {"mother_race": ["'Martian' (3)"]}
     prepared["absent_columns"]["alcohol_use"] = 4321
+    prepared["first_bad"] = ["2001/births.csv:9: mother_age_no_number: 'x'"]
     write_json(tmp_path / "results/babyweight/prepare.json", prepared)
     page = births.data_facts(run)
     assert "Words taken as unknown" in page and "Martian" in page
     assert absent in page and "4,321" in page
+    assert "2001/births.csv:9: mother_age_no_number: &#39;x&#39;" in page
 
 
 def test_the_agent_is_named_after_its_environment(pipeline: Path, tmp_path: Path) -> None:
