@@ -194,7 +194,7 @@ def serve(args: argparse.Namespace, settings: Settings, source: Source, token: s
     tf.get_logger().setLevel("ERROR")
     tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
     tf.config.threading.set_inter_op_parallelism_threads(_INTER_OP)
-    load = functools.partial(Servable, batching=settings.batching)
+    load = functools.partial(Servable, batching=settings.batching, operations=settings.loading.operations)
     registry = Registry(source, load, settings.loading)
     connections = raise_file_limit(settings.limits.connections)
     limits = settings.limits.model_copy(update={"connections": connections})

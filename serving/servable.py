@@ -4,7 +4,7 @@ import functools
 import math
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +22,7 @@ from tensorflow.python.eager import cancellation
 
 from serving.batching import Batcher
 from serving.codec import RowReader
+from serving.operations import check_operations
 from serving.protos import PredictionLog
 from serving.settings import Batching
 from stages.core.errors import InputError, one_line
@@ -149,13 +150,17 @@ class Servable:
         name: the model's name.
         version: its number.
         batching: how concurrent requests are joined.
+        operations: those on files, processes or Python that it may hold.
 
     Raises:
-        InputError: if the SavedModel is damaged, or one of its warm-up requests fails.
+        InputError: if the SavedModel is damaged or holds what it may not, or one of its warm-up requests fails.
         Exception: whatever TensorFlow raises for a model that it cannot load.
     """
 
-    def __init__(self, path: Path, name: str, version: int, batching: Batching) -> None:
+    def __init__(
+        self, path: Path, name: str, version: int, batching: Batching, operations: Collection[str] = ()
+    ) -> None:
+        check_operations(path, operations)
         self.metadata = _metadata(path, name, version)
         self.signatures = read_signatures(path)
         self._run: _Session | _Functions

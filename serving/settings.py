@@ -16,6 +16,7 @@ class Loading(Section):
     max_retries: Index
     retry_seconds: NonNegative
     modules: list[Text]
+    operations: list[Text]
 
 
 class Limits(Section):

@@ -4,7 +4,7 @@ import json
 import re
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -58,8 +58,10 @@ def connect(settings: Settings) -> Connect:
     """Serve a published folder, or another source, within this process: `with connect(folder) as client`."""
 
     @contextmanager
-    def serve(source: Path | Source, limits: dict[str, Any] | None = None, **options: Any) -> Iterator[TestClient]:
-        load = partial(Servable, batching=settings.batching)
+    def serve(
+        source: Path | Source, limits: dict[str, Any] | None = None, operations: Collection[str] = (), **options: Any
+    ) -> Iterator[TestClient]:
+        load = partial(Servable, batching=settings.batching, operations=operations)
         if isinstance(source, Path):
             source = PublishedFolder(Root(str(source), source))
         registry = Registry(source, load, settings.loading.model_copy(update={"retry_seconds": 0.0}))
