@@ -9,7 +9,11 @@ FOLDER = Path(__file__).parents[1] / ".benchmarks"
 
 
 def python_with(name: str, *requirements: str) -> Path:
-    """The interpreter of an environment with these packages, made on first use below `.benchmarks/`."""
+    """The interpreter of an environment with these packages, made on first use below `.benchmarks/`.
+
+    Not from a lock file with hashes, as the project's own environment is: the contestants and what they need are to be
+    those that their users install, nothing of the project imports them, and only those who measure install them.
+    """
     folder = FOLDER / name
     interpreter = folder / "bin/python"
     if not (folder / "complete").exists():
