@@ -77,6 +77,7 @@ class Train(SupervisedTrain):
 
     network: Network
     category_dropout: Annotated[float, Field(ge=0, lt=1)]
+    validation_births: Count
 
 
 class Evaluate(Section):

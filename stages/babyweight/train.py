@@ -83,6 +83,10 @@ class BirthWeightTask(SupervisedTask):
         self.config = configure(schema, self.features, self.weights, params.train.network)
         self.model = build(self.config)
         self.validation = self._open(data / "validation")
+        births = len(self.validation[1])
+        chosen = min(births, params.train.validation_births)
+        rows = np.arange(chosen) * births // chosen  # evenly spread
+        self._sample = self.validation[0][rows], self.validation[1][rows]
         self._categories = [i for i, name in enumerate(schema["features"]) if name in schema["vocabularies"]]
         self._category_dropout = params.train.category_dropout
         self._predict = tf.function(
@@ -111,7 +115,13 @@ class BirthWeightTask(SupervisedTask):
 
     def evaluate(self) -> dict[str, float]:
         """Root mean squared error on the validation births, in pounds."""
-        features, weights = self.validation
+        return self._rmse(*self.validation)
+
+    def evaluate_point(self) -> dict[str, float]:
+        """The same on `validation_births` of them, the same ones at each point."""
+        return self._rmse(*self._sample)
+
+    def _rmse(self, features: npt.NDArray[np.uint8], weights: npt.NDArray[np.float32]) -> dict[str, float]:
         squares = 0.0
         for first in range(0, len(weights), EVALUATION_BATCH):
             rows = slice(first, first + EVALUATION_BATCH)

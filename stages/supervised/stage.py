@@ -77,6 +77,8 @@ def train_and_write(
             history = fit(trainer, checkpoints, workload)
             write_weights(args.weights, task.model.save_weights, task.config, provenance)
             metrics = {metric: significant(value) for metric, value in task.evaluate().items()}
+            if history and history[-1]["step"] == train.steps:  # checkpoints keep the sample's: a longer run goes on
+                history = [*history[:-1], history[-1] | metrics]
             write_curve(args.curve, history, ["step", "loss", *metrics])
             write_json(args.metrics, metrics | {"parameters": task.model.count_params()})
             joined.wait()

@@ -9,6 +9,7 @@ from stages.babyweight.params import Train
 from stages.babyweight.source.births import FEATURES, VOCABULARIES, spellings
 from stages.babyweight.train import BirthWeightTask, dropped
 from stages.core.params import TrainParams
+from tests.conftest import run_stage
 
 
 def test_categories_are_dropped_at_the_rate_and_independently_of_the_batch() -> None:
@@ -37,7 +38,8 @@ def test_the_loss_is_the_squared_error_and_only_categories_are_dropped(
     schema = {"features": list(FEATURES), "spellings": codes, "vocabularies": VOCABULARIES}
     (tmp_path / "schema.json").write_text(json.dumps(schema))
 
-    params = TrainParams[Train].read(params_file({"babyweight.train.category_dropout": rate}))
+    keys = {"babyweight.train.category_dropout": rate, "babyweight.train.validation_births": 20}
+    params = TrainParams[Train].read(params_file(keys))
     task = BirthWeightTask(tmp_path, params)
     assert task.num_examples == 50
     indices, steps = np.array([[3, 8, 49], [0, 49, 8]]), np.array([5, 6])
@@ -51,3 +53,20 @@ def test_the_loss_is_the_squared_error_and_only_categories_are_dropped(
     assert task.loss((seen[0], weights[0])).numpy() == pytest.approx(errors**2, rel=1e-4)
     everything = task.model(features.astype(np.float32)).numpy() - pounds
     assert task.evaluate() == {"validation_rmse": pytest.approx(np.sqrt((everything**2).mean()), rel=1e-5)}
+    some = everything[np.arange(20) * 50 // 20]
+    assert task.evaluate_point() == {"validation_rmse": pytest.approx(np.sqrt((some**2).mean()), rel=1e-5)}
+
+
+def test_the_last_point_covers_all_validation_births(tmp_path: Path, params_file: Callable[..., Path]) -> None:
+    keys = {"babyweight.prepare.source.rows": 3000, "babyweight.train.steps": 20, "babyweight.train.evaluate_every": 10}
+    for few in (50, 1000):
+        params = params_file(keys | {"babyweight.train.validation_births": few})
+        folder = tmp_path / str(few)
+        outputs = [folder / name for name in ("weights", "train.json", "curve.csv")]
+        data = ("data/raw/babyweight", folder / "data", folder / "sample.csv", folder / "prepare.json")
+        for stage, paths in (("prepare", data), ("train", (folder / "data", *outputs))):
+            done = run_stage(f"stages.babyweight.{stage}", *paths, "--params", params)
+            assert done.returncode == 0, done.stderr
+    curves = [(tmp_path / few / "curve.csv").read_text().splitlines() for few in ("50", "1000")]
+    assert curves[0][0] == curves[1][0] and curves[0][1] != curves[1][1] and curves[0][2] == curves[1][2]
+    assert (tmp_path / "50/train.json").read_bytes() == (tmp_path / "1000/train.json").read_bytes()
