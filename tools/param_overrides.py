@@ -14,6 +14,9 @@ from typing import Any
 from stages.core.errors import InputError, run
 from stages.core.params import flatten, load
 
+FREE = "env_kwargs"
+"""A section with any keys."""
+
 
 def read(path: Path) -> dict[str, Any]:
     """Full paths and values of a file's keys.
@@ -36,10 +39,17 @@ def override(params: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
         section: Any = changed
         for name in sections:
             section = section.get(name) if isinstance(section, dict) else None
-        if not isinstance(section, dict) or last not in section:
+        if not isinstance(section, dict) or (last not in section and sections[-1] != FREE):
             raise InputError(f"{path}: unknown key")
         section[last] = value
     return changed
+
+
+def hydra(value: Any) -> str:
+    """A value in the syntax of DVC's `--set-param`: JSON whose keys are not quoted."""
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{hydra(part)}" for key, part in value.items()) + "}"
+    return f"[{','.join(map(hydra, value))}]" if isinstance(value, list) else json.dumps(value)
 
 
 def main() -> None:
@@ -48,7 +58,8 @@ def main() -> None:
     parser.add_argument("overlay", type=Path, help="YAML file with the keys that differ")
     for key, value in read(parser.parse_args().overlay).items():
         # JSON's quotes are for DVC, the shell's for xargs.
-        print(shlex.quote(f"--set-param={key}={json.dumps(value)}"))
+        new = "++" if f".{FREE}." in key else ""
+        print(shlex.quote(f"--set-param={new}{key}={hydra(value)}"))
 
 
 if __name__ == "__main__":

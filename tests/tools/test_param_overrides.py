@@ -2,11 +2,11 @@ import shlex
 import shutil
 from pathlib import Path
 
-import gymnasium as gym
 import pytest
 import yaml
 from dvc.utils.hydra import apply_overrides
 
+from stages.cartpole.environments import Environment
 from stages.cartpole.params import Params, Train
 from stages.cartpole.train import DQN
 from stages.check_params import schema
@@ -29,9 +29,9 @@ def test_an_agents_set_fits_its_environment(path: Path, tmp_path: Path) -> None:
     changes = read(path)
     params = Params.model_validate(override(DEFAULTS, changes)["cartpole"])
     assert params.train.env == path.stem
-    size = gym.spec(params.train.env).make().observation_space.shape[0]
-    assert params.evaluate.plane
-    assert max(params.evaluate.plane.x, params.evaluate.plane.y) < size
+    environment = Environment(params.train)
+    if params.evaluate.plane:
+        params.evaluate.plane.check(environment.observations)
     unchanged = [key for key, value in changes.items() if override(DEFAULTS, {key: value}) == DEFAULTS]
     assert not unchanged, "keys that the defaults have already"
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(override(DEFAULTS, changes)))
@@ -49,6 +49,16 @@ def test_dvc_takes_a_set_as_it_is_printed(path: Path, tmp_path: Path) -> None:
     shutil.copy(ROOT / "params.yaml", scratch)
     apply_overrides(scratch, arguments)
     assert yaml.safe_load(scratch.read_text()) == override(DEFAULTS, read(path))
+
+
+def test_arguments_and_wrappers_of_an_environment_reach_dvc(tmp_path: Path) -> None:
+    train = {"env_kwargs": {"map_name": "8x8"}, "wrappers": [{"ClipReward": {"max_reward": 1.0}}, {"TimeLimit": {}}]}
+    (tmp_path / "set.yaml").write_text(yaml.safe_dump({"cartpole": {"train": train}}))
+    done = run_stage("tools.param_overrides", tmp_path / "set.yaml")
+    arguments = [word.removeprefix("--set-param=") for word in shlex.split(done.stdout)]
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    apply_overrides(tmp_path / "params.yaml", arguments)
+    assert yaml.safe_load((tmp_path / "params.yaml").read_text()) == override(DEFAULTS, read(tmp_path / "set.yaml"))
 
 
 def test_an_unknown_key_is_refused() -> None:
