@@ -22,6 +22,11 @@ _PIECE_ROWS = 1 << 11
 """Rows that Arrow decodes at once."""
 _BUFFER_BYTES = 1 << 20
 """Read at once of a column on disk, so that a large group of rows does not fill the memory."""
+_DICTIONARY_BYTES = 1 << 26
+"""What the texts of a piece may take, if each is the longest that the column's dictionary can hold."""
+_MOST_BYTES, _MOST_TIMES = 1 << 28, 100
+"""What a group's column may take, unpacked, and for how many times its own bytes."""
+_DICTIONARY_PAGE = 2
 
 
 def is_parquet(stream: Any) -> bool:
@@ -40,8 +45,9 @@ def block_tasks(file: File, stream: Any) -> Iterator[BlockTask]:
         InputError: if the file is damaged, or lacks a required column.
     """
     try:
+        source = pa.PythonFile(stream.raw, "r")
         parquet = pa.parquet.ParquetFile(
-            pa.PythonFile(stream.raw, "r"),
+            source,
             buffer_size=0 if file.is_remote else _BUFFER_BYTES,  # a remote column is one request
             page_checksum_verification=True,
         )
@@ -49,7 +55,8 @@ def block_tasks(file: File, stream: Any) -> Iterator[BlockTask]:
         fields = columns.match(file.address, names, file.in_folder)
         known = {name: column for name, column in zip(names, fields, strict=True) if column}
         first = 1
-        for batch in _batches(parquet, known):
+        longest = _longest_text(file, source, parquet.metadata, known)
+        for batch in _batches(parquet, known, longest):
             batch.validate(full=True)  # that text is UTF-8
             # A name with a dot selects members of structs too.
             arrays = [_readable(file, column, batch[name]) for name, column in known.items()]
@@ -61,11 +68,12 @@ def block_tasks(file: File, stream: Any) -> Iterator[BlockTask]:
         raise InputError(f"{file.address}: damaged Parquet: {one_line(error)}") from None
 
 
-def _batches(parquet: Any, names: Collection[str]) -> Iterator[pa.RecordBatch]:
+def _batches(parquet: Any, names: Collection[str], longest: int) -> Iterator[pa.RecordBatch]:
     """The columns with these names, in batches of at most `BLOCK_ROWS` rows and about `BLOCK_BYTES`."""
     pieces: list[pa.RecordBatch] = []
     rows = size = 0
-    for piece in parquet.iter_batches(_rows_at_once(parquet.metadata, names), columns=list(names)):
+    at_once = max(1, min(_rows_at_once(parquet.metadata, names), _DICTIONARY_BYTES // max(longest, 1)))
+    for piece in parquet.iter_batches(at_once, columns=list(names)):
         pieces.append(piece)
         rows, size = rows + piece.num_rows, size + piece.nbytes
         if rows >= BLOCK_ROWS or size >= BLOCK_BYTES:
@@ -73,6 +81,59 @@ def _batches(parquet: Any, names: Collection[str]) -> Iterator[pa.RecordBatch]:
             pieces, rows, size = [], 0, 0
     if pieces:
         yield pa.concat_batches(pieces)
+
+
+def _longest_text(file: File, source: Any, metadata: Any, names: Collection[str]) -> int:
+    """Bytes that a text of these columns may take as a dictionary holds it, which rows of a few bits repeat.
+
+    Raises:
+        InputError: if a column says that it takes more, unpacked, than a file of this size holds.
+    """
+    most = 0
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for chunk in map(group.column, range(group.num_columns)):
+            if chunk.path_in_schema.split(".")[0] not in names or not chunk.num_values:
+                continue
+            kind, size = None, chunk.total_uncompressed_size
+            few = size * _PIECE_ROWS <= _DICTIONARY_BYTES
+            if chunk.physical_type == "BYTE_ARRAY" and not (file.is_remote and few):  # each header is a request there
+                source.seek(min(chunk.dictionary_page_offset or chunk.data_page_offset, chunk.data_page_offset))
+                kind, page_size = _page(source.read(16))
+                size = max(page_size, size)
+            if size > max(_MOST_BYTES, _MOST_TIMES * chunk.total_compressed_size):
+                raise InputError(
+                    f"{file.address}: column {chunk.path_in_schema!r} says {size:,} bytes, expected at most "
+                    f"{max(_MOST_BYTES, _MOST_TIMES * chunk.total_compressed_size):,}"
+                )
+            if kind == _DICTIONARY_PAGE:
+                most = max(most, page_size)
+    return most
+
+
+def _page(header: bytes) -> tuple[int, int]:
+    """Kind of a page and its bytes when unpacked, the first two fields of its header.
+
+    Format: Thrift's compact protocol, where a field is 0x15 and a number in groups of seven bits.
+
+    Raises:
+        ArrowInvalid: if it is no header.
+    """
+    found, at = [], 0
+    try:
+        for _ in range(2):
+            if header[at] != 0x15:
+                raise pa.ArrowInvalid("no header of a page")
+            value = shift = 0
+            while True:
+                at, shift = at + 1, shift + 7
+                value |= (header[at] & 0x7F) << (shift - 7)
+                if header[at] < 0x80:
+                    break
+            found.append((value >> 1) ^ -(value & 1))
+            at += 1
+    except IndexError:
+        raise pa.ArrowInvalid("no header of a page") from None
+    return found[0], found[1]
 
 
 def _rows_at_once(metadata: Any, names: Collection[str]) -> int:

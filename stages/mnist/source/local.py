@@ -2,17 +2,19 @@
 
 import gzip
 import hashlib
+import io
 import re
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
 
 from stages.core.errors import InputError, one_line
-from stages.mnist.source.idx import FILES, SIZE, Digits, Images, check_counts, pack, read
+from stages.mnist.source.idx import FILES, SIZE, Digits, Images, check_bytes, check_counts, pack, read
 
 NPZ_NAMES = {"train_images": "x_train", "train_labels": "y_train", "test_images": "x_test", "test_labels": "y_test"}
 # The names of MNIST, EMNIST (`emnist-digits-test-images-idx3-ubyte.gz`), KMNIST (`kmnist-test-imgs.npz`) and Keras.
@@ -26,6 +28,10 @@ NAMES = {
     )
 }
 _PIECE_BYTES = 1 << 20
+_MOST_BYTES, _MOST_TIMES = 1 << 26, 100
+"""What any file may hold, unpacked, and for how many times its own bytes; digits take five to ten times theirs."""
+_HEADER_BYTES = 10_000
+"""Longest header of an .npy file that NumPy's reader takes, after it has read it."""
 _EXPECTED = f"expected a zip archive of four files, or an .npz with {', '.join(NPZ_NAMES.values())}"
 Checksums = Mapping[str, str]
 Files = Sequence[Path] | Sequence[zipfile.Path]
@@ -49,31 +55,39 @@ def _md5_as_it_is(path: Path | zipfile.Path) -> str:
     return md5.hexdigest()
 
 
-def _array(file: IO[bytes], key: str, where: str) -> Images:
+def _most_bytes(path: Path | zipfile.Path) -> int:
+    """How many bytes the values in a file, or in a member of an archive, may take."""
+    file = path if isinstance(path, Path) else Path(cast(str, path.root.filename))
+    return max(_MOST_BYTES, _MOST_TIMES * file.stat().st_size)
+
+
+def _array(file: IO[bytes], key: str, where: str, most: int) -> Images:
     """The array of an IDX file, gzip or not, or of NumPy's file of one array."""
     start = file.read(4)
     file.seek(0)
     if start.startswith(b"\x1f\x8b"):
         try:
-            return read(key, cast(IO[bytes], gzip.GzipFile(fileobj=file)), where)
+            return read(key, cast(IO[bytes], gzip.GzipFile(fileobj=file)), where, most)
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(f"{where}: damaged gzip file: {error}") from None
     if start.startswith((b"PK", b"\x93NUM")):
-        return _array_of_numpy(file, where, "an .npz with one array" if start.startswith(b"PK") else "an .npy", key)
-    return read(key, file, where)
+        return _array_of_numpy(
+            file, where, "an .npz with one array" if start.startswith(b"PK") else "an .npy", key, most
+        )
+    return read(key, file, where, most)
 
 
-def _array_of_numpy(file: IO[bytes], where: str, form: str, key: str) -> Images:
+def _array_of_numpy(file: IO[bytes], where: str, form: str, key: str, most: int) -> Images:
     """The array of an .npy file, or of an .npz file that has one alone, whose header is looked at first."""
     try:
         if form.startswith("an .npy"):
-            _check(*_header(file), where, key)
+            _check(*_header(file), where, key, most)
             file.seek(0)
         loaded = np.load(file, allow_pickle=False)
         if not isinstance(loaded, np.ndarray):
             (name,) = loaded.files
             with loaded.zip.open(f"{name}.npy") as member:
-                _check(*_header(member), where, key)
+                _check(*_header(member), where, key, most)
             loaded = loaded[name]
     except InputError:
         raise
@@ -85,24 +99,29 @@ def _array_of_numpy(file: IO[bytes], where: str, form: str, key: str) -> Images:
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Shape and type that the header of an .npy file gives."""
     version = np.lib.format.read_magic(file)
+    start = file.read(4)
+    if version != (1, 0) and int.from_bytes(start, "little") > _HEADER_BYTES:
+        raise ValueError(f"a header of more than {_HEADER_BYTES:,} bytes")
+    file.seek(-len(start), io.SEEK_CUR)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read_header(file)
     return shape, dtype
 
 
-def _check(shape: tuple[int, ...], dtype: np.dtype[Any], where: str, key: str) -> None:
+def _check(shape: tuple[int, ...], dtype: np.dtype[Any], where: str, key: str, most: int) -> None:
     """Refuse an array that is none of images or labels; one of objects is left to NumPy to refuse."""
     size = SIZE if key.endswith("images") else ()
     if not dtype.hasobject and (dtype != np.uint8 or shape[1:] != size or not shape or not shape[0]):
         wanted = ", ".join(map(str, ("n", *size)))
         raise InputError(f"{where}: expected an array of uint8, found {dtype} {list(shape)}; expected [{wanted}]")
+    check_bytes(prod(shape) * dtype.itemsize, most, where)
 
 
 def _read(path: Path | zipfile.Path, key: str, md5: str) -> Images:
     """The array in a file, whose bytes have this MD5 as they are or as an uncompressed IDX file."""
     as_it_is = _md5_as_it_is(path)
     with path.open("rb") as file:
-        values = _array(file, key, str(path))
+        values = _array(file, key, str(path), _most_bytes(path))
     if md5 not in (as_it_is, found := _md5(pack(values))):
         raise InputError(
             f"{path}: expected MD5 {md5} (mnist.fetch.md5.{key}), found {found} as an uncompressed IDX file"

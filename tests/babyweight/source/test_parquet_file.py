@@ -200,3 +200,37 @@ def test_blocks_are_bounded_by_bytes(tmp_path: Path, births: pd.DataFrame, optio
     piece = parquet_file._PIECE_ROWS * 10_100
     assert max(block.rows.nbytes for block in blocks) < parquet_file.BLOCK_BYTES + piece
     assert [line for block in blocks for line in block.lines.tolist()] == list(range(1, len(births) + 1))
+
+
+def small(path: Path, births: pd.DataFrame, text: str, rows: int) -> Path:
+    """Rows that repeat a birth, with one text for their race: few bytes on disk."""
+    birth = births.dropna().iloc[[0]].astype(str)
+    table = pa.table({name: pa.array([birth[name].iloc[0]] * rows) for name in map(str, birth)})
+    race = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([text])).cast(pa.large_string())
+    table = table.set_column(table.column_names.index("mother_race"), "mother_race", race)
+    pq.write_table(table, path, compression="zstd", write_statistics=False)
+    return path
+
+
+def test_a_long_text_in_a_dictionary_is_not_repeated_at_once(tmp_path: Path, births: pd.DataFrame) -> None:
+    """A megabyte that each of 500 rows refers to: 500 MB as Arrow's array, if all were decoded together."""
+    path = small(tmp_path / "small.parquet", births, "x" * (1 << 20), 500)
+    assert path.stat().st_size < 20_000
+    before, most = pa.total_allocated_bytes(), 0
+    with file(path).open() as stream:
+        rows = 0
+        for task in parquet_file.block_tasks(file(path), stream):
+            most = max(most, pa.total_allocated_bytes() - before)
+            rows += task().rows.num_rows
+            del task
+    assert rows == 500
+    assert most < 250 << 20
+
+
+def test_what_a_column_declares_is_checked_before_there_is_room(
+    tmp_path: Path, births: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet_file, "_MOST_BYTES", 1 << 18)
+    path = small(tmp_path / "small.parquet", births, "x" * (1 << 20), 10)
+    with pytest.raises(InputError, match=r"small.parquet: column 'mother_race' says 1,048,\d+ bytes, expected at most"):
+        read(path)

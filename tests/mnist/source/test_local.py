@@ -270,3 +270,51 @@ def test_no_mutation_of_a_file_ends_in_another_error(forms: list[Path], data: st
         assert "\n" not in str(refused.value)
     finally:
         path.write_bytes(whole)
+
+
+ZEROS = np.zeros((200_000, 28, 28), np.uint8)
+
+
+def member(form: str) -> bytes:
+    """A file of 157 MB of zeros, in few bytes."""
+    raw, file = io.BytesIO(), io.BytesIO()
+    np.save(raw, ZEROS)
+    if form == "npz":
+        np.savez_compressed(file, allow_pickle=False, x_train=ZEROS)
+        return file.getvalue()
+    return gzip.compress(pack(ZEROS), 1) if form == "idx.gz" else raw.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [("npz", "kmnist-train-imgs.npz"), ("npy", "x_train.npy"), ("idx.gz", "train-images-idx3-ubyte.gz")],
+)
+def test_what_a_header_declares_is_checked_before_there_is_room(
+    digits: Digits, tmp_path: Path, form: str, name: str
+) -> None:
+    path = tmp_path / "small.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, member(form))
+    assert path.stat().st_size < 1_000_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=r"its header says 156,800,\d+ bytes, expected at most"):
+            from_path(path, checksums(digits))
+        assert tracemalloc.get_traced_memory()[1] < 100_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_long_header_is_not_read(digits: Digits, tmp_path: Path) -> None:
+    header = b"\x93NUMPY\x02\x00" + struct.pack("<I", 150_000_000) + b" " * 150_000_000
+    path = tmp_path / "small.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x_train.npy", header)
+    del header
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="header of more than 10,000 bytes"):
+            from_path(path, checksums(digits))
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
