@@ -65,11 +65,11 @@ class Workload:
         """Which way a metric is better: 1 higher, -1 lower, 0 it is no measure of quality.
 
         All but the headline are known by the words of their dotted key. The figures of baselines and the spread of
-        returns are facts to compare with, not results to improve.
+        returns are facts to compare with, and the ends of intervals belong to their figures: no results to improve.
         """
         if key == self.headline and self.higher_is_better is not None:
             return 1 if self.higher_is_better else -1
-        if "baselines" in key or "std_" in key:
+        if "baselines" in key or "std_" in key or is_end(key):
             return 0
         words = set(re.split(r"[._]", key))
         return -1 if words & LOWER else 1 if words & HIGHER else 0
@@ -79,6 +79,23 @@ class Workload:
         if before == after or not all(isinstance(value, int | float) for value in (before, after)):
             return None
         return (after > before) == (self.direction(key) > 0) if self.direction(key) else None
+
+
+def is_end(key: str) -> bool:
+    """Whether a metric is an end of another one's interval: `rmse_low`, `recall_high.7`."""
+    return any(word.endswith(("_low", "_high")) for word in key.split("."))
+
+
+def interval(metrics: Mapping[str, Any], key: str) -> tuple[float, float] | None:
+    """The interval of a metric among flat metrics; None if there is none."""
+    first, *rest = key.rsplit(".", 1)
+    for low, high in (
+        (f"{key}_low", f"{key}_high"),
+        *((f"{first}_low.{last}", f"{first}_high.{last}") for last in rest),
+    ):
+        if metrics.get(low) is not None and metrics.get(high) is not None:
+            return float(metrics[low]), float(metrics[high])
+    return None
 
 
 def find(name: str) -> Workload:

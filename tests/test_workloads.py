@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from stages.core.params import flatten, workload_names
-from stages.workloads import Metric, Workload, find
+from stages.workloads import Metric, Workload, find, interval
 from tests.conftest import ROOT
 
 
@@ -26,6 +26,9 @@ from tests.conftest import ROOT
         ("std_return", 0),
         ("baselines.linear.rmse", 0),
         ("test_births", 0),
+        ("rmse_low", 0),
+        ("rmse_preterm_high", 0),
+        ("recall_low.7", 0),
         ("threshold", 0),
         ("episodes", 0),
     ],
@@ -73,3 +76,10 @@ def test_an_unknown_workload_is_known_by_its_name() -> None:
 )
 def test_judgements(key: str, before: object, after: object, judged: bool | None) -> None:
     assert Workload("x", "X").better(key, before, after) is judged
+
+
+def test_a_metric_and_its_interval() -> None:
+    metrics = {"rmse": 1.0, "rmse_low": 0.9, "rmse_high": 1.1, "recall_low.7": 0.8, "recall_high.7": 1, "mae_low": None}
+    assert interval(metrics, "rmse") == (0.9, 1.1)
+    assert interval(metrics, "recall.7") == (0.8, 1.0)
+    assert interval(metrics, "mae") is interval(metrics, "r2") is None

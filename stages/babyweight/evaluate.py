@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,6 +14,8 @@ from stages.core.arguments import evaluation_arguments
 from stages.core.errors import run
 from stages.core.files import read_json, significant, whole_folder, write_json, write_table
 from stages.core.params import EvaluateParams
+from stages.evaluation.groups import ErrorGroups
+from stages.evaluation.statistics import ErrorSums
 from stages.savedmodel.predictor import Predictor
 
 BATCH = 16384
@@ -24,6 +25,20 @@ DECILES = 10
 EFFECT_BIRTHS = 1000  # births whose inputs are varied for the table of effects
 RESIDUAL_BIN = 0.25  # pounds
 NEAR = 7.0  # pounds, near the mean: squares of what is left lose no digits
+
+GROUPS = {
+    "sex": ("is_male", {"True": "boy", "False": "girl"}),
+    "race": ("mother_race", {}),
+    "marriage": ("mother_married", {"True": "married", "False": "not married"}),
+    "smoking": ("cigarette_use", {"True": "smoker", "False": "no smoker", "None": "not asked"}),
+    "drinking": ("alcohol_use", {"True": "drinker", "False": "no drinker", "None": "not asked"}),
+}
+"""The input that each group of births goes by, and what its words mean."""
+AGES = {"below 20": 0, "20 to 29": 20, "30 to 39": 30, "40 and above": 40}
+"""Bands of the mother's age, and where each begins."""
+TERMS = ("term", "preterm")
+CROSSED = "race and preterm"
+FEWEST_CROSSED = 100  # births of a race and term that are told of
 
 Codes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
@@ -88,37 +103,45 @@ def mean(values: float, births: float) -> float:
     return significant(float(values / births))
 
 
-@dataclass
 class Errors:
-    """Sums over births of a prediction's errors, which blocks are added to."""
+    """Errors of a prediction, which blocks of births are added to."""
 
-    births: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(2, np.int64))
-    """Of preterm and term births, [2], as the squares."""
-    squares: Floats = field(default_factory=lambda: np.zeros(2))
-    absolute: float = 0.0
-    pounds: Floats = field(default_factory=lambda: np.zeros(2))
-    """The sum of the weights, less `NEAR`, and of their squares, [2]."""
+    def __init__(self) -> None:
+        self._sums = ErrorSums(len(TERMS), centre=NEAR)
 
     def add(self, predicted: Floats | float, pounds: Floats, preterm: npt.NDArray[np.bool_]) -> None:
         """Add births [n]."""
-        errors, weights = predicted - pounds, pounds - NEAR
-        squares = errors**2
-        self.births += [np.count_nonzero(preterm), np.count_nonzero(~preterm)]
-        self.squares += [squares[preterm].sum(), squares[~preterm].sum()]
-        self.absolute += float(np.abs(errors).sum())
-        self.pounds += [weights.sum(), weights @ weights]
+        self._sums.add(predicted, pounds, preterm.astype(np.int64))
 
     def metrics(self) -> dict[str, Any]:
-        """RMSE and MAE in pounds, R², and RMSE of preterm and term births; null where there are none."""
-        births, squares = self.births.sum(), self.squares.sum()
-        of_weights = self.pounds / births
-        groups = zip(("rmse_preterm", "rmse_term"), self.squares, self.births, strict=True)
-        return {
-            "rmse": significant(float(np.sqrt(squares / births))),
-            "mae": mean(self.absolute, births),
-            "r2": significant(float(1 - squares / births / (of_weights[1] - of_weights[0] ** 2))),
-            **{name: significant(float(np.sqrt(s / n))) if n else None for name, s, n in groups},
-        }
+        """RMSE, MAE (in pounds) and R², RMSE of preterm and term births, with intervals; null where none are."""
+        sums = self._sums
+        found = {"rmse": sums.rmse(), "mae": sums.mae(), "r2": sums.r2()}
+        found |= {f"rmse_{term}": sums.rmse(place) for place, term in enumerate(TERMS)}
+        return {key: value for name, estimate in found.items() for key, value in estimate.metrics(name).items()}
+
+
+def group_values(schema: dict[str, Any]) -> dict[str, list[str]]:
+    """The values of each group of births."""
+    vocabularies = schema["vocabularies"]
+    found = {group: [named.get(w, w) for w in vocabularies[name]] for group, (name, named) in GROUPS.items()}
+    crossed = [f"{race}, {term}" for race in found["race"] for term in TERMS]
+    numbers = {"plurality": [str(babies) for babies in range(256)], "preterm": list(TERMS), "mother's age": list(AGES)}
+    return found | numbers | {CROSSED: crossed}
+
+
+def group_places(
+    codes: Codes, schema: dict[str, Any], preterm: npt.NDArray[np.bool_]
+) -> dict[str, npt.NDArray[np.int64]]:
+    """Which of the values of each group each birth [n] has."""
+    column = {name: codes[:, place].astype(np.int64) for place, name in enumerate(schema["features"])}
+    return {
+        **{group: column[name] for group, (name, _) in GROUPS.items()},
+        "plurality": column["plurality"],
+        "preterm": preterm.astype(np.int64),
+        "mother's age": np.digitize(column["mother_age"], list(AGES.values())) - 1,
+        CROSSED: len(TERMS) * column["mother_race"] + preterm,
+    }
 
 
 def calibration(predicted: npt.NDArray[np.floating], pounds: npt.NDArray[np.floating]) -> list[dict[str, Any]]:
@@ -247,6 +270,7 @@ def main() -> None:
     weights, mean_weight = linear(blocks(args.data, "train"), schema)
     errors, of_mean, of_linear = Errors(), Errors(), Errors()
     residuals, weeks = Residuals(), ByWeek()
+    groups = ErrorGroups(group_values(schema), "births", {CROSSED: FEWEST_CROSSED})
     answers: list[npt.NDArray[np.float32]] = []
     for births, actual in blocks(args.data, "test"):
         predicted = predict(births)
@@ -257,6 +281,7 @@ def main() -> None:
         of_linear.add(design(births, schema) @ weights, actual, preterm)
         residuals.add(predicted - actual)
         weeks.add(week, predicted, actual)
+        groups.add(group_places(births, schema, preterm), predicted, actual)
         answers.append(predicted.astype(np.float32))
 
     every_answer = np.concatenate(answers)
@@ -276,6 +301,7 @@ def main() -> None:
     with whole_folder(args.plots) as folder:
         for name, rows in tables.items():
             write_table(folder / f"{name}.csv", rows, list(rows[0]))
+        write_table(folder / "groups.csv", groups.rows(), groups.header)
     header = ["birth", *schema["features"], "actual", "predicted"]
     some = chosen(codes, pounds, params.evaluate.examples)
     table = examples(codes[some], schema, pounds[some], every_answer[some], some.tolist())

@@ -14,6 +14,7 @@ from stages.core.arguments import evaluation_arguments
 from stages.core.errors import InputError, run
 from stages.core.files import significant, whole_folder, write_json, write_table
 from stages.core.params import EvaluateParams, validate
+from stages.evaluation.statistics import bootstrapped, interquartile_mean, plain_mean
 from stages.savedmodel.graph import PROVENANCE, read_provenance
 from stages.savedmodel.predictor import Predictor
 
@@ -73,7 +74,8 @@ def main() -> None:
     write_table(args.examples, values, list(values[0]) if values else [])
     threshold = environment.reward_threshold
     metrics = {
-        "mean_return": significant(returns.mean()),
+        **bootstrapped(returns, plain_mean).metrics("mean_return"),
+        **bootstrapped(returns, interquartile_mean).metrics("interquartile_mean_return"),
         "min_return": significant(returns.min()),
         "std_return": significant(returns.std()),
         "episodes": episodes,

@@ -25,6 +25,7 @@ from stages.babyweight.evaluate import (
     linear,
 )
 from stages.babyweight.source.births import FEATURES, VOCABULARIES, decode
+from stages.workloads import is_end
 from tests.conftest import ROOT, assert_refused, run_stage, set_key
 
 SCHEMA = {"features": list(FEATURES), "vocabularies": {k: list(v) for k, v in VOCABULARIES.items()}}
@@ -79,13 +80,16 @@ def test_errors_by_hand() -> None:
     errors.add(predicted[:3], pounds[:3], np.array([True, False, False]))
     errors.add(predicted[3:], pounds[3:], np.array([False]))
     found = errors.metrics()
-    assert found == {
+    figures = {key: value for key, value in found.items() if not is_end(key)}
+    assert figures == {
         "rmse": pytest.approx(np.sqrt(5 / 4), rel=1e-5),
         "mae": 0.75,
         "r2": pytest.approx(1 - 1.25 / 1.5, rel=1e-5),
         "rmse_preterm": 1.0,
         "rmse_term": pytest.approx(np.sqrt(4 / 3), rel=1e-5),
     }
+    assert found["rmse_low"] < found["rmse"] < found["rmse_high"]
+    assert found["rmse_preterm_low"] is None, "of one birth"
     term = Errors()
     term.add(predicted, pounds, np.zeros(4, bool))
     assert term.metrics()["rmse_preterm"] is None
@@ -211,6 +215,15 @@ def test_the_tables_cover_every_test_birth(folder: Path) -> None:
     for name in ("residuals.csv", "by_week.csv"):
         rows = table(folder / "plots" / name)
         assert sum(int(row["births"]) for row in rows) == births, name
+    groups = table(folder / "plots" / "groups.csv")
+    assert list(groups[0]) == ["group", "value", "births", "rmse", "low", "high", "bias"]
+    for group in ("sex", "race", "marriage", "smoking", "drinking", "plurality", "preterm", "mother's age"):
+        assert sum(int(row["births"]) for row in groups if row["group"] == group) == births, group
+    crossed = [int(row["births"]) for row in groups if row["group"] == "race and preterm"]
+    assert len(crossed) > 1 and min(crossed) >= 100
+    found = json.loads((folder / "evaluate.json").read_text())
+    preterm = {row["value"]: float(row["rmse"]) for row in groups if row["group"] == "preterm"}
+    assert preterm == {"preterm": found["rmse_preterm"], "term": found["rmse_term"]}
     assert len(table(folder / "examples.csv")) == 1500 < births
     effect = {(r["input"], r["value"]): float(r["effect"]) for r in table(folder / "plots/effects.csv")}
     assert effect["is_male", "True"] > effect["is_male", "False"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stages.mnist.evaluate import calibration, examples
+from stages.mnist.evaluate import INK, calibration, examples, places
 
 
 def test_calibration_weighs_the_bins_by_their_images() -> None:
@@ -17,7 +17,8 @@ def test_calibration_weighs_the_bins_by_their_images() -> None:
 
 def test_certainty_belongs_to_the_last_bin() -> None:
     _, rows = calibration(np.array([1.0]), np.array([True]), 4)
-    assert rows == [{"bin": "0.75", "confidence": 1.0, "accuracy": 1.0, "images": 1}]
+    assert len(rows) == 1 and rows[0]["bin"] == "0.75"
+    assert (rows[0]["low"], rows[0]["accuracy"], rows[0]["high"]) == (pytest.approx(1 / (1 + 1.96**2), rel=1e-3), 1, 1)
 
 
 def test_every_image_is_an_example_with_both_probabilities() -> None:
@@ -26,3 +27,11 @@ def test_every_image_is_an_example_with_both_probabilities() -> None:
         {"image": 0, "actual": 0, "predicted": 0, "probability": 0.7, "probability_of_actual": 0.7},
         {"image": 1, "actual": 2, "predicted": 1, "probability": 0.6, "probability_of_actual": 0.3},
     ]
+
+
+def test_images_are_grouped_by_digit_and_ink() -> None:
+    images = np.arange(8, dtype=np.uint8)[::-1].repeat(784).reshape(8, 28, 28)
+    found = places(images, np.array([0, 3, 3, 1, 0, 0, 1, 1]))
+    assert found["digit"][0] == ["0", "1", "2", "3"] and found["digit"][1].tolist() == [0, 3, 3, 1, 0, 0, 1, 1]
+    assert [found["ink"][0][place] for place in found["ink"][1]] == [w for w in reversed(INK) for _ in "ab"]
+    assert len(places(images[:3], np.array([1, 1, 2]))["ink"][1]) == 3
