@@ -92,16 +92,16 @@ class File:
             system, path = file_system(self.address)
             return io.BufferedReader(_Remote(self.address, system.open(path, "rb")), _BUFFER_BYTES)
 
-    def identity(self) -> tuple[int, ...] | None:
-        """What tells whether another machine sees the same file: size and, of a local file, time; None if not seen."""
+    def identity(self) -> tuple[int, ...] | str:
+        """What tells whether another machine sees the same file: size and, of a local file, time; else the reason."""
         try:
             if self.is_remote:
                 system, path = file_system(self.address)
                 return (int(system.info(path)["size"]),)
             status = Path(self.address).stat()
             return status.st_size, status.st_mtime_ns
-        except Exception:  # each file system raises its own
-            return None
+        except Exception as error:  # each file system raises its own
+            return f"{type(error).__name__}: {one_line(error)}"
 
 
 @contextmanager

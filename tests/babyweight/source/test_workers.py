@@ -4,11 +4,14 @@ import functools
 import gzip
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,7 @@ from tests.conftest import ROOT, assert_refused, run_stage
 Write = Callable[..., Path]
 Run = Callable[..., tuple[str, str]]
 ROWS = 60_000
+DASK = Path(sys.executable).with_name("dask")
 BLOCK = 200_000  # bytes: some twenty blocks
 
 
@@ -200,3 +204,103 @@ def test_a_cluster_without_workers(params_file: Write) -> None:
 def test_threads_need_no_dask() -> None:
     code = "import sys, stages.babyweight.prepare; sys.exit('dask' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@contextmanager
+def by_commands(folders: Sequence[Path]) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+    """The address and processes of a cluster that the documented commands start, with a worker in each folder."""
+    port = free_port()
+    address = f"tcp://127.0.0.1:{port}"
+
+    def start(folder: Path, *command: str) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen([DASK, *command], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    processes = [start(ROOT, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")]
+    try:
+        for folder in folders:
+            processes.append(start(folder, "worker", address, "--no-dashboard", "--nthreads", "1"))
+        with distributed.Client(address, timeout=60, set_as_default=False) as client:
+            client.wait_for_workers(len(folders), 60)
+        yield address, processes
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait(30)
+
+
+def test_the_documented_commands(run: Run, births: Path) -> None:
+    text = (ROOT / "data/raw/babyweight/README.md").read_text()
+    assert "dask scheduler --host 192.0.2.1" in text and "dask worker tcp://192.0.2.1:8786" in text
+    with by_commands([ROOT]) as (address, _):
+        assert run(address) == run()
+        one = str(births / "births-0.csv")
+        assert run(address, path=one) == run(path=one)
+
+
+def test_a_worker_with_other_code_is_named(run: Run, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "stages", tmp_path / "other/stages", ignore=shutil.ignore_patterns("__pycache__"))
+    changed = tmp_path / "other/stages/babyweight/source/births.py"
+    changed.write_text(changed.read_text().replace("return (0.0 if flaw else pounds), flaw", "return pounds / 2, flaw"))
+    with (
+        by_commands([ROOT, tmp_path / "other"]) as (address, _),
+        pytest.raises(InputError, match=r"tcp://127\.0\.0\.1:\d+: expected this machine's code, and its versions"),
+    ):
+        run(address)
+
+
+def test_a_worker_in_another_folder_is_named(run: Run, tmp_path: Path) -> None:
+    with (
+        by_commands([tmp_path]) as (address, _),
+        pytest.raises(InputError, match=r"tcp://127\.0\.0\.1:\d+: expected this project's code; start workers in its"),
+    ):
+        run(address)
+
+
+def test_other_code_of_a_worker_that_comes_later_is_found() -> None:
+    with (
+        pytest.raises(InputError, match="expected this machine's code"),
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=":0"
+        ) as local,
+        distributed.Client(local, set_as_default=False) as client,
+    ):
+        client.submit(workers.run_checked, "other", functools.partial(len, b"")).result(30)
+
+
+def test_a_scheduler_that_dies_ends_in_one_line(
+    run: Run, births: Path, params_file: Write, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with by_commands([ROOT]) as (address, (scheduler, _)):
+        changes = {
+            "babyweight.prepare.source.kind": "files",
+            "babyweight.prepare.source.path": str(births),
+            "babyweight.operation.dask.scheduler": address,
+            "babyweight.operation.dask.timeout": 2.0,
+        }
+        capfd.readouterr()
+        blocks = prepare.encoded(*_params(params_file(changes)))
+        next(blocks)
+        scheduler.kill()
+        with pytest.raises(InputError, match=r"babyweight\.operation\.dask\.scheduler: tcp://") as error:
+            list(blocks)
+        assert "\n" not in str(error.value) and "Traceback" not in capfd.readouterr().err
+
+
+def test_workers_that_do_not_see_the_files_are_told_of(
+    run: Run, births: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(births)
+    run(cluster.scheduler_address, path="births-*")
+    assert "does not see births-0.csv as this machine does (FileNotFoundError: " in capfd.readouterr().err
+
+
+def test_tls_without_certificates(params_file: Write, births: Path) -> None:
+    changes = {"babyweight.operation.dask.scheduler": "tls://127.0.0.1:9", "babyweight.operation.dask.timeout": 1.0}
+    with pytest.raises(InputError, match=r"tls://127\.0\.0\.1:9: expected certificates in DASK_DISTRIBUTED__COMM__TLS"):
+        next(prepare.encoded(*_params(params_file(changes))))
