@@ -5,6 +5,7 @@
 
 VENV := .venv
 MOTO := .benchmarks/moto
+CLIENTS := .benchmarks/clients
 # The first Python that TensorFlow has wheels for; `make PYTHON=…` names another.
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -28,10 +29,10 @@ WORKLOAD ?= babyweight
 cluster: $(VENV)/.installed ## Train in several processes on this machine. WORKERS=2 WORKLOAD=babyweight
 	python -m tools.train_cluster $(WORKLOAD) $(WORKERS)
 
-test: $(VENV)/.installed-dev $(MOTO)/.installed lint ## Set up, lint and run the tests.
+test: $(VENV)/.installed-dev $(MOTO)/.installed $(CLIENTS)/.installed lint ## Set up, lint and run the tests.
 	pytest -n 2 --dist loadgroup -m 'not slow'
 
-test-all: $(VENV)/.installed-dev $(MOTO)/.installed lint ## As test, with the tests that take minutes: emulated processors, every command of the documentation, sweeps.
+test-all: $(VENV)/.installed-dev $(MOTO)/.installed $(CLIENTS)/.installed lint ## As test, with the tests that take minutes: emulated processors, every command of the documentation, sweeps.
 	pytest -n 2 --dist loadgroup
 
 lint: $(VENV)/.installed-dev ## Check style, types, and that dvc.yaml and params.yaml agree with the code.
@@ -87,11 +88,16 @@ lock: $(VENV)/.installed-dev ## Resolve the dependencies again, with one version
 	$(COMPILE) --group report -c requirements/cpu.lock -o requirements/report.lock
 	$(COMPILE) --group dev -c requirements/cpu.lock -c requirements/serving.lock -c requirements/report.lock -o requirements/dev.lock
 	$(COMPILE) --group moto -o requirements/moto.lock
+	$(COMPILE) --group clients --no-deps -o requirements/clients.lock
 COMPILE := uv pip compile --quiet --generate-hashes --universal --no-emit-index-url
 
 $(MOTO)/.installed: requirements/moto.lock | $(VENV)/bin/uv
 	uv venv --quiet --clear --python $(VENV)/bin/python $(MOTO)
 	$(call INSTALL,$(MOTO))
+
+$(CLIENTS)/.installed: requirements/clients.lock | $(VENV)/bin/uv
+	uv pip install --quiet --no-deps --require-hashes --python $(VENV)/bin/python --target $(CLIENTS) -r $<
+	touch $@
 
 clean: ## Remove the pipeline's outputs; keep the environment and DVC's cache.
 	rm -rf .checkpoints data/babyweight data/fetched data/mnist data/samples data/requests/mnist.json models published reports weights

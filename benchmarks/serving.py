@@ -48,7 +48,17 @@ def contenders(threads: int, published: Path) -> dict[str, list[str]]:
     kserve = [pythons["kserve"], "-m", "benchmarks.servers.on_kserve", str(MODEL), port, *own]
     litserve = [pythons["litserve"], "-m", "benchmarks.servers.on_litserve", str(MODEL), port, *own]
     return {
-        "ours": [sys.executable, "-m", "serving", "--port", port, "--published", str(published)],
+        "ours": [
+            sys.executable,
+            "-m",
+            "serving",
+            "--rest_api_port",
+            port,
+            "--port",
+            "0",
+            "--published",
+            str(published),
+        ],
         "KServe": kserve,
         "LitServe": litserve,
         "LitServe, batching": [*litserve, "--batch", "64"],

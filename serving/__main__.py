@@ -1,4 +1,4 @@
-"""Serve SavedModels by TensorFlow Serving's REST API, with a page to try the project's own."""
+"""Serve SavedModels by TensorFlow Serving's REST and gRPC APIs, with a page to try the project's own."""
 
 import argparse
 import functools
@@ -19,7 +19,7 @@ from serving import published
 from serving.messages import one_line_records
 from serving.publish import publish_all
 from serving.settings import Settings, add_settings, read_settings
-from serving.sources import ModelConfigFile, PublishedFolder, Root, SingleModel, Source
+from serving.sources import ModelConfigFile, ModelConfigs, PublishedFolder, Root, SingleModel, Source
 from stages.core.errors import InputError, one_line, run
 from stages.core.params import validate
 
@@ -32,7 +32,8 @@ def arguments() -> argparse.Namespace:
     """The command line. Options with underscores are TensorFlow Serving's, and mean the same."""
     parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; beyond loopback a token is needed")
-    parser.add_argument("--port", "--rest_api_port", type=int, default=8501, help="0 picks a free one")
+    parser.add_argument("--rest_api_port", type=int, default=8501, help="of REST and the page; 0 picks a free one")
+    parser.add_argument("--port", type=int, default=8500, help="of gRPC; 0 leaves it out")
     models = parser.add_mutually_exclusive_group()
     models.add_argument(
         "--published",
@@ -149,6 +150,11 @@ def import_modules(names: list[str]) -> None:
             raise InputError(f"loading.modules: {name}: cannot be imported: {reason[:300]}") from None
 
 
+def authority(host: str, port: int) -> str:
+    """Host and port as a URL has them."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def open_source(args: argparse.Namespace, settings: Settings, cache: Path) -> Source:
     """What the command line names, after publishing the exported models if nothing is published.
 
@@ -166,7 +172,7 @@ def open_source(args: argparse.Namespace, settings: Settings, cache: Path) -> So
     return PublishedFolder(Root(args.published, cache, every))
 
 
-def serve(args: argparse.Namespace, settings: Settings, source: Source, token: str | None) -> None:
+def serve(args: argparse.Namespace, settings: Settings, source: Source, token: str | None, cache: Path) -> None:
     """Answer requests until SIGTERM or Ctrl-C, then finish those in progress, as far as the settings give them time.
 
     Clients must send the token; without one, only loopback names are answered.
@@ -174,12 +180,14 @@ def serve(args: argparse.Namespace, settings: Settings, source: Source, token: s
     Raises:
         InputError: if the address cannot be had.
     """
-    bound = listen(args.host, args.port)
+    bound = listen(args.host, args.rest_api_port)
+    if args.port:
+        listen(args.host, args.port).close()  # gRPC takes it later, when TensorFlow is there
     # These import TensorFlow, which takes seconds; what is wrong with the command line is said before.
     import tensorflow as tf
     import uvicorn
 
-    from serving import app
+    from serving import app, rpc
     from serving.connections import protocol, raise_file_limit
     from serving.registry import Registry
     from serving.servable import Servable
@@ -199,9 +207,10 @@ def serve(args: argparse.Namespace, settings: Settings, source: Source, token: s
     connections = raise_file_limit(settings.limits.connections)
     limits = settings.limits.model_copy(update={"connections": connections})
     requests = Requests()
+    bodies = app.Bodies(settings.limits)
     origins = settings.access.origins
     config = uvicorn.Config(
-        app.create(registry, settings.limits, args.name_single_output, token, token is None, origins, requests),
+        app.create(registry, settings.limits, args.name_single_output, token, token is None, origins, requests, bodies),
         http=protocol(limits),  # type: ignore[arg-type] # called as the class would be
         log_level="warning",
         access_log=False,
@@ -211,12 +220,23 @@ def serve(args: argparse.Namespace, settings: Settings, source: Source, token: s
         ssl_certfile=args.ssl_certfile,
         ssl_keyfile=args.ssl_keyfile,
     )
-    server = Server(config, requests, settings.stop)
+    configs = ModelConfigs(cache, settings.loading.address_poll_seconds)
+    start_rpc = functools.partial(
+        rpc.start,
+        rpc.Api(registry, settings.limits, requests, bodies, configs),
+        registry,
+        requests,
+        settings.limits,
+        authority(args.host, args.port),
+        token,
+        (args.ssl_certfile, args.ssl_keyfile) if args.ssl_certfile else None,
+    )
+    server = Server(config, requests, settings.stop, start_rpc if args.port else None)
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn takes them later, and raises them again at its end
         signal.signal(number, server.handle_exit)
-    host, port = bound.getsockname()[:2]
     scheme = "https" if config.is_ssl else "http"
-    print(f"serving on {scheme}://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+    grpc = f" and gRPC on {authority(args.host, args.port)}" if args.port else ""
+    print(f"serving on {scheme}://{authority(*bound.getsockname()[:2])}{grpc}", flush=True)
     stopped = threading.Event()
     threading.Thread(target=registry.watch, args=(stopped,), daemon=True).start()
     try:
@@ -239,7 +259,7 @@ def main() -> None:
             "--ssl-keyfile, or --insecure-token if something else encrypts"
         )
     with tempfile.TemporaryDirectory(prefix="serving-") as cache:
-        serve(args, settings, open_source(args, settings, Path(cache)), token)
+        serve(args, settings, open_source(args, settings, Path(cache)), token, Path(cache))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # not waiting for the calls of requests that were given up

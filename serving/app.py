@@ -250,9 +250,10 @@ def create(
     loopback_only: bool = True,
     origins: Collection[str] = (),
     requests: Requests | None = None,
+    bodies: Bodies | None = None,
 ) -> Starlette:
     """The application. Its arguments are those of `Server` and `Guard`."""
-    server = Server(registry, limits, keep_name, Bodies(limits), requests or Requests())
+    server = Server(registry, limits, keep_name, bodies or Bodies(limits), requests or Requests())
     routes = [
         Route("/", lambda _: FileResponse(STATIC / "index.html")),
         Route("/openapi.json", lambda _: FileResponse(STATIC / "openapi.json")),

@@ -77,7 +77,7 @@ class Batcher:
         """
         loop = asyncio.get_running_loop()
         counts = {value.shape[0] if value.shape else 0 for value in inputs.values()}
-        rows = max(counts)
+        rows = max(counts, default=0)
         if not self._joinable or len(counts) > 1 or not 0 < rows < self._settings.rows:
             self._sizes.observe(rows)
             return await loop.run_in_executor(self._pool, self._call, inputs, deadline)

@@ -209,6 +209,14 @@ def decode_examples(document: Mapping[str, Any]) -> npt.NDArray[Any]:
     return np.array([context + _example(example) for example in examples], object)
 
 
+def serialised(examples: Any) -> npt.NDArray[Any]:
+    """The serialised `tf.Example`s of an `Input` message [n], the common context included."""
+    with_context = examples.example_list_with_context
+    context = with_context.context.SerializeToString()
+    found = [*examples.example_list.examples, *with_context.examples]
+    return np.array([context + example.SerializeToString() for example in found], object)
+
+
 def _example(value: Any) -> bytes:
     if type(value) is not dict:
         raise InputError(f"Example must be JSON object but got JSON {json_type(value)}")
@@ -277,6 +285,16 @@ def encode_outputs(outputs: Arrays, by_row: bool, keep_name: bool = False) -> by
 def encode_classes(outputs: Arrays, examples: int) -> bytes:
     """The body of an answer to classify: for each example a list of pairs of label and score.
 
+    Args and raises: as `classes`.
+    """
+    labels, scores = classes(outputs, examples)
+    rows = [list(zip(*row, strict=True)) for row in zip(_values("", labels), _values("", scores), strict=True)]
+    return _dump({"results": rows}, scores)
+
+
+def classes(outputs: Arrays, examples: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]:
+    """The labels [n, k], as `bytes` objects, and the scores [n, k] of a classification.
+
     Args:
         outputs: `classes` [n, k] as `bytes` objects, `scores` float32 [n, k]. Empty strings stand in for missing
             classes, zeros for missing scores.
@@ -297,14 +315,20 @@ def encode_classes(outputs: Arrays, examples: int) -> bytes:
     shape, *others = {values.shape for values in found.values()}
     if others:
         raise InputError("Tensors class and score should match in dim_size(1)")
-    scores = found.get("scores", np.zeros(shape, np.float32))
-    labels = _values("", found.get("classes", np.full(shape, b"", object)))
-    rows = [list(zip(*row, strict=True)) for row in zip(labels, _values("", scores), strict=True)]
-    return _dump({"results": rows}, scores)
+    return found.get("classes", np.full(shape, b"", object)), found.get("scores", np.zeros(shape, np.float32))
 
 
 def encode_regressions(outputs: Arrays, examples: int) -> bytes:
     """The body of an answer to regress: a number for each example.
+
+    Args and raises: as `regressions`.
+    """
+    found = regressions(outputs, examples)
+    return _dump({"results": _values("", found)}, found)
+
+
+def regressions(outputs: Arrays, examples: int) -> npt.NDArray[np.float32]:
+    """The numbers [n] of a regression.
 
     Args:
         outputs: `outputs` float32 [n] or [n, 1].
@@ -321,7 +345,7 @@ def encode_regressions(outputs: Arrays, examples: int) -> bytes:
             f"Expected output Tensor of DT_FLOAT and shape [{examples}] or [{examples}, 1], got {found.dtype} of shape "
             f"{list(found.shape)}"
         )
-    return _dump({"results": _values("", found.reshape(-1))}, found)
+    return found.reshape(-1)
 
 
 def _dump(document: dict[str, Any], *arrays: npt.NDArray[Any]) -> bytes:

@@ -29,10 +29,10 @@ _PROTECTED = ("/v1/", "/metrics", "/monitoring/")
 LABELS = "serving.labels"
 """Key of an ASGI scope: the route and model under which a request is counted, if a handler knows them."""
 
-_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _REQUESTS = Counter("serving_requests", "Requests answered", ["route", "model", "status"])
 _SECONDS = Histogram(
-    "serving_request_seconds", "Time from a request's head to its answer", ["route", "model"], buckets=_BUCKETS
+    "serving_request_seconds", "Time from a request's head to its answer", ["route", "model"], buckets=BUCKETS
 )
 _IN_PROGRESS = Gauge("serving_requests_in_progress", "Requests in progress")
 

@@ -18,7 +18,7 @@ from serving.messages import for_clients
 from serving.servable import Servable
 from serving.settings import Loading
 from serving.sources import Offer, Source
-from stages.core.errors import one_line
+from stages.core.errors import InputError, one_line
 from stages.rest.tensors import shown
 
 log = logging.getLogger("serving")
@@ -62,7 +62,7 @@ def _newest(versions: Mapping[int, Version]) -> Version | None:
 class Registry:
     """Follows a source of models.
 
-    Readers see each model's versions whole: they are replaced, never changed. Only one thread may call `scan`.
+    Readers see each model's versions whole: they are replaced, never changed.
 
     Args:
         source: says which versions are on offer.
@@ -74,6 +74,7 @@ class Registry:
         self._source = source
         self._load = load
         self._loading = loading
+        self._lock = threading.Lock()  # of what scans
         self._offers: dict[str, Offer] = {}
         self._versions: dict[str, dict[int, Version]] = {}  # by model and number, those that were withdrawn included
         self._scanned = False
@@ -104,7 +105,28 @@ class Registry:
         Raises:
             Exception: whatever the source raises.
         """
-        once = self._scanned and not self._loading.poll_seconds and not any(self._errors.values())
+        with self._lock:
+            self._scan(self._scanned and not self._loading.poll_seconds and not any(self._errors.values()))
+
+    def follow(self, source: Source) -> None:
+        """Follow another source, and bring the models in line with it.
+
+        Raises:
+            InputError: if a model of it has no version that works. It is followed all the same.
+            Exception: whatever the source raises. It is not followed then.
+        """
+        with self._lock:
+            known, self._source = self._source, source
+            try:
+                self._scan(once=False)
+            except Exception:
+                self._source = known
+                raise
+        broken = [name for name in self.names if not _newest(self._versions[name])]
+        if broken:
+            raise InputError(f"no version can be loaded of {', '.join(broken)}")
+
+    def _scan(self, once: bool) -> None:
         offers = self._offers if once else self._source()
         for name, offer in offers.items():
             self._note(name, offer.error)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ from tensorflow.python.client import pywrap_tf_session as tf_session
 from tensorflow.python.eager import cancellation
 
 from serving.batching import Batcher
-from serving.codec import RowReader
+from serving.codec import RowReader, serialised
 from serving.operations import check_operations
-from serving.protos import PredictionLog
+from serving.protos import PredictionLog, SignatureDefMap
 from serving.settings import Batching
+from serving.tensors import to_array
 from stages.core.errors import InputError, one_line
 from stages.rest.requests import Arrays
 from stages.rest.tensors import shown
@@ -41,6 +43,7 @@ from stages.savedmodel.graph import (
 _WARM_UP = Path("assets.extra/tf_serving_warmup_requests")
 _MAX_WARM_UP = 1000  # records, as TensorFlow Serving
 _CALLS = 4  # of one model at once
+_LOOPS = {"While", "StatelessWhile", "For", "Enter", "RefEnter", "MapDefun"}
 _SLOW = 0.1  # seconds; a signature whose last call took longer is called so that the call can be ended
 _STATUS = {1: 499, 3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 409, 11: 400, 12: 501, 14: 503, 16: 401}
 """HTTP status by TensorFlow's error code; 500 for the others. Source: `http_server.cc`."""
@@ -62,6 +65,7 @@ class _Session:
             handles = [op.outputs[0] for op in graph.get_operations() if op.type == "VarHandleOp"]
             if not all(self._session.run([tf.raw_ops.VarIsInitializedOp(resource=handle) for handle in handles])):
                 raise ValueError("the graph reads variables of which the checkpoint knows nothing")
+        self._loops = _has_loops(serving_graph(path).graph_def)
         self._calls: dict[str, Any] = {}
         self._seconds: dict[str, float] = {}  # that the last call of a signature took
 
@@ -74,7 +78,7 @@ class _Session:
         return {key: np.asarray(values[t.tensor], t.dtype.as_numpy_dtype) for key, t in signature.outputs.items()}
 
     def _compute(self, name: str, fed: Arrays, computed: list[str], seconds: float) -> list[Any]:
-        """The tensors computed, for those fed. What usually takes long is given up after some seconds.
+        """The tensors computed, for those fed. What may take long is given up after some seconds.
 
         Neither way checks the shapes that the graph declares; TensorFlow Serving leaves that to the operations.
         """
@@ -82,7 +86,7 @@ class _Session:
             return []
         began = time.perf_counter()
         try:
-            if self._seconds.get(name, _SLOW) < _SLOW:
+            if not self._loops and self._seconds.get(name, _SLOW) < _SLOW:
                 return self._in_this_thread(name, fed, computed)
             return self._for_some_time(fed, computed, seconds)
         finally:
@@ -108,6 +112,12 @@ class _Session:
         finally:
             tf_session.TF_DeleteBuffer(buffer)
         return found
+
+
+def _has_loops(graph: Any) -> bool:
+    """Whether the time of a call may depend on more than the size of its inputs."""
+    nodes = chain(graph.node, *(function.node_def for function in graph.library.function))
+    return any(node.op in _LOOPS or "Dataset" in node.op for node in nodes)
 
 
 class _Functions:
@@ -161,7 +171,10 @@ class Servable:
         self, path: Path, name: str, version: int, batching: Batching, operations: Collection[str] = ()
     ) -> None:
         check_operations(path, operations)
+        self.name = name
+        self.version = version
         self.metadata = _metadata(path, name, version)
+        self.signature_defs = _signature_defs(path)
         self.signatures = read_signatures(path)
         self._run: _Session | _Functions
         try:
@@ -185,9 +198,8 @@ class Servable:
         default = self.signatures.get(SIGNATURE)
         self.read_rows = RowReader(default.inputs if default and not default.problem else {})
         joins = independent or name in batching.row_independent_models
-        pool = ThreadPoolExecutor(
-            _CALLS, thread_name_prefix=name
-        )  # its own: no other model's call waits for this one's
+        # Threads of its own, so that no other model's call waits for this one's.
+        pool = ThreadPoolExecutor(_CALLS, thread_name_prefix=name)
         self._batchers = {
             key: Batcher(functools.partial(self.call, signature), joins and _has_rows(signature), batching, pool, name)
             for key, signature in self.signatures.items()
@@ -273,12 +285,9 @@ def _warm_up_requests(path: Path) -> Iterator[tuple[str, Arrays]]:
             for log, content in PredictionLog.FromString(record).ListFields():  # none, if it is of another API
                 request = content.request
                 if log.name == "predict_log":
-                    inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+                    inputs = {name: to_array(tensor, _MAX_WARM_UP, name) for name, tensor in request.inputs.items()}
                 else:
-                    with_context = request.input.example_list_with_context
-                    context = with_context.context.SerializeToString()
-                    examples = [*request.input.example_list.examples, *with_context.examples]
-                    inputs = {"inputs": np.array([context + e.SerializeToString() for e in examples], object)}
+                    inputs = {"inputs": serialised(request.input)}
                 yield request.model_spec.signature_name or SIGNATURE, inputs
     except (tf.errors.OpError, DecodeError) as error:
         raise InputError(f"{file}: damaged: {one_line(error)}") from None
@@ -300,3 +309,12 @@ def _metadata(path: Path, name: str, version: int) -> dict[str, Any]:
         "model_spec": {"name": name, "signature_name": "", "version": str(version)},
         "metadata": {"signature_def": {"signature_def": signatures}},
     }
+
+
+def _signature_defs(path: Path) -> bytes:
+    """The signatures as a serialised `SignatureDefMap`."""
+    found = SignatureDefMap()
+    for name, signature in serving_graph(path).signature_def.items():
+        found.signature_def[name].ParseFromString(signature.SerializeToString())
+    content: bytes = found.SerializeToString()
+    return content

@@ -159,11 +159,62 @@ class SingleModel:
         return {self.name: _offer(self.root, lambda versions: _latest(versions, 1))}
 
 
-class ModelConfigFile:
-    """TensorFlow Serving's `model_config_file`: models by name, each with base path, version policy and labels.
+class ModelConfigs:
+    """The models of a `ModelServerConfig`: by name, each with base path, version policy and labels.
 
     Args:
-        path: the file, read again whenever it changes.
+        cache: a folder for mirrors of remote base paths.
+        every: seconds between two listings of a remote base path.
+    """
+
+    def __init__(self, cache: Path, every: float = 0.0) -> None:
+        self._cache = cache
+        self._every = every
+        self._roots: dict[str, Root] = {}
+        self._models: list[tuple[Any, Root]] = []
+
+    def take(self, config: Any, where: str | Path) -> None:
+        """Replace the models by a configuration's; a wrong one replaces nothing.
+
+        Args:
+            config: a `ModelServerConfig`.
+            where: what it came from, for errors.
+
+        Raises:
+            InputError: if it is wrong.
+        """
+        configs = config.model_config_list.config
+        for found in configs:
+            if not found.name or not found.base_path:
+                raise InputError(f"{where}: model {found.name!r}: expected a name and a base_path")
+            if found.model_platform not in ("", "tensorflow"):
+                raise InputError(
+                    f"{where}: model {found.name}: expected the model_platform tensorflow, found {found.model_platform}"
+                )
+        if len({found.name for found in configs}) < len(configs):
+            raise InputError(f"{where}: two models have the same name")
+        roots = {
+            path: self._roots.get(path) or Root(path, self._cache, self._every)
+            for path in {found.base_path for found in configs}
+        }
+        for path in self._roots.keys() - roots.keys():
+            self._roots[path].forget()
+        self._roots = roots
+        self._models = [(found, roots[found.base_path]) for found in configs]
+
+    def __call__(self) -> dict[str, Offer]:
+        """What is on offer."""
+        return {
+            config.name: _offer(root, partial(_apply, config.model_version_policy), dict(config.version_labels))
+            for config, root in self._models
+        }
+
+
+class ModelConfigFile:
+    """TensorFlow Serving's `model_config_file`.
+
+    Args:
+        path: the file with a `ModelServerConfig` as text, read again whenever it changes.
         cache: a folder for mirrors of remote base paths.
         every: seconds between two listings of a remote base path.
 
@@ -173,10 +224,8 @@ class ModelConfigFile:
 
     def __init__(self, path: Path, cache: Path, every: float = 0.0) -> None:
         self._path = path
-        self._cache = cache
-        self._every = every
         self._text = ""
-        self._roots: dict[str, Root] = {}
+        self._configs = ModelConfigs(cache, every)
         self._read()
 
     def _read(self) -> None:
@@ -188,27 +237,10 @@ class ModelConfigFile:
                 return
             if not text.strip():  # as it is for a moment when it is written in place
                 raise InputError(f"{self._path}: expected a ModelServerConfig, found an empty file")
-            configs = text_format.Parse(text, ModelServerConfig()).model_config_list.config
+            config = text_format.Parse(text, ModelServerConfig())
         except (UnicodeDecodeError, text_format.ParseError) as error:
             raise InputError(f"{self._path}: expected a ModelServerConfig: {one_line(error)}") from None
-        for config in configs:
-            if not config.name or not config.base_path:
-                raise InputError(f"{self._path}: model {config.name!r}: expected a name and a base_path")
-            if config.model_platform not in ("", "tensorflow"):
-                raise InputError(
-                    f"{self._path}: model {config.name}: expected the model_platform tensorflow, found "
-                    f"{config.model_platform}"
-                )
-        if len({config.name for config in configs}) < len(configs):
-            raise InputError(f"{self._path}: two models have the same name")
-        roots = {
-            path: self._roots.get(path) or Root(path, self._cache, self._every)
-            for path in {c.base_path for c in configs}
-        }
-        for path in self._roots.keys() - roots.keys():
-            self._roots[path].forget()
-        self._roots = roots
-        self._models = [(config, roots[config.base_path]) for config in configs]
+        self._configs.take(config, self._path)
         self._text = text
 
     def __call__(self) -> dict[str, Offer]:
@@ -218,10 +250,7 @@ class ModelConfigFile:
             InputError: as the class.
         """
         self._read()
-        return {
-            config.name: _offer(root, partial(_apply, config.model_version_policy), dict(config.version_labels))
-            for config, root in self._models
-        }
+        return self._configs()
 
 
 def _offer(

@@ -6,10 +6,11 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from types import FrameType
 
+import grpc
 import uvicorn
 from starlette.exceptions import HTTPException
 
@@ -60,13 +61,28 @@ class Server(uvicorn.Server):
         config: uvicorn's.
         requests: what it tells that it stops.
         stop: how long each step takes.
+        start_rpc: starts a gRPC server beside it in the same loop.
     """
 
-    def __init__(self, config: uvicorn.Config, requests: Requests, stop: Stop) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        requests: Requests,
+        stop: Stop,
+        start_rpc: Callable[[], Awaitable[grpc.aio.Server]] | None = None,
+    ) -> None:
         config.timeout_graceful_shutdown = math.ceil(stop.grace_seconds + _ANSWERS_SECONDS)
         super().__init__(config)
         self._requests = requests
         self._stop = stop
+        self._start_rpc = start_rpc
+        self._rpc: grpc.aio.Server | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take requests."""
+        if self._start_rpc:
+            self._rpc = await self._start_rpc()
+        await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop: after SIGTERM with a delay, after Ctrl-C or a second signal at once."""
@@ -82,4 +98,7 @@ class Server(uvicorn.Server):
         """Close the connections without a request, and wait for the others' answers."""
         self._requests.stopping = True
         asyncio.get_running_loop().call_later(self._stop.grace_seconds, self._requests.give_up)
-        await super().shutdown(sockets)
+        ends = [super().shutdown(sockets)]
+        if self._rpc:
+            ends.append(self._rpc.stop(self._stop.grace_seconds + _ANSWERS_SECONDS))
+        await asyncio.gather(*ends)

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make
 
 def installs(target: str, venv: Path, *variables: str) -> list[list[str]]:
     """The lock files of each command that installs, in order."""
-    command = ["make", "--dry-run", target, f"VENV={venv}", f"MOTO={venv}/moto", *variables]
+    command = ["make", "--dry-run", target, f"VENV={venv}", f"MOTO={venv}/moto", f"CLIENTS={venv}/clients", *variables]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     lines = [line for line in done.stdout.splitlines() if "pip install" in line]
     assert all("--require-hashes" in line for line in lines)
@@ -34,7 +34,7 @@ def test_pip_installs_uv_and_uv_all_that_the_target_needs_at_once(tmp_path: Path
     assert installs("repro", tmp_path / "new") == [locks("install"), locks("cpu", "report")]
     make_environment(tmp_path)
     assert installs("serve", tmp_path) == [locks("cpu", "serving")]
-    assert installs("test", tmp_path) == [locks("cpu", "dev", "report", "serving"), locks("moto")]
+    assert installs("test", tmp_path) == [locks("cpu", "dev", "report", "serving"), locks("moto"), locks("clients")]
 
 
 def test_what_is_installed_is_left_alone(tmp_path: Path) -> None:

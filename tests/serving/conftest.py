@@ -1,8 +1,12 @@
 """Fixtures of the server's tests."""
 
 import json
+import os
 import re
+import shutil
+import socket
 import ssl
+import subprocess
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -91,12 +95,23 @@ def write_settings(path: Path, **values: object) -> Path:
     return path
 
 
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+        return port
+
+
 class Process:
     """A server in a process of its own."""
 
     def __init__(self, published: Path | str | None, *options: str, **environment: str) -> None:
+        rpc_port = free_port()
+        self.rpc = f"127.0.0.1:{rpc_port}"
         where = ["--published", str(published)] if published else []
-        self.running = start_stage("serving", "--port", "0", *where, *options, cwd=ROOT, **environment)
+        self.running = start_stage(
+            "serving", "--rest_api_port", "0", "--port", str(rpc_port), *where, *options, cwd=ROOT, **environment
+        )
         while not (match := re.search(r"https?://\S+", self.running.output())):
             assert self.running.poll() is None, self.running.communicate()
             time.sleep(0.02)
@@ -127,6 +142,25 @@ def server(published_models: Path) -> Iterator[Process]:
     process.wait_ready()
     yield process
     process.stop()
+
+
+def processor_seconds(process: Process) -> float:
+    """That a server has used so far."""
+    fields = Path(f"/proc/{process.running.pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A self-signed certificate for 127.0.0.1 and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    chain, key = folder / "chain.pem", folder / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(chain)]
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl command here")
+    subprocess.run(command, check=True, capture_output=True)
+    return chain, key
 
 
 def error(response: httpx.Response, status: int) -> str:

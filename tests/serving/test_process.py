@@ -26,7 +26,7 @@ from serving.rollback import rollback
 from serving.settings import SETTINGS, Settings
 from tests.conftest import ROOT, assert_refused, run_stage
 from tests.serving import models
-from tests.serving.conftest import ORIGINAL, Process, error, wait_ready, write_settings
+from tests.serving.conftest import ORIGINAL, Process, error, processor_seconds, wait_ready, write_settings
 
 CYCLES = int(os.environ.get("SERVING_CYCLES", "10"))
 """Publications of the test under load; `SERVING_CYCLES=1000 pytest …` is the long run."""
@@ -254,12 +254,6 @@ def test_models_with_random_operations_answer(foreign: Process) -> None:
     assert response.status_code == 200, response.text
 
 
-def processor_seconds(process: Process) -> float:
-    """That a server has used so far."""
-    fields = Path(f"/proc/{process.running.pid}/stat").read_text().rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def test_a_slow_model_holds_up_no_other_and_stops_at_the_limit(tmp_path: Path) -> None:
     """Eight calls that never end: another model answers meanwhile; after their 504 the processor is idle."""
     models.slow(tmp_path / "published/slow/1")
@@ -326,10 +320,10 @@ def test_a_library_of_operations(tmp_path: Path) -> None:
     export = [sys.executable, "-c", EXPORT, str(tmp_path / "published/twice/1")]
     subprocess.run(export, env=environment, check=True)
     write_settings(tmp_path / "settings.yaml", modules="[twice]", delay_seconds=0)
-    command = [sys.executable, "-m", "serving", "--port", "0", "--settings", "settings.yaml"]
+    command = [sys.executable, "-m", "serving", "--rest_api_port", "0", "--port", "0", "--settings", "settings.yaml"]
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
-        url = process.stdout.readline().split()[-1]
+        url = process.stdout.readline().split()[2]
         wait_ready(url)
         answer = httpx.post(f"{url}/v1/models/twice:predict", content='{"instances": [1.5]}')
         assert answer.json() == {"predictions": [3.0]}
@@ -338,7 +332,9 @@ def test_a_library_of_operations(tmp_path: Path) -> None:
 
 def test_a_library_of_operations_that_cannot_be_imported(published_models: Path, tmp_path: Path) -> None:
     settings = write_settings(tmp_path / "settings.yaml", modules="[no_such]")
-    done = run_stage("serving", "--published", published_models, "--port", "0", "--settings", settings)
+    done = run_stage(
+        "serving", "--published", published_models, "--rest_api_port", "0", "--port", "0", "--settings", settings
+    )
     assert_refused(done, "loading.modules: no_such: cannot be imported: No module named 'no_such'")
 
 
@@ -346,7 +342,7 @@ def test_an_empty_folder_is_published_first(tmp_path: Path) -> None:
     """Started where the exported models lie, as `make serve` is."""
     model = models.babyweight(tmp_path / "models/babyweight")
     models.checked(model, tmp_path / "results/babyweight/predictions.json")
-    command = [sys.executable, "-m", "serving", "--port", "0", "--settings", str(SETTINGS)]
+    command = [sys.executable, "-m", "serving", "--rest_api_port", "0", "--port", "0", "--settings", str(SETTINGS)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
@@ -363,6 +359,7 @@ def test_an_empty_folder_is_published_first(tmp_path: Path) -> None:
         (["--host", "example.com"], {}, ["needs a token"]),
         ([], {"SERVING_TOKEN": ""}, ["SERVING_TOKEN", "expected a token"]),
         (["--token-file", "/nonexistent"], {}, ["/nonexistent", "No such file"]),
+        (["--rest_api_port", "99999"], {}, ["127.0.0.1:99999", "cannot be listened on"]),
         (["--port", "99999"], {}, ["127.0.0.1:99999", "cannot be listened on"]),
         (["--settings", "/nonexistent"], {}, ["/nonexistent", "no such file"]),
         (["--rest_api_timeout_in_ms", "-5"], {}, ["command line: limits.seconds"]),
@@ -378,7 +375,7 @@ def test_a_wrong_start_is_refused(
     where: list[str | Path] = (
         [] if {"--published", "--model_config_file"} & set(options) else ["--published", published_models]
     )
-    done = run_stage("serving", *where, "--port", "0", *options, **environment)
+    done = run_stage("serving", *where, "--rest_api_port", "0", "--port", "0", *options, **environment)
     assert_refused(done, *words)
 
 
@@ -399,19 +396,6 @@ def test_beyond_loopback_with_a_token(published_models: Path, tmp_path: Path) ->
         assert httpx.get(f"{url}/metrics", headers={"authorization": "Bearer secret"}).status_code == 200
     finally:
         process.stop()
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A self-signed certificate for 127.0.0.1 and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    chain, key = folder / "chain.pem", folder / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(chain)]
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl command here")
-    subprocess.run(command, check=True, capture_output=True)
-    return chain, key
 
 
 def test_tls_and_tensorflow_servings_options(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
