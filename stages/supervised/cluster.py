@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,8 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from stages.core.errors import InputError
+
+About = Callable[[], Mapping[str, Any]]
 
 _EXPECTED = '{"cluster": {"worker": ["host:port", …]}, "task": {"type": "worker", "index": 0}}'
 
@@ -114,21 +116,25 @@ def _local_strategy(replicas: int) -> Any:
     return tf.distribute.MirroredStrategy([f"{'GPU' if gpus else 'CPU'}:{i}" for i in range(replicas)])
 
 
-def _multi_worker_strategy(replicas: int, addresses: list[str], index: int, timeout: float) -> Any:
+def _multi_worker_strategy(replicas: int, addresses: list[str], index: int, timeout: float, about: About) -> Any:
     """The strategy for several processes: all GPUs of each, or one CPU each."""
     gpus = len(tf.config.list_physical_devices("GPU"))
     expected = len(addresses) * max(gpus, 1)
     if replicas != expected:
         devices = f"{gpus} GPUs" if gpus else "one CPU"
         raise InputError(f"replicas: {replicas}: expected {expected}: {len(addresses)} processes with {devices} each")
-    _wait_for_processes(addresses, index, timeout)
+    _wait_for_processes(addresses, index, timeout, about)
     implementation = tf.distribute.experimental.CommunicationImplementation("NCCL" if gpus else "RING")
     options = tf.distribute.experimental.CommunicationOptions(implementation=implementation)
     return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
 
 
-def _wait_for_processes(addresses: list[str], index: int, timeout: float) -> None:
-    """Wait until every process listens at its address: TensorFlow would wait for an hour, deaf to Ctrl-C."""
+def _wait_for_processes(addresses: list[str], index: int, timeout: float, about: About) -> None:
+    """Wait until every process listens at its address, and see that all have the same work.
+
+    TensorFlow would wait for an hour, deaf to Ctrl-C, and end with another cause if two networks differ.
+    """
+    work: dict[str, Any] = json.loads(json.dumps(_flat(about())))
     deadline = time.monotonic() + timeout
     own, others = addresses[index], addresses[:index] + addresses[index + 1 :]
     try:
@@ -141,6 +147,58 @@ def _wait_for_processes(addresses: list[str], index: int, timeout: float) -> Non
                 if time.monotonic() > deadline:
                     raise InputError(f"TF_CONFIG: {address}: expected a process there within {timeout:g} s")
                 time.sleep(0.2)
+        listener.settimeout(timeout)
+        try:
+            problem = _compare(listener, others, work) if index == 0 else _report(addresses[0], own, work, timeout)
+        except (OSError, ValueError) as error:
+            chief = addresses[0]
+            raise InputError(f"TF_CONFIG: {chief}: expected to compare all processes' work there: {error}") from None
+    if problem:
+        raise InputError(f"TF_CONFIG: {problem}")
+
+
+def _compare(listener: socket.socket, workers: list[str], own: dict[str, Any]) -> str:
+    """Hear every worker's work, and tell all of them what differs from the chief's; "" if nothing does."""
+    problem, connections = "", list[socket.socket]()
+    with contextlib.ExitStack() as stack:
+        while len(connections) < len(workers):
+            connection = stack.enter_context(listener.accept()[0])
+            connection.settimeout(listener.gettimeout())
+            if not (text := _receive(connection)):  # it only asked whether somebody listens
+                continue
+            connections.append(connection)
+            worker, theirs = json.loads(text)
+            keys = [key for key in sorted(own.keys() | theirs.keys()) if own.get(key) != theirs.get(key)]
+            if keys:
+                values = f"{theirs.get(keys[0])!r}; the chief has {own.get(keys[0])!r}"
+                more = f" (and {len(keys) - 1} more)" if len(keys) > 1 else ""
+                problem = problem or f"{worker}: {keys[0]}{more}: {values}; expected the same in every process"
+        for connection in connections:
+            connection.sendall(problem.encode())
+    return problem
+
+
+def _report(chief: str, address: str, own: dict[str, Any], timeout: float) -> str:
+    """Tell the chief this worker's work; return what differs in any worker."""
+    with socket.create_connection(_host_and_port(chief), timeout) as connection:
+        connection.sendall(json.dumps([address, own]).encode())
+        connection.shutdown(socket.SHUT_WR)
+        return _receive(connection).decode()
+
+
+def _receive(connection: socket.socket) -> bytes:
+    """All bytes until the other side has sent its last."""
+    with connection.makefile("rb") as file:
+        return file.read()
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Nested values by their whole keys; parameters by those of `params.yaml`."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = key if above in ("", "parameters") else f"{above}.{key}"
+        flat |= _flat(value, name) if isinstance(value, Mapping) else {name: value}
+    return flat
 
 
 def _listens(address: str) -> bool:
@@ -157,7 +215,7 @@ def _host_and_port(address: str) -> tuple[str, int]:
 
 
 @contextlib.contextmanager
-def join(replicas: int, timeout: float) -> Iterator[Cluster]:
+def join(replicas: int, timeout: float, about: About = dict) -> Iterator[Cluster]:
     """Join the cluster of `TF_CONFIG`; build and train a model in its strategy's scope.
 
     Must be entered before the process creates its first tensor.
@@ -165,9 +223,10 @@ def join(replicas: int, timeout: float) -> Iterator[Cluster]:
     Args:
         replicas: number of replicas over all processes.
         timeout: seconds to wait for the other processes to start.
+        about: what the work depends on, as JSON values; it must be equal in all processes.
 
     Raises:
-        InputError: if the replicas do not fit the processes, one does not start in time, or another one ends.
+        InputError: if the replicas do not fit the processes, one does not start in time or has other work, or one ends.
     """
     addresses, index = read_tf_config()
     if len(addresses) <= 1:
@@ -176,7 +235,7 @@ def join(replicas: int, timeout: float) -> Iterator[Cluster]:
             yield Cluster(strategy)
         return
     try:
-        strategy = _multi_worker_strategy(replicas, addresses, index, timeout)
+        strategy = _multi_worker_strategy(replicas, addresses, index, timeout, about)
         if index > 0:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all, and the chief saves first
         with strategy.scope():

@@ -59,7 +59,11 @@ def train_and_write(
     train = params.train
     operation: SupervisedOperation = operations.read(args.params).operation
     runtime.configure(params.runtime, params.seed, train.micro_batches)
-    with cluster.join(train.replicas, operation.worker_timeout) as joined:
+
+    def about() -> dict[str, Any]:
+        return collect_provenance(params, [args.data], runtime.device())
+
+    with cluster.join(train.replicas, operation.worker_timeout, about) as joined:
         task = make_task(args.data, params)
         provenance = collect_provenance(params, [args.data], runtime.device())
         name = run_name(workload, provenance, train)
