@@ -8,6 +8,8 @@ import importlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from itertools import chain
 from typing import Any
 
 from stages.core.params import workload_names
@@ -23,6 +25,39 @@ class Metric:
     key: str
     label: str
     form: str = ""
+
+
+@dataclass(frozen=True)
+class Instances:
+    """A table with a row for each held-out instance, by which two models are compared on the same ones.
+
+    Args:
+        table: its file among the results.
+        same: columns by which an instance is known: what was asked and what is right, not what a model says.
+        measures: `module:function`, which takes the table's columns and the workload's parameters by dotted key, and
+            returns a `stages.evaluation.judge.Measure` for each metric's key.
+        parameters: keys of `params.yaml` that must be the same for rows to be the same instances.
+    """
+
+    table: str
+    same: tuple[str, ...]
+    measures: str
+    parameters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Groups:
+    """A table of figures by group: columns `group`, `value`, that of the count, that of the figure, `low` and `high`.
+
+    Args:
+        figure: the metric that the table has by group; a share if a higher one is better, else a root mean square.
+        instances: the column of the count.
+        table: its file among the results.
+    """
+
+    figure: str
+    instances: str
+    table: str = "evaluation/groups.csv"
 
 
 @dataclass(frozen=True)
@@ -43,6 +78,10 @@ class Workload:
         comparison: `module:function`, which compares two models' predictions. It takes both models, as a pair of
             `Predictor`, and the later state's prepared data (its model's folder, if there are none), and returns
             `stages.report.predictions.PredictionChanges`.
+        instances: the table of held-out instances by which metrics are judged.
+        metric_parameters: patterns of metrics' keys, and the workload's parameters that define these metrics: under
+            other values they are other metrics.
+        groups: the table of figures by group.
     """
 
     name: str
@@ -55,11 +94,19 @@ class Workload:
     has_data: bool = True
     conditions: Mapping[str, str] = field(default_factory=dict)
     comparison: str | None = None
+    instances: Instances | None = None
+    metric_parameters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    groups: Groups | None = None
 
     @property
     def headline(self) -> str | None:
         """The key of the metric that the workload is judged by; None if it names none."""
         return self.metrics[0].key if self.metrics else None
+
+    def parameters_of(self, key: str) -> list[str]:
+        """The parameters that define a metric."""
+        found = (names for pattern, names in self.metric_parameters.items() if fnmatch(key, pattern))
+        return list(chain.from_iterable(found))
 
     def direction(self, key: str) -> int:
         """Which way a metric is better: 1 higher, -1 lower, 0 it is no measure of quality.

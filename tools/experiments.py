@@ -19,10 +19,13 @@ from rich.text import Text
 from stages import workloads
 from stages.core.errors import run
 from stages.core.params import flatten, workload_names
+from stages.evaluation.judge import WORDS
 from stages.report.page import text
-from stages.workloads import Workload
+from tools.compare.changes import Judge, MetricChange, metric_change
+from tools.compare.snapshot import Snapshot
+from tools.compare.summary import value_text
 
-STYLES = {True: ("▲ better", "green"), False: ("▼ worse", "red"), None: ("● equal", "dim")}
+SIGNS = {"better": ("▲", "green"), "worse": ("▼", "red")}
 
 
 @dataclass(frozen=True)
@@ -32,13 +35,13 @@ class Experiment:
     Args:
         name: its name, or its commit.
         changes: `key: before → after` of each parameter that differs.
-        results: workload, key of its headline, values before and after, for each workload that it changed.
+        results: the headline of each workload that it changed, judged as a comparison judges it.
         status: empty for one that succeeded, else queued, running or failed.
     """
 
     name: str
     changes: list[str]
-    results: list[tuple[Workload, str, Any, Any]]
+    results: list[MetricChange]
     status: str = ""
 
 
@@ -48,7 +51,8 @@ def values(data: Any, kind: str, file: str) -> dict[str, Any]:
     return dict(flatten(content.get("data", {}))) if isinstance(content, dict) else {}
 
 
-def _experiment(state: Any, baseline: Any, executor: Any) -> Experiment:
+def _experiment(root: Path, state: Any, base: Any, executor: Any) -> Experiment:
+    baseline = base.data
     before, after = (values(data, "params", "params.yaml") for data in (baseline, state.data))
     changes = [
         f"{key}: {text(before.get(key))} → {text(value)}" for key, value in after.items() if before.get(key) != value
@@ -56,13 +60,14 @@ def _experiment(state: Any, baseline: Any, executor: Any) -> Experiment:
     # A section of parameters that is no workload, such as the seed, concerns all of them.
     sections = {change.split(":")[0].split(".")[0] for change in changes}
     results, names = [], workload_names()
+    judge = Judge(Snapshot(root, base.rev), Snapshot(root, state.rev))
     for workload in map(workloads.find, names):
         old, new = (
             values(data, "metrics", f"results/{workload.name}/evaluate.json") for data in (baseline, state.data)
         )
         key = workload.headline or next(filter(workload.direction, new), None)
         if key in new and (old != new or workload.name in sections or sections - {*names}):
-            results.append((workload, key, old.get(key), new[key]))
+            results.append(metric_change(judge, workload.name, f"evaluate.{key}"))
     status = executor.state.lower() if executor else ""
     return Experiment(state.name or state.rev[:7], changes, results, "" if status == "success" else status)
 
@@ -72,7 +77,7 @@ def experiments(root: Path) -> Iterator[tuple[str, list[Experiment]]]:
     with Repo(str(root)) as repo:
         for baseline in repo.experiments.show(all_commits=True):
             found = [
-                _experiment(entry.revs[0], baseline.data, entry.executor)
+                _experiment(root, entry.revs[0], baseline, entry.executor)
                 for entry in baseline.experiments or []
                 if entry.revs[0].data
             ]
@@ -86,14 +91,15 @@ def table(baseline: str, rows: list[Experiment]) -> Table:
     for column in ("experiment", "differs in", "metric", "baseline → result", ""):
         found.add_column(column, overflow="fold", no_wrap=column == "")
     for row in rows:
-        results: list[tuple[Workload | None, str, Any, Any]] = [*row.results] or [(None, "", None, None)]
-        for number, (workload, key, before, after) in enumerate(results):
+        results: list[MetricChange | None] = [*row.results] or [None]
+        for number, change in enumerate(results):
             name, changes = (row.name, "\n".join(row.changes)) if number == 0 else ("", "")
-            verdict = (row.status or "nothing measured", "dim")
-            metric, result = "", ""
-            if workload:
-                verdict = STYLES[workload.better(key, before, after)]
-                metric, result = f"{workload.name} {key}", f"{text(before)} → {text(after)}"
+            verdict, metric, result = (row.status or "nothing measured", "dim"), "", ""
+            if change:
+                sign, style = SIGNS.get(change.verdict, ("●", "dim"))
+                verdict = (f"{sign} {WORDS[change.verdict]}", style)
+                metric = f"{change.workload} {change.key.removeprefix('evaluate.')}"
+                result = " → ".join(value_text(change, value) for value in (change.before, change.after))
             found.add_row(name, changes, metric, result, Text(*verdict))
     return found
 

@@ -28,6 +28,8 @@ from ruamel.yaml import YAML
 from stages import workloads
 from stages.core.errors import InputError, run
 from stages.core.files import write_text
+from stages.evaluation.judge import WORDS
+from tools.compare.changes import Judge
 from tools.compare.snapshot import Snapshot
 from tools.sweep_page import Trial, page_of
 
@@ -121,6 +123,7 @@ class Sweep:
         if not self.sign:
             raise InputError(f"--metric {self.metric}: expected a measure of quality, such as evaluate.rmse")
         base = Snapshot(args.root, ".")
+        self.start = Snapshot(args.root, "HEAD")
         self.stage = base.stage("evaluate", args.workload)
         self.threads = int(base.params.get("runtime.threads", 1))
         self.steps_key = f"{args.workload}.train.steps"
@@ -151,6 +154,11 @@ class Sweep:
         value = metrics.get(self.workload, {}).get(self.metric)
         return None if value is None else float(value)
 
+    def verdict(self, trial: int, rung: int) -> str:
+        """How a trial's metric compares with that of the commit that the sweep began at."""
+        judge = Judge(self.start, Snapshot(self.root, self.experiment(trial, rung)))
+        return WORDS[judge.verdict(self.workload, self.metric).word]
+
     def run_rung(self, rung: int, alive: list[int], jobs: int | None) -> dict[int, float]:
         """Run the trials that have no result yet, several at a time; return the results by trial."""
         with Repo(str(self.root)) as repo:
@@ -179,7 +187,10 @@ class Sweep:
         for rung in range(len(self.rungs)):
             results = self.run_rung(rung, alive, jobs)
             for trial, value in results.items():
-                found[trial] = Trial(trial, self.experiment(trial, rung), self.trials[trial], value, self.rungs[rung])
+                found[trial] = Trial(
+                    trial, self.experiment(trial, rung), self.trials[trial], value, self.rungs[rung],
+                    self.verdict(trial, rung),
+                )  # fmt: skip
             if results and rung < len(self.rungs) - 1:
                 median = statistics.median(self.sign * value for value in results.values())
                 alive = [trial for trial, value in results.items() if self.sign * value >= median]
@@ -216,7 +227,10 @@ def main() -> None:
     path = args.out / f"sweep-{args.name}.html"
     write_text(path, page_of(args.name, sweep.metric, sweep.sign, trials, len(sweep.trials)))
     best = trials[0]
-    print(f"{len(trials)} of {len(sweep.trials)} trials have a result; best {sweep.metric}: {best.value:.6g}")
+    print(
+        f"{len(trials)} of {len(sweep.trials)} trials have a result; best {sweep.metric}: {best.value:.6g}, "
+        f"against the start: {best.verdict}"
+    )
     print(f"{path}\n{best.command}")
 
 

@@ -23,6 +23,7 @@ class Trial:
         values: its parameters.
         value: the metric.
         fraction: of the steps that it trained.
+        verdict: how the metric compares with the state that the sweep began at, as a comparison judges it.
     """
 
     number: int
@@ -30,6 +31,7 @@ class Trial:
     values: dict[str, Any]
     value: float
     fraction: float
+    verdict: str = "not judged"
 
     @property
     def command(self) -> str:
@@ -112,15 +114,27 @@ def page_of(name: str, metric: str, sign: int, trials: list[Trial], tried: int) 
         tried: how many were drawn.
     """
     best, whole = trials[0], [trial for trial in trials if trial.fraction == 1]
-    known = {"trials": tried, "with a result": len(trials), "trained in full": len(whole), f"best {metric}": best.value}
+    known = {
+        "trials": tried,
+        "with a result": len(trials),
+        "trained in full": len(whole),
+        f"best {metric}": best.value,
+        "against the start": best.verdict,
+    }
     better = "higher" if sign > 0 else "lower"
     words = f"{len(trials)} trials; the better its {metric} ({better}), the darker a line."
     picture = figure(charts.svg(coordinates(trials, metric, sign), words), "Parallel coordinates", words)
     rows = [
-        (Markup("<code>{}</code>").format(t.experiment), *map(text, t.values.values()), f"{t.fraction:.0%}", t.value)
+        (
+            Markup("<code>{}</code>").format(t.experiment),
+            *map(text, t.values.values()),
+            f"{t.fraction:.0%}",
+            t.value,
+            t.verdict,
+        )
         for t in trials[:SHOWN]
     ]
-    header = ("experiment", *best.values, "steps", metric)
+    header = ("experiment", *best.values, "steps", metric, "against the start")
     command = paragraph(Markup("Bring the best one into the work tree: <code>{}</code>").format(best.command))
     sections = [
         Section("best", "Best", join(facts(known), command)),

@@ -1,6 +1,6 @@
 """What this workload says about itself."""
 
-from stages.workloads import Metric, Workload
+from stages.workloads import Groups, Instances, Metric, Workload
 
 WORKLOAD = Workload(
     name="babyweight",
@@ -16,4 +16,21 @@ WORKLOAD = Workload(
     unit="lb",
     sample_size="test_births",
     comparison="stages.babyweight.comparison:compare",
+    instances=Instances(
+        table="examples.csv",
+        same=(
+            "is_male",
+            "mother_age",
+            "mother_race",
+            "plurality",
+            "gestation_weeks",
+            "mother_married",
+            "cigarette_use",
+            "alcohol_use",
+            "actual",
+        ),
+        measures="stages.babyweight.measures:measures",
+    ),
+    metric_parameters={"*rmse_preterm*": ("evaluate.preterm_weeks",), "*rmse_term*": ("evaluate.preterm_weeks",)},
+    groups=Groups(figure="rmse", instances="births"),
 )

@@ -1,6 +1,6 @@
 """What this workload says about itself."""
 
-from stages.workloads import Metric, Workload
+from stages.workloads import Groups, Instances, Metric, Workload
 
 WORKLOAD = Workload(
     name="mnist",
@@ -13,4 +13,7 @@ WORKLOAD = Workload(
     ),
     sample_size="test_images",
     comparison="stages.mnist.comparison:compare",
+    instances=Instances(table="examples.csv", same=("image", "actual"), measures="stages.mnist.measures:measures"),
+    metric_parameters={"expected_calibration_error*": ("evaluate.calibration_bins",)},
+    groups=Groups(figure="accuracy", instances="images"),
 )

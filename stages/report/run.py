@@ -1,6 +1,8 @@
 """The results of a workload, as its stages wrote them."""
 
 import csv
+import math
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, reduce
@@ -12,15 +14,40 @@ from markupsafe import Markup
 
 from stages.core.errors import InputError
 from stages.core.files import read_json
+from stages.core.params import flatten
 from stages.report.page import text
-from stages.workloads import Metric, Workload, find
+from stages.workloads import Metric, Workload, find, interval
 
 Row = dict[str, Any]
 
 
-def metric_text(metric: Metric, value: Any) -> str:
-    """A value of a metric as the report writes it."""
-    return metric.form.format(value) if metric.form and value is not None else text(value)
+_PRECISION = re.compile(r"\.(\d+)([f%])}")
+
+
+def metric_text(metric: Metric, value: Any, noise: float | None = None) -> str:
+    """A value of a metric as the report writes it, with its unit, and at least two digits of the noise, if given."""
+    if value is None or isinstance(value, bool) or not isinstance(value, int | float):
+        return text(value)
+    if not noise or not math.isfinite(noise):
+        return metric.form.format(value) if metric.form else text(value)
+
+    def precise(found: re.Match[str]) -> str:
+        digits = _digits(100 * noise if found[2] == "%" else noise)
+        return f".{max(int(found[1]), digits)}{found[2]}}}"
+
+    return _PRECISION.sub(precise, metric.form or "{:.0f}").format(value)
+
+
+def _digits(noise: float) -> int:
+    """Decimals that show two digits of the noise."""
+    return min(12, max(0, 1 - math.floor(math.log10(noise))))
+
+
+def interval_text(metric: Metric, interval: tuple[float, float]) -> str:
+    """An interval as `1.013 to 1.036 lb`."""
+    low, high = (metric_text(metric, end) for end in interval)
+    unit = metric.form.partition("}")[2]
+    return f"{low.removesuffix(unit)} to {high}"
 
 
 @dataclass(frozen=True)
@@ -90,6 +117,10 @@ class Run:
     def provenance(self) -> Any:
         """What the model was made from."""
         return read_json(self.root / f"models/{self.name}/assets.extra/provenance.json")
+
+    def interval(self, key: str) -> tuple[float, float] | None:
+        """The interval of a metric; None if it has none."""
+        return interval(dict(flatten(self.metrics)), key)
 
     def metric(self, key: str) -> Any:
         """A metric by its dotted key.

@@ -12,16 +12,17 @@ import yaml
 
 from benchmarks.seeds import COLUMNS
 from stages.core.files import write_table
+from stages.evaluation.judge import SEEDS, seed_deviations
 from tests.conftest import ROOT, assert_refused, run_stage
 from tools import processor
 from tools.compare.changes import (
     Causes,
+    Judge,
     caveats,
     incomparable,
     metric_changes,
     moves,
     param_changes,
-    seed_noise,
     stale,
 )
 from tools.compare.comparison import compare
@@ -173,7 +174,7 @@ def test_a_lock_file_that_only_moved_is_no_reason(project: Path, tmp_path: Path)
 
 def test_metrics_say_better_worse_equal_or_not_comparable(pair: tuple[Snapshot, Snapshot]) -> None:
     verdicts = {(m.workload, m.key): (m.verdict, m.difference) for m in metric_changes(*pair)}
-    assert verdicts["mnist", "evaluate.accuracy"] == ("worse", -0.0005)
+    assert verdicts["mnist", "evaluate.accuracy"] == ("other", -0.0005), "how far chance moves it is not known"
     assert verdicts["mnist", "evaluate.loss"] == ("same", 0.0)
     assert verdicts["cartpole", "evaluate.mean_return"] == ("other", 300.0)
     assert incomparable(*pair, "cartpole") == "another environment (CartPole-v0 against CartPole-v1)"
@@ -188,11 +189,11 @@ def test_a_difference_between_seeds_is_noise(project: Path, tmp_path: Path) -> N
         for seed, accuracy in enumerate(accuracies)
     ]
     write_table(tmp_path / "copy/benchmarks/results/seeds.csv", rows, COLUMNS)
-    assert seed_noise(tmp_path / "copy")["mnist", "evaluate.accuracy"] == pytest.approx(0.000342, abs=1e-6)
+    assert seed_deviations(tmp_path / "copy" / SEEDS)["mnist"] == pytest.approx(0.000342, abs=1e-6)
     both = Snapshot(tmp_path / "copy", "HEAD~1"), Snapshot(tmp_path / "copy", "HEAD")
     (change,) = (m for m in metric_changes(*both) if m.key == "evaluate.accuracy")
-    assert (change.verdict, change.note) == ("noise", "±0.000966")
-    assert headline(change) == "mnist accuracy 99.55% → 99.50%, within seed noise of ±0.10%"
+    assert (change.verdict, change.note) == ("noise", "")
+    assert headline(change) == "mnist accuracy 99.55% → 99.50%, within seed noise of ±0.097%"
     assert not any("seeds.csv" in note for note in caveats(*both)), "seed noise is known"
     assert any("seeds.csv` is missing" in note for note in caveats(*map(Snapshot, [project] * 2, ["HEAD~1", "HEAD"])))
 
@@ -258,7 +259,7 @@ def test_page_and_markdown_tell_the_same(pair: tuple[Snapshot, Snapshot]) -> Non
         ],
         "Result": [
             "cartpole mean return 200.0 → 500.0, not judged: another environment (CartPole-v0 against CartPole-v1)",
-            "mnist accuracy 99.55% → 99.50%, worse",
+            "mnist accuracy 99.55% → 99.50%, not judged: how far chance moves it is not known",
             "other measures of quality: 1 equal",
         ],
     }
@@ -268,7 +269,6 @@ def test_page_and_markdown_tell_the_same(pair: tuple[Snapshot, Snapshot]) -> Non
         assert words in text
         assert words in page
     assert "http" not in page.replace("http://www.w3.org", "").replace("http-equiv", "")
-    assert "🔴 worse" in text
     assert page == html(compare(*pair)), "the same bytes again"
 
 
@@ -277,3 +277,98 @@ def test_the_command_writes_both_files_and_refuses_an_unknown_state(project: Pat
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"index.html", "comparison.md"}
     assert_refused(run_stage("tools.compare", "nowhere", "--root", project), "nowhere: expected a commit, tag, branch")
+
+
+def example(image: int, hit: bool, probability: float = 0.9) -> str:
+    return f"{image},7,{7 if hit else 1},{probability},{probability if hit else 1 - probability}\n"
+
+
+def with_examples(root: Path, hits: list[bool], **parameters: Any) -> None:
+    """Write a state with predictions in the work tree."""
+    rows = "".join(example(i, hit) for i, hit in enumerate(hits))
+    accuracy = sum(hits) / len(hits)
+    write(
+        root,
+        {
+            "results/mnist/examples.csv": "image,actual,predicted,probability,probability_of_actual\n" + rows,
+            "results/mnist/evaluate.json": {
+                "accuracy": accuracy, "recall": {"7": accuracy}, "expected_calibration_error": abs(accuracy - 0.9),
+                "test_images": len(hits),
+            },
+            "params.yaml": {"mnist": {"evaluate": {"calibration_bins": 10} | parameters}},
+        },
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("broken", "mended", "word"), [(0, 1, "chance"), (6, 8, "chance"), (0, 12, "better"), (30, 4, "worse")]
+)
+def test_images_that_changed_decide_by_mcnemar(
+    project: Path, tmp_path: Path, broken: int, mended: int, word: str
+) -> None:
+    copy = shutil.copytree(project, tmp_path / "copy")
+    before = [True] * 960 + [False] * 40
+    with_examples(copy, before)
+    commit(copy, "Before")
+    with_examples(copy, [False] * broken + before[broken:960] + [True] * mended + before[960 + mended :])
+    judge = Judge(Snapshot(copy, "HEAD"), Snapshot(copy, WORK_TREE))
+    assert judge.verdict("mnist", "evaluate.accuracy").word == word
+    assert judge.verdict("mnist", "evaluate.recall.7").word == word
+
+
+def test_a_metric_of_other_parameters_or_other_data_is_not_judged(project: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(project, tmp_path / "copy")
+    with_examples(copy, [True] * 900 + [False] * 100)
+    commit(copy, "Before")
+    with_examples(copy, [True] * 990 + [False] * 10, calibration_bins=15)
+    found = {m.key: m for m in metric_changes(Snapshot(copy, "HEAD"), Snapshot(copy, WORK_TREE))}
+    assert found["evaluate.accuracy"].verdict == "better"
+    error = found["evaluate.expected_calibration_error"]
+    assert (error.verdict, error.note) == ("other", "another calibration bins (10 against 15)")
+    text = (copy / "results/mnist/examples.csv").read_text()
+    (copy / "results/mnist/examples.csv").write_text(text.replace(",7,", ",3,"))
+    found = {m.key: m for m in metric_changes(Snapshot(copy, "HEAD"), Snapshot(copy, WORK_TREE))}
+    assert found["evaluate.accuracy"].note == "other test instances (0 of 1,000 are the same)"
+
+
+def test_without_the_predictions_the_intervals_decide(project: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(project, tmp_path / "copy")
+    for rmse, word in ((1.019, "chance"), (0.98, "better")):
+        figures = [{"rmse": v, "rmse_low": v - 0.01, "rmse_high": v + 0.01} for v in (1.024, rmse)]
+        for number, values in enumerate(figures):
+            write(copy, {"results/mnist/evaluate.json": values})
+            if number == 0:
+                (copy / "note").write_text(word)
+                commit(copy, f"Before {word}")
+        changes = metric_changes(Snapshot(copy, "HEAD"), Snapshot(copy, WORK_TREE))
+        found = {m.key: m for m in changes if m.workload == "mnist"}
+        assert found["evaluate.rmse"].verdict == word
+        assert found.keys() == {"evaluate.rmse"}, "ends of intervals are no metrics of their own"
+        assert found["evaluate.rmse"].noise == pytest.approx(0.01 * 2**0.5)
+
+
+def test_a_folder_comes_from_the_stages_that_changed_it_and_a_first_state_is_all_new(
+    project: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(project, tmp_path / "copy")
+
+    def locked(mnist: str) -> dict[str, Any]:
+        outs = {"export@cartpole": {"models/cartpole": "1"}, "export@mnist": {"models/mnist": mnist}}
+        stages = {name: stage("export", {}, {}, made) for name, made in outs.items()}
+        return {"schema": "2.0", "stages": stages | {"report": stage("report", {"models": mnist}, {}, {"r": mnist})}}
+
+    pipeline = {"export": {"foreach": ["cartpole", "mnist"], "do": {"cmd": "export"}}, "report": {"cmd": "report"}}
+    for number, model in enumerate(("1", "2")):
+        write(copy, {"dvc.lock": locked(model)})
+        (copy / "dvc.yaml").write_text(yaml.safe_dump({"stages": pipeline}))
+        if number == 0:
+            commit(copy, "Before")
+    a, b = Snapshot(copy, "HEAD"), Snapshot(copy, WORK_TREE)
+    (report,) = (change for change in Causes(a, b).stages() if change.name == "report")
+    assert report.reasons == {"data": ["models, from export@mnist"]}
+    (copy / "dvc.lock").unlink()
+    commit(copy, "No results")
+    write(copy, {"dvc.lock": locked("2")})
+    (copy / "dvc.yaml").write_text(yaml.safe_dump({"stages": pipeline}))
+    first = compare(Snapshot(copy, "HEAD"), Snapshot(copy, WORK_TREE))
+    assert first.summary["Ran"] == ["3 of 3 stages, all new"]

@@ -1,20 +1,17 @@
 """What changed between two states, which stages ran because of it, and what that did to the metrics."""
 
-import csv
 import hashlib
-import math
-import statistics
+import pkgutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from pathlib import Path
 from typing import Any
 
-from stages import workloads
-from tools.compare.snapshot import FORMER, Snapshot, git, read_params
+import numpy as np
 
-SEEDS = Path("benchmarks/results/seeds.csv")
-WORDS = {"better": "better", "worse": "worse", "noise": "within seed noise", "same": "equal", "other": "not judged"}
+from stages import workloads
+from stages.evaluation.judge import SEEDS, Difference, Measure, Verdict, judge, paired, seed_deviations
+from tools.compare.snapshot import FORMER, Snapshot, git, read_params
 
 
 @dataclass(frozen=True)
@@ -135,13 +132,16 @@ class Causes:
         counts = {"new": len(after.keys() - before.keys()), "gone": len(before.keys() - after.keys())}
         return texts + [f"{count} {word}" for word, count in counts.items() if count]
 
-    def _made_by(self, path: str) -> str | None:
-        """The stage that makes a path, or part of it."""
+    def _made_by(self, path: str) -> list[str]:
+        """The stages that make a path, or part of it; of several, those whose part has other bytes."""
+        makers: dict[str, bool] = {}
         for name, stage in self.b.lock.items():
             for out in stage.get("outs", []):
-                if path == out["path"] or path.startswith(f"{out['path']}/") or out["path"].startswith(f"{path}/"):
-                    return name
-        return None
+                inside = out["path"].startswith(f"{path}/")
+                if path == out["path"] or path.startswith(f"{out['path']}/") or inside:
+                    changed = self.a.outputs.get(out["path"]) != out["md5"]
+                    makers[name] = makers.get(name, False) or changed
+        return [name for name, changed in makers.items() if changed or len(makers) == 1]
 
     def _dependencies(self, before: dict[str, Any], after: dict[str, Any]) -> Iterator[tuple[str, str]]:
         """Kind and text of each dependency that differs."""
@@ -153,10 +153,13 @@ class Causes:
         for path in sorted({*old, *new}):
             if old.get(path) == new.get(path):
                 continue
-            maker = self._made_by(path)
+            makers = self._made_by(path)
             inside = [file for file in self.files if file == path or file.startswith(f"{path}/")]
-            if maker:
-                yield "data", f"{path}, from {maker}" if path in old and path in new else f"{path} (newly named)"
+            if makers:
+                yield (
+                    "data",
+                    f"{path}, from {', '.join(makers)}" if path in old and path in new else f"{path} (newly named)",
+                )
             elif path == "params.yaml":
                 yield "parameters", path
             elif path.endswith(".lock"):
@@ -224,27 +227,90 @@ def _condition(snapshot: Snapshot, workload: str, key: str) -> Any:
     return next((snapshot.params[k] for k in keys), None)
 
 
-def incomparable(a: Snapshot, b: Snapshot, workload: str) -> str | None:
-    """Why a workload's metrics measure different things; None if they can be compared."""
+def incomparable(a: Snapshot, b: Snapshot, workload: str, key: str | None = None) -> str | None:
+    """Why a workload's metrics, or the one with this key, measure different things; None if they can be compared."""
     declared = workloads.find(workload)
     if declared.has_data and (size := declared.sample_size):
         before, after = (s.metrics.get(workload, {}).get(f"evaluate.{size}") for s in (a, b))
         if before is not None and after is not None and before != after:
             return f"another test split ({before:,} against {after:,} {size.removeprefix('test_')})"
-    for key, title in declared.conditions.items():
-        before, after = (_condition(s, workload, key) for s in (a, b))
+    titles = {name: name.split(".")[-1].replace("_", " ") for name in declared.parameters_of(key or "")}
+    for name, title in {**declared.conditions, **titles}.items():
+        before, after = (_condition(s, workload, name) for s in (a, b))
         if before != after:
             return f"another {title} ({before} against {after})"
     return None
 
 
+class Judge:
+    """Judges the metrics of two states: the same verdict for the same pair, whoever asks."""
+
+    def __init__(self, a: Snapshot, b: Snapshot) -> None:
+        self.a, self.b = a, b
+        self._deviations = seed_deviations(a.root / SEEDS)
+        self._pairs: dict[str, tuple[dict[str, Measure], dict[str, Measure]] | str | None] = {}
+
+    def pairs(self, workload: str) -> tuple[dict[str, Measure], dict[str, Measure]] | str | None:
+        """Measures of both states on the instances that both have, why there are none, or None: not at hand."""
+        if workload not in self._pairs:
+            self._pairs[workload] = self._read_pairs(workload)
+        return self._pairs[workload]
+
+    def _read_pairs(self, workload: str) -> tuple[dict[str, Measure], dict[str, Measure]] | str | None:
+        declared = workloads.find(workload).instances
+        if declared is None or any(self.a.params.get(key) != self.b.params.get(key) for key in declared.parameters):
+            return None
+        tables = [s.table(f"results/{workload}/{declared.table}") for s in (self.a, self.b)]
+        if not all(tables) or any(name not in rows[0] for rows in tables if rows for name in declared.same):
+            return None
+        rows = [{tuple(row[name] for name in declared.same): row for row in table or []} for table in tables]
+        common = [key for key in rows[1] if key in rows[0]]
+        if 2 * len(common) < min(map(len, rows)):
+            return f"other test instances ({len(common):,} of {len(rows[1]):,} are the same)"
+        measures = pkgutil.resolve_name(declared.measures)
+        found = []
+        for snapshot, by_key in zip((self.a, self.b), rows, strict=True):
+            columns = {name: np.array([by_key[key][name] for key in common]) for name in by_key[common[0]]}
+            own = f"{workload}."
+            parameters = {k.removeprefix(own): v for k, v in snapshot.params.items() if k.startswith(own)}
+            try:
+                found.append(measures(columns, parameters))
+            except (KeyError, ValueError):  # an older state's table or parameters
+                return None
+        return found[0], found[1]
+
+    def _difference(self, workload: str, key: str) -> Difference | None:
+        pairs = self.pairs(workload)
+        if isinstance(pairs, str) or pairs is None or any(key not in measures for measures in pairs):
+            return None
+        return paired(pairs[0][key], pairs[1][key])
+
+    def verdict(self, workload: str, key: str) -> Verdict:
+        """Judge a metric by its file's name and dotted key, such as `evaluate.rmse`."""
+        old, new = (s.metrics.get(workload, {}) for s in (self.a, self.b))
+        if key not in old or key not in new:
+            return Verdict("other", f"only in {(self.a if key in old else self.b).name}")
+        name = key.removeprefix("evaluate.")
+        if old[key] == new[key]:
+            return Verdict("same")
+        if reason := incomparable(self.a, self.b, workload, name):
+            return Verdict("other", reason)
+        declared = workloads.find(workload)
+        if declared.direction(name) and isinstance(pairs := self.pairs(workload), str):
+            return Verdict("other", pairs)
+        before, after = ({k.removeprefix("evaluate."): v for k, v in side.items()} for side in (old, new))
+        return judge(
+            declared, name, before, after, self._deviations.get(workload), lambda k: self._difference(workload, k)
+        )
+
+
 def caveats(a: Snapshot, b: Snapshot) -> list[str]:
     """What a reader must know before trusting the differences, a sentence each."""
     notes = []
-    if not seed_noise(b.root):
+    if not seed_deviations(b.root / SEEDS):
         notes.append(
-            f"`{SEEDS}` is missing or too short: how far seeds alone move a metric is not known, so any difference "
-            "counts as better or worse."
+            f"`{SEEDS}` is missing or too short: how far seeds alone move a metric is not known. Metrics are judged by "
+            "the chance of the test data alone."
         )
     for workload in b.workloads:
         if reason := incomparable(a, b, workload):
@@ -273,9 +339,9 @@ def caveats(a: Snapshot, b: Snapshot) -> list[str]:
 
 @dataclass(frozen=True)
 class MetricChange:
-    """A metric of a workload in two states; None is no value. `verdict` is better, worse, noise, same or other.
+    """A metric of a workload in two states; None is no value. `verdict` is a word of `judge.WORDS`.
 
-    `noise` is the difference that two seeds may make, if that is the verdict.
+    `noise` is the difference that chance alone may make, if known; `interval` that of the later value.
     """
 
     workload: str
@@ -285,6 +351,7 @@ class MetricChange:
     verdict: str
     note: str = ""
     noise: float | None = None
+    interval: tuple[float, float] | None = None
 
     @property
     def difference(self) -> float | None:
@@ -294,58 +361,23 @@ class MetricChange:
         return float(f"{self.after - self.before:.6g}")
 
 
-def seed_noise(root: Path) -> dict[tuple[str, str], float]:
-    """Standard deviation over seeds of each workload's headline, by workload and key; that of the last recipe measured.
-
-    Empty without `benchmarks/results/seeds.csv`.
-    """
-    if not (root / SEEDS).exists():
-        return {}
-    values: dict[str, dict[str, list[float]]] = {}
-    with (root / SEEDS).open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            values.setdefault(row["workload"], {}).setdefault(row["recipe"], []).append(float(row["test"]))
-    last = {workload: list(recipes.values())[-1] for workload, recipes in values.items()}
-    return {
-        (workload, f"evaluate.{headline}"): statistics.stdev(found)
-        for workload, found in last.items()
-        if (headline := workloads.find(workload).headline) and len(found) > 2
-    }
-
-
 def metric_changes(a: Snapshot, b: Snapshot) -> list[MetricChange]:
-    """Every metric of either state, by workload.
-
-    A difference within two standard deviations of that between two seeds counts as noise.
-    """
-    noise = seed_noise(a.root)
+    """Every metric of either state, by workload; the ends of intervals stand with their metrics."""
+    judge = Judge(a, b)
     return [
-        _metric_change(workload, key, a, b, noise.get((workload, key)))
+        metric_change(judge, workload, key)
         for workload in dict.fromkeys([*b.workloads, *a.workloads])
         for key in dict.fromkeys([*b.metrics.get(workload, {}), *a.metrics.get(workload, {})])
+        if not workloads.is_end(key)
     ]
 
 
-def _metric_change(workload: str, key: str, a: Snapshot, b: Snapshot, deviation: float | None) -> MetricChange:
-    old, new = (s.metrics.get(workload, {}) for s in (a, b))
-    before, after = old.get(key), new.get(key)
-
-    def change(verdict: str, note: str = "", noise: float | None = None) -> MetricChange:
-        return MetricChange(workload, key, before, after, verdict, note, noise)
-
-    if key not in old or key not in new:
-        return change("other", f"only in {(a if key in old else b).name}")
-    if before == after:
-        return change("same")
-    if reason := incomparable(a, b, workload):
-        return change("other", reason)
-    improved = workloads.find(workload).better(key.removeprefix("evaluate."), before, after)
-    if improved is None or before is None or after is None:
-        return change("other")
-    limit = 2 * math.sqrt(2) * deviation if deviation else 0.0
-    if abs(after - before) <= limit:
-        return change("noise", f"±{limit:.3g}", limit)
-    return change("better" if improved else "worse")
+def metric_change(judge: Judge, workload: str, key: str) -> MetricChange:
+    """A metric in two states, judged."""
+    old, new = (s.metrics.get(workload, {}) for s in (judge.a, judge.b))
+    return MetricChange(
+        workload, key, old.get(key), new.get(key), *judge.verdict(workload, key), workloads.interval(new, key)
+    )
 
 
 def counts(changes: Iterable[MetricChange]) -> dict[str, int]:

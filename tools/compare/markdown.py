@@ -6,8 +6,16 @@ from typing import Any
 from stages.report.page import text
 from tools.compare.changes import MetricChange
 from tools.compare.comparison import Comparison
+from tools.compare.summary import note_text
 
-SIGNS = {"better": "🟢 better", "worse": "🔴 worse", "noise": "⚪ seed noise", "same": "equal", "other": "–"}  # noqa: RUF001
+SIGNS = {
+    "better": "🟢 better",
+    "worse": "🔴 worse",
+    "noise": "⚪ seed noise",
+    "chance": "⚪ chance",
+    "same": "equal",
+    "other": "–",  # noqa: RUF001
+}
 METRICS_HEADER = ("model", "metric", "A", "B", "B - A", "verdict", "note")
 SHOWN_REASONS = 6
 
@@ -39,7 +47,7 @@ def reasons(values: dict[str, list[str]], shown: int = SHOWN_REASONS) -> str:
 def metric_row(change: MetricChange) -> tuple[Any, ...]:
     """A metric's cells under `METRICS_HEADER`."""
     sign = SIGNS[change.verdict]
-    return change.workload, change.key, change.before, change.after, change.difference, sign, change.note
+    return change.workload, change.key, change.before, change.after, change.difference, sign, note_text(change)
 
 
 def _blocks(c: Comparison) -> Iterator[str]:

@@ -6,6 +6,7 @@ from typing import Any
 import altair as alt
 from markupsafe import Markup
 
+from stages.evaluation.judge import WORDS
 from stages.report import charts
 from stages.report.page import (
     Section,
@@ -23,7 +24,7 @@ from stages.report.page import (
     verdict,
 )
 from stages.report.predictions import PredictionChanges
-from tools.compare.changes import WORDS, MetricChange, incomparable
+from tools.compare.changes import MetricChange, incomparable
 from tools.compare.comparison import Comparison
 from tools.compare.curves import Curve
 from tools.compare.markdown import reasons
@@ -98,7 +99,14 @@ def _metrics(c: Comparison) -> Markup:
         mine = [m for m in c.metrics if m.workload == workload]
         reason = incomparable(c.a, c.b, workload)
         rows = [
-            (_code(m.key), m.before, m.after, _signed(m.difference), _verdict(m), "" if m.note == reason else m.note)
+            (
+                _code(m.key),
+                m.before,
+                m.after,
+                _signed(m.difference),
+                _verdict(m),
+                "" if m.note and m.note == reason else note_text(m),
+            )
             for m in mine
             if m.verdict != "same"
         ]

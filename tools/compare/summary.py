@@ -4,10 +4,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from stages import workloads
+from stages.evaluation.judge import WORDS
 from stages.report.page import text
 from stages.report.run import metric_text
 from stages.workloads import Metric
-from tools.compare.changes import WORDS, MetricChange, ParamChange, StageChange, counts, follows
+from tools.compare.changes import MetricChange, ParamChange, StageChange, counts, follows
 
 SHOWN = 3  # names of a list before "and 5 more"
 
@@ -64,6 +65,8 @@ def what_changed(params: Sequence[ParamChange], stages: Sequence[StageChange]) -
 def what_ran(stages: Sequence[StageChange], total: int) -> list[str]:
     """The stages that ran anew, grouped by what made them run."""
     ran = [s for s in stages if not s.reasons.keys() & {"new", "gone"}]
+    if stages and all("new" in s.reasons for s in stages):
+        return [f"{len(stages)} of {plural(total, 'stage')}, all new"]
     causes: dict[str, list[str]] = {}
     for stage in ran:
         causes.setdefault(stage.cause, []).append(stage.name)
@@ -88,22 +91,32 @@ def metric_of(change: MetricChange) -> Metric:
 
 
 def value_text(change: MetricChange, value: Any) -> str:
-    """A value of a metric as the report writes it; with more digits if the difference hides behind them."""
+    """A value of a metric as the report writes it, with its unit; with more digits if the difference hides behind them.
+
+    Then it has two digits of the noise, if that is known.
+    """
     metric = metric_of(change)
     hidden = change.before != change.after and metric_text(metric, change.before) == metric_text(metric, change.after)
-    return text(value) if hidden else metric_text(metric, value)
+    if not hidden:
+        return metric_text(metric, value)
+    return metric_text(metric, value, change.noise or abs(change.difference or 0.0))
 
 
 def note_text(change: MetricChange) -> str:
-    """A metric's note; noise as the report writes values of this metric."""
-    return change.note if change.noise is None else f"±{value_text(change, change.noise)}"
+    """A metric's note: why it is not judged, or the difference that chance alone may make."""
+    if change.noise is None or change.note:
+        return change.note
+    return f"±{metric_text(metric_of(change), change.noise, change.noise)}"
 
 
 def headline(change: MetricChange) -> str:
     """A workload's headline: from what to what, and whether it is better."""
     before, after = (value_text(change, value) for value in (change.before, change.after))
     values = after if change.verdict == "same" else f"{before} → {after}"
-    note = f"{':' if change.noise is None else ' of'} {note_text(change)}" if change.note else ""
+    note = f": {change.note}" if change.note else ""
+    if change.noise is not None:
+        beyond = " beyond" if change.verdict in {"better", "worse"} else " of"
+        note = f"{beyond} {note_text(change)}"
     return f"{change.workload} {metric_of(change).label} {values}, {WORDS[change.verdict]}{note}"
 
 
