@@ -60,6 +60,7 @@ def arguments() -> argparse.Namespace:
         action="store_true",
         help='answer {"outputs": 7.3} rather than 7.3 where a model has one output',
     )
+    parser.add_argument("--access-log", action="store_true", help="log every request")
     add_settings(parser)
     return parser.parse_args()
 
@@ -187,16 +188,19 @@ def serve(args: argparse.Namespace, settings: Settings, source: Source, token: s
     import tensorflow as tf
     import uvicorn
 
-    from serving import app, rpc
+    from serving import access, app, rpc
     from serving.connections import protocol, raise_file_limit
     from serving.registry import Registry
     from serving.servable import Servable
     from serving.stopping import Requests, Server
 
     import_modules(settings.loading.modules)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(level=logging.INFO)
     for handler in logging.getLogger().handlers:
+        handler.setFormatter(access.formatter())
         handler.addFilter(one_line_records)
+    if args.access_log:
+        access.log_access()
     sys.setswitchinterval(_SWITCH_SECONDS)
     # Not the stages' settings: their determinism would refuse models with random operations.
     tf.get_logger().setLevel("ERROR")
@@ -212,6 +216,7 @@ def serve(args: argparse.Namespace, settings: Settings, source: Source, token: s
     config = uvicorn.Config(
         app.create(registry, settings.limits, args.name_single_output, token, token is None, origins, requests, bodies),
         http=protocol(limits),  # type: ignore[arg-type] # called as the class would be
+        log_config=None,
         log_level="warning",
         access_log=False,
         server_header=False,

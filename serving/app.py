@@ -27,7 +27,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from serving import codec
-from serving.guard import LABELS, Guard, json_response, refusal
+from serving.guard import LABELS, REQUEST_ID, Guard, json_response, refusal
 from serving.registry import Registry
 from serving.servable import Servable
 from serving.settings import Limits
@@ -150,7 +150,7 @@ class Server:
             return Response(media_type="application/json")
         target = parse_path(request.method, path)
         known = target.model if target.model in self.registry.names else ""
-        request.scope[LABELS] = (target.action, known)
+        request.scope[LABELS] = (target.action, known, "")
         if target.action == "status":
             versions = self.registry.statuses(target.model, target.version)
             return json_response({"model_version_status": [version.status() for version in versions]})
@@ -168,6 +168,7 @@ class Server:
         instances = max((len(array) for array in inputs.values() if array.shape), default=0)
         if instances > self.limits.instances:
             raise HTTPException(413, f"expected at most {self.limits.instances} instances, found {instances}")
+        request.scope[LABELS] = (target.action, model.name, str(model.version))
         outputs = await model.run(signature, inputs, deadline)
         return Response(await self.bodies.call(large, encode, outputs), media_type="application/json")
 
@@ -279,5 +280,5 @@ async def _refused(request: Request, error: Exception) -> Response:
         response = refusal(error.status_code, error.detail)
         response.headers.update(error.headers or {})
         return response
-    log.error("%s failed", request.url.path, exc_info=error)
+    log.error("%s %s failed", request.scope.get(REQUEST_ID, "-"), request.url.path, exc_info=error)
     return refusal(500, "internal error")

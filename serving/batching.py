@@ -21,7 +21,7 @@ from serving.settings import Batching
 from stages.rest.requests import Arrays
 
 _BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384)
-_INSTANCES = Histogram("serving_call_instances", "Instances of a call of a model", ["model"], buckets=_BUCKETS)
+_INSTANCES = Histogram("serving_call_instances", "Instances of a call", ["model", "version"], buckets=_BUCKETS)
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Batcher:
         settings: instances per call, and how long a request may wait for a running one.
         pool: threads that run it.
         name: the model's name, for the metrics.
+        version: its version.
     """
 
     def __init__(
@@ -55,12 +56,13 @@ class Batcher:
         settings: Batching,
         pool: ThreadPoolExecutor,
         name: str,
+        version: int,
     ) -> None:
         self._function = function
         self._joinable = joinable
         self._settings = settings
         self._pool = pool
-        self._sizes = _INSTANCES.labels(name)
+        self._sizes = _INSTANCES.labels(name, version)
         self._waiting: deque[_Job] = deque()
         self._running = 0
         self._timer: asyncio.TimerHandle | None = None

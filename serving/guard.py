@@ -14,6 +14,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving import access
 from serving.messages import for_clients
 
 _HEADERS = [
@@ -24,15 +25,22 @@ _HEADERS = [
 ]
 _EXTRA = {401: {"WWW-Authenticate": "Bearer"}, 413: {"Connection": "close"}, 503: {"Retry-After": "1"}}
 _LOOPBACK = re.compile(r"(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?", re.IGNORECASE)
+_ID = access.ID_HEADER.encode()
 _PROTECTED = ("/v1/", "/metrics", "/monitoring/")
 
 LABELS = "serving.labels"
-"""Key of an ASGI scope: the route and model under which a request is counted, if a handler knows them."""
+"""Key of an ASGI scope: the route, model and version under which a request is counted, if a handler knows them."""
+
+REQUEST_ID = "serving.request_id"
+"""Key of an ASGI scope: the request's id."""
 
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-_REQUESTS = Counter("serving_requests", "Requests answered", ["route", "model", "status"])
+_REQUESTS = Counter("serving_requests", "Requests answered", ["route", "model", "version", "status"])
 _SECONDS = Histogram(
-    "serving_request_seconds", "Time from a request's head to its answer", ["route", "model"], buckets=BUCKETS
+    "serving_request_seconds",
+    "Time from head to answer",
+    ["route", "model", "version"],
+    buckets=BUCKETS,
 )
 _IN_PROGRESS = Gauge("serving_requests_in_progress", "Requests in progress")
 
@@ -65,12 +73,14 @@ class Guard:
             await self._app(scope, receive, send)
             return
         start, status = perf_counter(), 500
+        sent = next((value for name, value in scope["headers"] if name == _ID), None)
+        number = scope[REQUEST_ID] = access.request_id(sent)
 
         async def dressed(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), *_HEADERS]
+                message["headers"] = [*message.get("headers", ()), *_HEADERS, (_ID, number.encode())]
             await send(message)
 
         self._in_progress += 1
@@ -80,9 +90,12 @@ class Guard:
         finally:
             self._in_progress -= 1
             _IN_PROGRESS.dec()
-            route, model = scope.get(LABELS, ("other", ""))
-            _REQUESTS.labels(route, model, status).inc()
-            _SECONDS.labels(route, model).observe(perf_counter() - start)
+            labels = scope.get(LABELS, ("other", "", ""))
+            seconds = perf_counter() - start
+            _REQUESTS.labels(*labels, status).inc()
+            _SECONDS.labels(*labels).observe(seconds)
+            client = (scope.get("client") or ["-"])[0]
+            access.write(number, client, f"{scope['method']} {scope['path']}", status, seconds)
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = dict(scope["headers"])

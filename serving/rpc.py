@@ -18,7 +18,7 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import Counter, Histogram
 from starlette.exceptions import HTTPException
 
-from serving import codec
+from serving import access, codec
 from serving.app import Bodies
 from serving.guard import BUCKETS
 from serving.messages import for_clients
@@ -54,8 +54,8 @@ _CODES = {
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
-_CALLS = Counter("serving_rpcs", "gRPC calls answered", ["method", "model", "code"])
-_SECONDS = Histogram("serving_rpc_seconds", "Time to answer a gRPC call", ["method", "model"], buckets=BUCKETS)
+_CALLS = Counter("serving_rpcs", "gRPC calls answered", ["method", "model", "version", "code"])
+_SECONDS = Histogram("serving_rpc_seconds", "Time to answer a call", ["method", "model", "version"], buckets=BUCKETS)
 
 Context = Any  # grpc.aio.ServicerContext; gRPC ships no type information
 
@@ -112,10 +112,15 @@ class Api:
 
         async def handle(sent: tuple[Any, int], context: Context) -> Any:
             began, (content, size), code = perf_counter(), sent, grpc.StatusCode.INTERNAL
+            number = access.request_id(dict(context.invocation_metadata() or ()).get(access.ID_HEADER))
+            context.set_trailing_metadata(((access.ID_HEADER, number),))
+            version = ""
             self._in_progress += 1
             try:
                 answer = await self._answer(function, content, size, context.time_remaining())
                 code = grpc.StatusCode.OK
+                if hasattr(answer, "model_spec"):
+                    version = str(answer.model_spec.version.value)
                 return answer
             except asyncio.CancelledError:
                 code = grpc.StatusCode.CANCELLED
@@ -127,14 +132,16 @@ class Api:
                 code = grpc.StatusCode.INVALID_ARGUMENT
                 await context.abort(code, for_clients(str(error)))
             except Exception as error:
-                log.error("%s failed", method, exc_info=error)
+                log.error("%s %s failed", number, method, exc_info=error)
                 await context.abort(code, "internal error")
             finally:
                 self._in_progress -= 1
                 name = content.model_spec.name if hasattr(content, "model_spec") else ""
                 name = name if name in self._registry.names else ""  # a request must not add series
-                _CALLS.labels(method, name, code.name).inc()
-                _SECONDS.labels(method, name).observe(perf_counter() - began)
+                seconds = perf_counter() - began
+                _CALLS.labels(method, name, version, code.name).inc()
+                _SECONDS.labels(method, name, version).observe(seconds)
+                access.write(number, context.peer(), method, code.name, seconds)
 
         return grpc.unary_unary_rpc_method_handler(
             handle,

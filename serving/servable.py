@@ -201,7 +201,9 @@ class Servable:
         # Threads of its own, so that no other model's call waits for this one's.
         pool = ThreadPoolExecutor(_CALLS, thread_name_prefix=name)
         self._batchers = {
-            key: Batcher(functools.partial(self.call, signature), joins and _has_rows(signature), batching, pool, name)
+            key: Batcher(
+                functools.partial(self.call, signature), joins and _has_rows(signature), batching, pool, name, version
+            )
             for key, signature in self.signatures.items()
             if not signature.problem
         }

@@ -1,6 +1,7 @@
 """What goes beyond the contract: limits, safety, health, metrics, the form of single outputs."""
 
 import gzip
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -42,14 +43,23 @@ def test_metrics(client: TestClient) -> None:
     client.get("/v1/models/no-such-model")
     after = counts()
     added = {name: value - before.get(name, 0) for name, value in after.items()}
-    assert added['serving_requests_total{model="contract",route="predict",status="200"}'] == 1
-    assert added['serving_requests_total{model="contract",route="predict",status="400"}'] == 1
-    assert added['serving_requests_total{model="",route="status",status="404"}'] == 1
-    assert added['serving_call_instances_bucket{le="4.0",model="contract"}'] == 1
-    assert added['serving_call_instances_bucket{le="2.0",model="contract"}'] == 0
-    assert added['serving_request_seconds_count{model="contract",route="predict"}'] == 2
+    assert added['serving_requests_total{model="contract",route="predict",status="200",version="1"}'] == 1
+    assert added['serving_requests_total{model="contract",route="predict",status="400",version=""}'] == 1
+    assert added['serving_requests_total{model="",route="status",status="404",version=""}'] == 1
+    assert added['serving_call_instances_bucket{le="4.0",model="contract",version="1"}'] == 1
+    assert added['serving_call_instances_bucket{le="2.0",model="contract",version="1"}'] == 0
+    assert added['serving_request_seconds_count{model="contract",route="predict",version="1"}'] == 1
     assert after['serving_newest_version{model="mnist"}'] == 1
     assert not [name for name in after if "no-such-model" in name]  # a request must not add series
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"), [("a-1.b:2", True), (None, False), ("", False), ("two words", False), ("x" * 129, False)]
+)
+def test_a_request_has_an_id(client: TestClient, sent: str | None, kept: bool) -> None:
+    headers = {} if sent is None else {"x-request-id": sent}
+    found = client.post(PREDICT, content="{}", headers=headers).headers["x-request-id"]
+    assert (found == sent) if kept else re.fullmatch("[0-9a-f]{32}", found)
 
 
 def test_openapi_names_every_route(client: TestClient) -> None:

@@ -46,7 +46,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 def batcher(model: Model, pool: ThreadPoolExecutor, rows: int = 8, wait_ms: float = 60_000) -> Batcher:
     settings = Batching(row_independent_models=[], rows=rows, wait_ms=wait_ms)
-    return Batcher(model, True, settings, pool, "demo")
+    return Batcher(model, True, settings, pool, "demo", 1)
 
 
 def values(*numbers: float) -> Arrays:
@@ -172,7 +172,7 @@ def test_outputs_that_are_not_a_row_an_instance_are_not_shared(pool: ThreadPoolE
 
     async def scenario() -> None:
         settings = Batching(row_independent_models=[], rows=8, wait_ms=60_000)
-        target = Batcher(distinct, True, settings, pool, "demo")
+        target = Batcher(distinct, True, settings, pool, "demo", 1)
         tasks = [asyncio.create_task(target.run(values(1, 1, 2))) for _ in range(3)]
         await asyncio.sleep(0)
         gate.set()
@@ -211,7 +211,7 @@ def test_a_call_gets_the_time_of_the_most_patient_request(pool: ThreadPoolExecut
             return model(inputs, seconds)
 
         settings = Batching(row_independent_models=[], rows=8, wait_ms=60_000)
-        target = Batcher(timed, True, settings, pool, "demo")
+        target = Batcher(timed, True, settings, pool, "demo", 1)
         now = time.monotonic()
         first = asyncio.create_task(target.run(values(1), now + 100))
         await model.running()

@@ -208,7 +208,7 @@ def test_a_kept_connection_outlives_a_stall(server: Process) -> None:
 def call_sizes(url: str) -> dict[str, float]:
     """The count and the sum of the sizes of the calls of the model `contract`."""
     text = httpx.get(f"{url}/metrics").text
-    pattern = r'^serving_call_instances_(count|sum)\{model="contract"\} (\S+)$'
+    pattern = r'^serving_call_instances_(count|sum)\{model="contract",version="1"\} (\S+)$'
     return {"count": 0, "sum": 0} | {kind: float(value) for kind, value in re.findall(pattern, text, re.MULTILINE)}
 
 
@@ -277,6 +277,24 @@ def test_a_slow_model_holds_up_no_other_and_stops_at_the_limit(tmp_path: Path) -
         assert processor_seconds(process) - before < 0.5
     finally:
         process.stop()
+
+
+def test_the_log(published_models: Path, tmp_path: Path) -> None:
+    """Each line has a time and a level; requests are there on demand, each with its id and what no line can break."""
+    process = Process(published_models, "--access-log")
+    try:
+        process.wait_ready()
+        httpx.post(f"{process.url}/v1/models/contract:predict", content="{}", headers={"x-request-id": "abc"})
+        httpx.get(f"{process.url}/v1/models/a%0Ab")
+        process.running.send_signal(signal.SIGINT)
+        lines = process.running.communicate(timeout=30)[1].splitlines()
+    finally:
+        process.stop()
+    ours = [line for line in lines if "contract" in line or "models/a" in line]
+    assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (INFO|WARNING|ERROR) ", line) for line in ours), lines
+    assert any("INFO contract: version 1 is available" in line for line in ours)
+    assert any(re.search(r'abc 127\.0\.0\.1 "POST /v1/models/contract:predict" 400 \d', line) for line in ours), lines
+    assert any(r'"GET /v1/models/a\nb" 404 ' in line for line in ours), lines
 
 
 OPERATION = """

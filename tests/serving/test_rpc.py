@@ -136,6 +136,13 @@ def test_strings_shapes_and_repeated_values(client: Client) -> None:
     assert client.predict("contract", "any_shape", x=repeated) == {"out_x": [4.0, 4.0, 4.0]}
 
 
+def test_a_call_has_an_id(client: Client) -> None:
+    for sent in ((("x-request-id", "abc"),), ()):
+        _, call = client.predictions.Predict.with_call(predict_request("half", x=[1.0]), metadata=sent)
+        found = dict(call.trailing_metadata())["x-request-id"]
+        assert found == "abc" if sent else len(found) == 32
+
+
 def test_output_filter_version_and_label(client: Client) -> None:
     request = predict_request("contract", "lengths", a=[1.0, 2.0], b=[1.0])
     request.output_filter.append("of_a")
@@ -325,8 +332,8 @@ def test_metrics(client: Client, process: Process) -> None:
     client.predict("half", x=[1.0])
     refusal(client.predictions.Predict, predict_request("no-such-model", x=[1.0]))
     text = httpx.get(f"{process.url}/metrics").text
-    assert 'serving_rpcs_total{code="OK",method="Predict",model="half"}' in text
-    assert 'serving_rpcs_total{code="NOT_FOUND",method="Predict",model=""}' in text
+    assert 'serving_rpcs_total{code="OK",method="Predict",model="half",version="1"}' in text
+    assert 'serving_rpcs_total{code="NOT_FOUND",method="Predict",model="",version=""}' in text
     assert "no-such-model" not in text
 
 
