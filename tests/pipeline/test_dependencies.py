@@ -1,6 +1,7 @@
 """What DVC reruns after a change of one file or parameter: the stages that depend on it, and no other."""
 
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -67,7 +68,9 @@ FILES: dict[str, set[str]] = {
     "data/raw/mnist/README.md": set(),
     "data/raw/mnist/t10k-labels-idx1-ubyte": {"fetch@mnist"},
     "data/requests/babyweight.json": {"inspect@babyweight", "predict@babyweight", "report"},
-    "data/requests/expected/cartpole.json": {"predict@cartpole", "report"},
+    "data/requests/expected/babyweight.json": {"predict@babyweight", "report"},
+    "data/requests/cartpole.json": {"inspect@cartpole", "predict@cartpole"},
+    "data/requests/expected/cartpole.json": {"predict@cartpole"},
     "stages/mnist/workload.py": {"report"},
     "stages/fourth/params.py": set(),
     "stages/fourth/train.py": set(),
@@ -149,6 +152,25 @@ def test_files_that_no_stage_depends_on_rerun_nothing(project: Path) -> None:
         for path in paths:
             all_of_them.enter_context(touched(project, path))
         assert stale(project) == set()
+
+
+LITTER = (".params.py.swp", "params.py~", ".#params.py", "#params.py#", ".DS_Store", "Thumbs.db")
+
+
+def test_what_editors_leave_reruns_nothing_and_is_not_shown(project: Path) -> None:
+    with ExitStack() as all_of_it:
+        for folder in ("stages/core", "data/raw/babyweight", "data/raw/mnist", "stages/mnist/source"):
+            for name in LITTER:
+                all_of_it.enter_context(touched(project, f"{folder}/{name}"))
+        assert stale(project) == set()
+        shown = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=all"],
+            cwd=project,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        assert [line for line in shown.splitlines() if line.endswith(LITTER)] == []
 
 
 def test_a_comment_in_the_parameters_reruns_the_check_and_the_report_that_prints_it(project: Path) -> None:
