@@ -1,7 +1,7 @@
 # Two targets do everything on a fresh machine: `make repro` and `make test`.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help repro compare experiments cluster test test-all lint verify soak publish serve format schema graph baseline lock clean
+.PHONY: help repro compare experiments cluster test test-all lint verify soak publish serve format schema graph workload baseline lock clean
 
 VENV := .venv
 MOTO := .benchmarks/moto
@@ -71,6 +71,12 @@ format: $(VENV)/.installed-dev ## Format the code and params.yaml.
 
 schema: $(VENV)/.installed ## Write params.schema.json, after a change of a schema.
 	python -m stages.check_params params.schema.json data/params.checked
+
+workload: $(VENV)/.installed-dev ## Start a workload that works at once. NAME=wines
+	python -m tools.new_workload "$(NAME)"
+	ruff check --fix-only --quiet stages/$(NAME) tests/$(NAME)
+	ruff format --quiet stages/$(NAME) tests/$(NAME)
+	$(MAKE) schema graph
 
 graph: $(VENV)/.installed ## Write docs/pipeline.md, the graph that the report draws, after a change of dvc.yaml.
 	dvc dag --md > docs/pipeline.md
