@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
+from stages.core.params import flatten, load
+from tests.conftest import ROOT
 from tests.pipeline.scratch import commands, dvc, ran
 from tools.scratch import change, clone
 
@@ -138,6 +140,23 @@ def stale_after(folder: Path, path: str, touch: Callable[[Path], object] = appen
 def test_a_parameter_reruns_the_stages_that_read_it(project: Path, key: str) -> None:
     value, expected = PARAMETERS[key]
     assert stale_after(project, "params.yaml", lambda _: change(project, key, value)) == expected | {"check", "report"}
+
+
+def test_every_parameter_belongs_to_the_stages_of_its_section() -> None:
+    shared = {"seed": PREPARE | TRAIN, "runtime": TRAIN | EXPORT | EVALUATE | PREDICT}
+    shared |= {"export": EXPORT, "predict": PREDICT}
+    with Repo(str(ROOT)) as repo:
+        readers = {
+            stage.name: {key for dep in stage.deps if hasattr(dep, "params") for key in dep.params}
+            for stage in repo.index.stages
+        }
+    for key in dict(flatten(load(ROOT / "params.yaml"))):
+        section, _, rest = key.partition(".")
+        verb = rest.partition(".")[0]
+        own = {name for name in readers if name in (f"{verb}@{section}", f"{verb}-{section}")}
+        assert own or section in shared or verb == "operation", key
+        found = {name for name, keys in readers.items() for k in keys if key == k or key.startswith(f"{k}.")}
+        assert found == shared.get(section, own), key
 
 
 @pytest.mark.parametrize("path", [path for path, stages in FILES.items() if stages])
