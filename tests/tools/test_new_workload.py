@@ -11,7 +11,6 @@ import pytest
 from stages.core.errors import InputError
 from stages.core.files import digest
 from tests.conftest import ROOT
-from tests.pipeline.scratch import dvc
 from tools.new_workload import create, rows
 from tools.scratch import clone, commit, prepare_small
 
@@ -87,7 +86,7 @@ def test_a_new_workload_runs_lints_and_passes_all_tests_of_its_own_and_of_the_pr
     run("ruff", "format", "--quiet", "stages/birds", "tests/birds")
     run("python", "-m", "stages.check_params", "params.schema.json", "data/params.checked")
     (root / "docs/pipeline.md").write_text(run("dvc", "dag", "--md"))
-    dvc(root, "repro")
+    run("dvc", "repro")
     assert "Birds" in (root / "reports/index.html").read_text()
     assert "| birds | accuracy |" in (root / "reports/summary.md").read_text()
     changed = run("git", "status", "--porcelain", "--untracked-files=all").splitlines()
