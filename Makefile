@@ -106,7 +106,7 @@ $(CLIENTS)/.installed: requirements/clients.lock | $(VENV)/bin/uv
 	touch $@
 
 clean: ## Remove the pipeline's outputs; keep the environment and DVC's cache.
-	rm -rf .checkpoints data/babyweight data/fetched data/mnist data/samples data/requests/mnist.json models published reports weights
+	git clean -fdXq -- .checkpoints data models published reports results weights
 
 $(VENV)/bin/python:
 	@test -n "$(filter $(subst $(eval ) ,-,$(PLATFORM)),$(SUPPORTED))" || { \

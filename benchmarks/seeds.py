@@ -28,10 +28,16 @@ from dvc.repo import Repo
 
 from benchmarks.environments import processor
 from stages.core.files import significant, write_table, write_text
+from stages.core.params import workload_names
+from stages.workloads import find
 from tools.param_overrides import override
 
 ROOT = Path(__file__).parents[1]
-METRICS = {"babyweight": ("rmse", "lb"), "mnist": ("accuracy", "%"), "cartpole": ("mean_return", "")}
+METRICS = {
+    workload.name: (metric.key, "%" if metric.form.endswith("%}") else workload.unit)
+    for workload in map(find, workload_names())
+    for metric in workload.metrics[:1]
+}
 """The metric of each workload, and its unit."""
 
 COLUMNS = ("workload", "recipe", "seed", "validation", "test", "steps", "seconds", "cpu_seconds", "processor")

@@ -34,7 +34,7 @@ def variables(model: Path) -> dict[str, Any]:
     shapes = {
         name.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE"): shape for name, shape in stored if "_CHECKPOINT" not in name
     }
-    return {"parameters": sum(int(np.prod(shape)) for shape in shapes.values()), "shapes": shapes}
+    return {"weights": sum(int(np.prod(shape)) for shape in shapes.values()), "shapes": shapes}
 
 
 def describe(model: Path, request: Path) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def text(workload: str, about: dict[str, Any]) -> str:
             for key, t in signature[way].items():
                 lines.append(f"    {key:<18} {t['dtype']:<8} {t['shape']!s:<12} {t['tensor']}")
     variables = about["variables"]
-    lines += ["", f"variables: {variables['parameters']:,} numbers in {len(variables['shapes'])}"]
+    lines += ["", f"variables: {variables['weights']:,} numbers in {len(variables['shapes'])}"]
     lines += [f"  {shape!s:<18} {name}" for name, shape in variables["shapes"].items()]
     return "\n".join(lines) + "\n"
 

@@ -221,7 +221,7 @@ def test_inspection_tells_what_a_caller_needs(model: Path, request_file: Path, t
 
     # Each channel has four numbers of batch normalisation. They become one bias, or two constants after a pooling.
     gone = 3 * (24 + 64) + 4 * 48
-    assert about["variables"]["parameters"] == build(CONFIG).count_params() - gone
+    assert about["variables"]["weights"] == build(CONFIG).count_params() - gone
     assert "serving_default_inputs:0" in outputs[1].read_text()
     write_json(tmp_path / "example.json", about["example_request"])
     assert len(predict(model, tmp_path / "example.json", {})) == 1

@@ -107,7 +107,7 @@ def model_panel(run: Run) -> Markup:
         heading(run.workload.title),
         facts(
             {
-                "weights": signature["variables"]["parameters"],
+                "weights": signature["variables"]["weights"],
                 "size": f"{sum(file['bytes'] for file in files.values()) / 1000:,.0f} kB",
                 "three loaders": verdict(passed, answers, signs="✓✗"),
             }

@@ -60,7 +60,7 @@ def weather(tmp_path: Path) -> Run:
     tensor = {"dtype": "float32", "shape": [-1], "tensor": "x:0"}
     signature: dict[str, Any] = {"inputs": {"pressure": tensor}, "outputs": {"rain": tensor}}
     files = {"saved_model.pb": {"bytes": 1234, "sha256": "0"}}
-    described = {"signatures": {"serving_default": signature}, "files": files, "variables": {"parameters": 7}}
+    described = {"signatures": {"serving_default": signature}, "files": files, "variables": {"weights": 7}}
     write_json(results / "signature.json", described)
     answers = {"checks_passed": True, "predictions": [{"rain": 0.5}], "model_digest": "abc"}
     write_json(results / "predictions.json", answers)
