@@ -4,6 +4,7 @@ import functools
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,16 @@ def set_key(params: Params, key: str, value: Any) -> None:
     for section in sections:
         params = params[section]
     params[last] = value
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep what libraries leave behind in a temporary folder of this run, which is removed at its end."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    folder = tempfile.mkdtemp(prefix="pytest-")
+    os.environ |= {"TMPDIR": folder, "DVC_SITE_CACHE_DIR": f"{folder}/dvc"}
+    tempfile.tempdir = None
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups

@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import runpy
 import select
+import shlex
 import shutil
 import signal
 import socket
@@ -63,10 +64,12 @@ class ForkServer:
     """
 
     def __init__(self, environment: dict[str, str], cores: set[int] | None = None) -> None:
-        self.path = Path(tempfile.mkdtemp())
+        # A socket's path is at most 104 bytes long, and a script's first line may hold no space.
+        self.path = Path(tempfile.mkdtemp(dir="/tmp" if len(tempfile.gettempdir()) > 60 else None))
         self.address = str(self.path / "socket")
-        python = self.path / "python"
-        python.write_text(f"#!{sys.executable} -SE\n{SHIM.format(address=self.address)}")
+        shim, python = self.path / "shim.py", self.path / "python"
+        shim.write_text(SHIM.format(address=self.address))
+        python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -SE {shlex.quote(str(shim))} "$@"\n')
         python.chmod(0o755)
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(self.address)
@@ -213,7 +216,8 @@ def main() -> None:
 
     for name in LIBRARIES:
         __import__(name)
-    del sys.modules["stages"], sys.modules["tests"]
+    for name in [name for name in sys.modules if name.partition(".")[0] in {"stages", "tests"}]:
+        del sys.modules[name]  # a clone's commands run the clone's code
     gc.freeze()  # a collection would copy every page that the processes share
     serve(socket.socket(fileno=int(sys.argv[1])))
 
