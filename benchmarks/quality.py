@@ -39,7 +39,15 @@ def stage(name: str, scratch: Path, *arguments: str | Path) -> None:
 def evaluate(model: Path, scratch: Path) -> dict[str, Any]:
     """What a model reaches on the test births."""
     metrics = scratch / "evaluate.json"
-    stage("babyweight.evaluate", scratch, model, scratch / "data", metrics, scratch / "evaluation")
+    stage(
+        "babyweight.evaluate",
+        scratch,
+        model,
+        scratch / "data",
+        metrics,
+        scratch / "evaluation",
+        scratch / "examples.csv",
+    )
     found: dict[str, Any] = json.loads(metrics.read_text())
     return found
 
@@ -56,7 +64,7 @@ def table(source: str, found: dict[str, float], births: int) -> str:
 def main() -> None:
     """Prepare, train, export and evaluate; compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("births", help="a CSV file, folder or glob, here or at a URL")
+    parser.add_argument("births", help="a CSV file or folder, here or at a URL")
     parser.add_argument("--named", default="your own", help="what the table calls them")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results")
     args = parser.parse_args()
@@ -66,7 +74,8 @@ def main() -> None:
         scratch = Path(folder)
         (scratch / "params.yaml").write_text(yaml.safe_dump(params))
         data, weights, model = scratch / "data", scratch / "weights", scratch / "model"
-        stage("babyweight.prepare", scratch, data, scratch / "sample.csv", scratch / "prepare.json")
+        inputs = ("--raw", args.births, "--sample", scratch / "sample.csv")
+        stage("babyweight.prepare", scratch, *inputs, data, scratch / "prepare.json")
         stage("babyweight.train", scratch, data, weights, scratch / "train.json", scratch / "curve.csv")
         stage("export", scratch, "babyweight", weights, model)
         ours = evaluate(model, scratch)

@@ -63,8 +63,9 @@ def command(engine: str, births: Path | int, scratch: Path) -> list[str | Path]:
         source = {"babyweight.prepare.source.kind": "synthetic", "babyweight.prepare.source.rows": births}
     params = override(yaml.safe_load((ROOT / "params.yaml").read_text()), source)
     (scratch / "params.yaml").write_text(yaml.safe_dump(params))
-    outputs: list[str | Path] = ["data/raw/babyweight", out, scratch / "sample.csv", scratch / "prepare.json"]
-    return [sys.executable, "-m", "stages.babyweight.prepare", *outputs, "--params", scratch / "params.yaml"]
+    options: list[str | Path] = ["--raw", str(births), "--sample", scratch / "sample.csv"]
+    options += ["--params", scratch / "params.yaml"]
+    return [sys.executable, "-m", "stages.babyweight.prepare", *options, out, scratch / "prepare.json"]
 
 
 def count(engine: str, scratch: Path) -> int:

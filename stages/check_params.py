@@ -11,9 +11,21 @@ from typing import Any
 
 from pydantic import create_model
 
-from stages.core.errors import run
+from stages.core.errors import InputError, run
 from stages.core.files import write_json, write_text
-from stages.core.params import Export, Predict, Runtime, Section, Seed, add_params, load, validate, workload_names
+from stages.core.filesystems import is_remote
+from stages.core.params import (
+    Export,
+    Predict,
+    Runtime,
+    Section,
+    Seed,
+    add_params,
+    flatten,
+    load,
+    validate,
+    workload_names,
+)
 
 
 def schema() -> type[Section]:
@@ -27,9 +39,14 @@ def check(path: Path) -> None:
     """Check a whole parameter file.
 
     Raises:
-        InputError: if the file is missing, or a key is unknown, missing, of the wrong type or out of range.
+        InputError: if the file is missing, or a key is unknown, missing, of the wrong type or out of range, or if a
+            key called `path` names nothing: DVC would see that too late, with the outputs gone.
     """
-    validate(schema(), load(path), path)
+    values = load(path)
+    validate(schema(), values, path)
+    for key, value in flatten(values):
+        if key.endswith(".path") and not is_remote(value) and not Path(value).exists():
+            raise InputError(f"{path}: {key}: {value}: no such file or folder")
 
 
 def main() -> None:

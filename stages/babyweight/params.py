@@ -8,7 +8,9 @@ from stages.core.params import (
     Count,
     Fraction,
     LayerSizes,
+    Location,
     Name,
+    Pattern,
     Positive,
     Section,
     SupervisedOperation,
@@ -21,7 +23,8 @@ class Source(Section):
     """Where births come from."""
 
     kind: Literal["synthetic", "files"]
-    path: Text
+    path: Location
+    pattern: Pattern | None
     rows: Count
 
 

@@ -15,6 +15,7 @@ from stages.babyweight.params import Dask, Operation, Prepare
 from stages.babyweight.source import workers
 from stages.babyweight.source.births import (
     COLUMNS,
+    FACTS,
     FEATURES,
     KEY,
     NUMBERS,
@@ -46,10 +47,11 @@ def _encode_file(file: File, default: list[str], params: Prepare) -> list[Encode
     return [encoded for task in block_tasks(file, default) for encoded in _encode(task, params)]
 
 
-def encoded(params: PrepareParams[Prepare], facts: Path, dask: Dask | None = None) -> Iterator[Encoded]:
+def encoded(raw: str, params: PrepareParams[Prepare], facts: Path, dask: Dask | None = None) -> Iterator[Encoded]:
     """Encode the source's blocks, in order. The result does not depend on where that is done.
 
     Args:
+        raw: path or address of own births.
         params: the stage's parameters.
         facts: figures that synthetic births follow.
         dask: the cluster; None: threads of this machine.
@@ -65,7 +67,7 @@ def encoded(params: PrepareParams[Prepare], facts: Path, dask: Dask | None = Non
         births: list[File] = []
         tasks = synthetic.block_tasks(source.rows, facts, params.seed)
     else:
-        births = find(source.path)
+        births = find(raw, source.pattern)
         tasks = all_block_tasks(births)
     by_block = (functools.partial(_encode, task, params.prepare) for task in tasks)
     if dask is None or dask.scheduler is None:
@@ -86,7 +88,7 @@ def _write_header(file: IO[bytes], name: str, rows: int) -> None:
 
 
 def write_splits(
-    folder: Path, params: PrepareParams[Prepare], facts: Path, dask: Dask | None = None
+    folder: Path, raw: str, params: PrepareParams[Prepare], facts: Path, dask: Dask | None = None
 ) -> tuple[Counts, list[dict[str, Any]]]:
     """Write `features.npy` uint8 [n, 8] and `weight_pounds.npy` float32 [n] for each split, in bounded memory.
 
@@ -104,7 +106,7 @@ def write_splits(
             for name in _ARRAYS:
                 outputs[split, name] = stack.enter_context((folder / split / f"{name}.npy").open("wb"))
                 _write_header(outputs[split, name], name, 0)
-        for block in encoded(params, facts, dask):
+        for block in encoded(raw, params, facts, dask):
             for split, arrays in zip(SPLITS, block.splits, strict=True):
                 for name, values in zip(_ARRAYS, arrays, strict=True):
                     outputs[split, name].write(np.ascontiguousarray(values, _ARRAYS[name][0]).data)
@@ -142,9 +144,9 @@ def schema(kind: str) -> dict[str, Any]:
 def main() -> None:
     """Write the splits and their schema, a sample of births and the counts."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("raw", type=Path, help="folder with facts.yaml, the figures that synthetic births follow")
+    parser.add_argument("--raw", required=True, help="file or folder of own births, or its address")
+    parser.add_argument("--sample", type=Path, required=True, help=f"CSV file for the first {SAMPLE_ROWS} births")
     parser.add_argument("data", type=Path, help="folder to write the splits to")
-    parser.add_argument("sample", type=Path, help=f"CSV file to write the first {SAMPLE_ROWS} births to")
     parser.add_argument("metrics", type=Path, help="file to write the counts to")
     add_params(parser)
     args = parser.parse_args()
@@ -152,7 +154,7 @@ def main() -> None:
     dask = OperationParams[Operation].read(args.params).operation.dask
 
     with files.whole_folder(args.data) as folder:
-        counts, sample = write_splits(folder, params, args.raw / "facts.yaml", dask)
+        counts, sample = write_splits(folder, args.raw, params, FACTS, dask)
         files.write_json(folder / "schema.json", schema(params.prepare.source.kind))
     files.write_table(args.sample, sample, COLUMNS)
     files.write_json(args.metrics, counts.metrics(params.prepare.source.kind))

@@ -15,7 +15,7 @@ from stages.report.page import NO_CURVE, facts, figure, grid, heading, join, par
 from stages.report.run import Row, Run, Story
 
 SPLITS = ("train", "validation", "test")
-FACTS = "data/raw/babyweight/facts.yaml"
+FACTS = "stages/babyweight/source/facts.yaml"
 WEIGHT_BIN, RESIDUAL_BIN = 0.5, 0.25  # pounds; residuals in the bins of the evaluation
 YES_NO = {"is_male": "boy", "mother_married": "married", "cigarette_use": "smoker", "alcohol_use": "drinker"}
 ANSWERS = {"True": "yes", "False": "no", "None": "not asked", "Unknown": "unknown"}

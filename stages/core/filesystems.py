@@ -2,7 +2,34 @@
 
 import functools
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from stages.core.errors import InputError, one_line
+
+
+def is_remote(address: str) -> bool:
+    """Whether an address is a URL."""
+    return "://" in address
+
+
+def is_on_web(address: str) -> bool:
+    """Whether a web server has it, which need not say what is in a folder."""
+    return address.startswith(("http://", "https://"))
+
+
+@contextmanager
+def naming(where: str) -> Iterator[None]:
+    """Name a path or URL in any error that a file system raises: each has its own."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = error.__cause__ or error
+        text = one_line(reason)
+        raise InputError(f"{where}: cannot be read: {type(reason).__name__}: {text}") from None
 
 
 def file_system(address: str) -> tuple[Any, str]:

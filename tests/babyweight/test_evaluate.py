@@ -184,7 +184,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     set_key(params, "babyweight.evaluate.examples", 1500)
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     for command in (
-        ("babyweight.prepare", ROOT / "data/raw/babyweight", "data", "sample.csv", "prepare.json"),
+        ("babyweight.prepare", "--raw", "none", "--sample", "sample.csv", "data", "prepare.json"),
         ("babyweight.train", "data", "weights", "train.json", "curve.csv"),
         ("export", "babyweight", "weights", "model"),
         ("babyweight.evaluate", "model", "data", "evaluate.json", "plots", "examples.csv"),

@@ -31,12 +31,13 @@ ROWS = 3000
 
 @pytest.fixture(scope="module")
 def births() -> pd.DataFrame:
-    return next(Generator(read_facts(ROOT / FACTS), 2017).blocks(ROWS))
+    return next(Generator(read_facts(FACTS), 2017).blocks(ROWS))
 
 
 def prepare(tmp_path: Path, params: Path) -> subprocess.CompletedProcess[str]:
-    out = ("data/raw/babyweight", tmp_path / "out", tmp_path / "sample.csv", tmp_path / "prepare.json")
-    return run_stage("stages.babyweight.prepare", *out, "--params", params)
+    raw = PrepareParams[Prepare].read(params).prepare.source.path
+    outputs = ("--sample", tmp_path / "sample.csv", tmp_path / "out", tmp_path / "prepare.json")
+    return run_stage("stages.babyweight.prepare", "--raw", raw, *outputs, "--params", params)
 
 
 def csv_params(params_file: Write, path: Path, **more: Any) -> Path:
@@ -90,7 +91,7 @@ def test_the_same_bytes_whatever_the_block_size(
         tasks = functools.partial(csv_file.block_tasks, block_bytes=size)
         monkeypatch.setattr(csv_file, "block_tasks", tasks)
         (tmp_path / str(size)).mkdir()
-        counts, sample = write_splits(tmp_path / str(size), params, ROOT / FACTS)
+        counts, sample = write_splits(tmp_path / str(size), params.prepare.source.path, params, FACTS)
         monkeypatch.undo()
         results.append((digest(tmp_path / str(size)), counts, sample))
     assert results[0] == results[1] == results[2]
@@ -182,7 +183,7 @@ def test_one_bad_line_in_a_hundred_is_survived(tmp_path: Path, params_file: Writ
     assert counts["first_bad"][1] == "births.csv:102: stray_quote: '7.5,True,\"26,White,1,39'"
 
 
-def test_births_that_dvc_tracks_are_read_by_the_default_glob(tmp_path: Path, births: pd.DataFrame) -> None:
+def test_births_that_dvc_tracks_are_read_from_the_default_folder(tmp_path: Path, births: pd.DataFrame) -> None:
     folder = clone(tmp_path / "clone")
     births.to_csv(folder / "data/raw/babyweight/births.csv", index=False)
     dvc(folder, "add", "data/raw/babyweight/births.csv")

@@ -35,7 +35,7 @@ def mnist() -> Digits:
     """MNIST, from wherever this machine can have it."""
     md5 = FetchParams[Fetch].read(ROOT / "params.yaml").fetch.md5.model_dump()
     fetched = ROOT / "data" / "fetched" / "mnist"
-    return from_folder(fetched, md5) if fetched.is_dir() else fetch("auto", Path("none"), md5, 60)
+    return from_folder(fetched, md5) if fetched.is_dir() else fetch("auto", "none", md5, 60)
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +53,7 @@ def digits() -> Digits:
 def own_params(params_file: Callable[..., Path], digits: Digits) -> Callable[..., Path]:
     """Parameters with the random digits as a path of the user's, and further changes."""
 
-    def write(path: Path, **changes: Any) -> Path:
+    def write(path: Path | str, **changes: Any) -> Path:
         md5 = {f"mnist.fetch.md5.{key}": value for key, value in checksums(digits).items()}
         return params_file({"mnist.fetch.source": "path", "mnist.fetch.path": str(path), **md5, **changes})
 

@@ -15,8 +15,8 @@ from tests.mnist.conftest import idx_folder
 
 
 def prepare(raw: Path, folder: Path, params: Path) -> "subprocess.CompletedProcess[str]":
-    outputs = (folder / "data", folder / "request.json", folder / "metrics.json")
-    return run_stage("stages.mnist.prepare", raw, *outputs, "--params", params)
+    outputs = ("--sample", folder / "request.json", folder / "data", folder / "metrics.json")
+    return run_stage("stages.mnist.prepare", "--raw", raw, *outputs, "--params", params)
 
 
 def test_the_prepared_digits_are_all_of_mnist(mnist: Digits, tmp_path: Path, params_file: Callable[..., Path]) -> None:

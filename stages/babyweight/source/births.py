@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-FACTS = Path("data/raw/babyweight/facts.yaml")
+FACTS = Path(__file__).with_name("facts.yaml")
 """The published figures that synthetic births follow."""
 
 WEIGHT = "weight_pounds"

@@ -4,18 +4,18 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from stages.babyweight.source import columns
-from stages.core.errors import InputError, one_line
+from stages.core.errors import InputError
 from stages.core.files import digest
-from stages.core.filesystems import file_system
+from stages.core.filesystems import file_system, is_on_web, is_remote, naming
 
 _PARAMETER = "babyweight.prepare.source.path"
+_PATTERN = "babyweight.prepare.source.pattern"
 _BUFFER_BYTES = 16 << 20
 """Read at once from a remote file: few large requests are faster."""
 _START_BYTES = 4
@@ -41,11 +41,6 @@ _MAY_BE_EMPTY = 4096
 """Bytes up to which a file may hold no birth: one of many that a query exported, with its header alone."""
 
 _ENDINGS = re.compile(r"(\.(csv|parquet|gz|gzip|zst|zstd|snappy))+$", re.IGNORECASE)
-
-
-def is_remote(address: str) -> bool:
-    """Whether an address is a URL."""
-    return "://" in address
 
 
 @dataclass(frozen=True)
@@ -88,7 +83,7 @@ class File:
         """
         if not self.is_remote:
             return Path(self.address).open("rb")
-        with _naming(self.address):
+        with naming(self.address):
             system, path = file_system(self.address)
             return io.BufferedReader(_Remote(self.address, system.open(path, "rb")), _BUFFER_BYTES)
 
@@ -102,17 +97,6 @@ class File:
             return status.st_size, status.st_mtime_ns
         except Exception as error:  # each file system raises its own
             return f"{type(error).__name__}: {one_line(error)}"
-
-
-@contextmanager
-def _naming(where: str) -> Iterator[None]:
-    """Name a path or URL in any error that a file system raises: each has its own."""
-    try:
-        yield
-    except Exception as error:
-        reason = error.__cause__ or error
-        text = one_line(reason)
-        raise InputError(f"{where}: cannot be read: {type(reason).__name__}: {text}") from None
 
 
 class _Remote(io.RawIOBase):
@@ -136,7 +120,7 @@ class _Remote(io.RawIOBase):
         if whence == io.SEEK_CUR:
             offset, whence = offset + self.tell(), io.SEEK_SET
         self._start = b""
-        with _naming(self._address):
+        with naming(self._address):
             return int(self._file.seek(offset, whence))
 
     def readinto(self, buffer: Any, /) -> int:
@@ -144,7 +128,7 @@ class _Remote(io.RawIOBase):
             size = min(len(self._start), len(buffer))
             buffer[:size], self._start = self._start[:size], self._start[size:]
             return size
-        with _naming(self._address):
+        with naming(self._address):
             return int(self._file.readinto(buffer))
 
     def close(self) -> None:
@@ -152,22 +136,24 @@ class _Remote(io.RawIOBase):
         super().close()
 
 
-def find(pattern: str) -> list[File]:
-    """The files of a path, a folder or a glob, or of such a URL, by name.
+def find(path: str, pattern: str | None = None) -> list[File]:
+    """The files of births that a path or URL stands for, by name.
 
-    A folder stands for the files with `.csv` or `.parquet` in their names. A URL with a `*` is a glob, one that ends
-    in `/` a folder; s3:// and gs:// are asked which it is. Folders and globs leave out what tools put beside data.
+    A folder stands for the files with `.csv` or `.parquet` in their names, or for those that match a pattern; both
+    leave out what tools put beside data. An address of a web server is a file.
+
+    Args:
+        path: of a file or folder.
+        pattern: a glob of files below the folder.
 
     Raises:
         InputError: if there is no file, if two files seem to hold the same births, if a folder or a broken link is
             called as a file of births is, or if a URL cannot be listed.
     """
-    files = _find_remote(pattern) if is_remote(pattern) else _find_local(pattern)
+    files = _find_remote(path, pattern) if is_remote(path) else _find_local(path, pattern)
     if not files:
-        found = _what_is_there(pattern)
-        raise InputError(
-            f"{_PARAMETER}: {pattern}: {found}; expected a CSV or Parquet file, a folder of them, or a glob"
-        )
+        found = _what_is_there(path, pattern)
+        raise InputError(f"{_PARAMETER}: {path}: {found}; expected a CSV or Parquet file, or a folder of them")
     files = sorted(files, key=lambda file: file.address)
     for file in files:
         try:
@@ -183,20 +169,17 @@ def find(pattern: str) -> list[File]:
     return [File(file.address, "/".join(names[common:])) for file, names in zip(files, parts, strict=True)]
 
 
-def _find_local(pattern: str) -> list[File]:
-    path = Path(pattern)
-    if path.is_file():
-        return [File(pattern)]
-    if path.is_dir():
-        paths = list(_in_folder(path))
-    else:
-        # The part that exists is taken literally, so that a folder's name may hold brackets.
-        folder = next(parent for parent in path.parents if parent.is_dir() or parent == parent.parent)
-        try:
-            paths = list(folder.glob(str(path.relative_to(folder))))
-        except ValueError as error:
-            raise InputError(f"{_PARAMETER}: {pattern}: {error}") from None
-    paths = [p for p in paths if _is_data(p.name, path.is_dir())]
+def _find_local(path: str, pattern: str | None) -> list[File]:
+    folder = Path(path)
+    if not folder.is_dir():
+        if pattern and folder.is_file():
+            raise InputError(f"{_PARAMETER}: {path}: expected a folder, whose files {_PATTERN} chooses, found a file")
+        return [File(path)] if folder.is_file() else []
+    try:
+        paths = list(folder.glob(pattern) if pattern else _in_folder(folder))
+    except ValueError as error:
+        raise InputError(f"{_PATTERN}: {pattern}: {error}") from None
+    paths = [p for p in paths if _is_data(p.name, pattern)]
     inside = {parent for p in paths for parent in p.parents}
     for p in paths:
         if not p.is_file() and p not in inside and _IN_FOLDER.fullmatch(p.name):
@@ -214,38 +197,42 @@ def _in_folder(folder: Path) -> Iterator[Path]:
             yield entry
 
 
-def _what_is_there(pattern: str) -> str:
+def _what_is_there(path: str, pattern: str | None) -> str:
     """Why a path stands for no file of births."""
-    if not is_remote(pattern) and Path(pattern).is_dir():
-        names = sorted(entry.name for entry in Path(pattern).iterdir())
+    if pattern and (is_remote(path) or Path(path).is_dir()):
+        return f"no file matches {_PATTERN}: {pattern}"
+    if not is_remote(path) and Path(path).is_dir():
+        names = sorted(entry.name for entry in Path(path).iterdir())
         found = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         return f"no name in this folder has .csv or .parquet in it; found {found or 'nothing'}"
     return "no such file"
 
 
-def _find_remote(url: str) -> list[File]:
-    with _naming(f"{_PARAMETER}: {url}"):
+def _find_remote(url: str, pattern: str | None) -> list[File]:
+    if is_on_web(url):
+        if pattern or url.endswith("/"):
+            raise InputError(f"{_PARAMETER}: {url}: expected a file: a web server does not say when a folder changes")
+        return [File(url)]
+    with naming(f"{_PARAMETER}: {url}"):
         system, path = file_system(url)
-        if path != url and "*" not in path and system.isdir(path):
-            path = path.rstrip("/") + "/"
-        is_folder = path.endswith("/")
-        if "*" not in path and not is_folder:
+        if not pattern and not system.isdir(path):
             return [File(url)]
-        system.ls(path.partition("*")[0].rpartition("/")[0] + "/")  # says why, where a glob finds nothing
-        found = system.glob((path + "*" * is_folder).replace("[", "[[]"))
-    files = [File(path if "://" in path else f"{url.partition('://')[0]}://{path}") for path in found]
-    return [file for file in files if _is_data(file.name, is_folder)]
+        folder = path.rstrip("/") + "/"
+        system.ls(folder)  # says why, where a glob finds nothing
+        found = system.glob(re.sub(r"([\[?])", r"[\1]", folder) + (pattern or "*"))
+    files = [File(f"{url.partition('://')[0]}://{path}") for path in found]
+    return [file for file in files if _is_data(file.name, pattern)]
 
 
-def _is_data(name: str, is_in_folder: bool) -> bool:
-    """Whether a name is no side file's and, where a folder is searched, one of a file of births."""
-    return not _SIDE_FILE.fullmatch(name) and (not is_in_folder or bool(_IN_FOLDER.fullmatch(name)))
+def _is_data(name: str, pattern: str | None) -> bool:
+    """Whether a name is no side file's and, where no pattern chooses, one of a file of births."""
+    return not _SIDE_FILE.fullmatch(name) and (pattern is not None or bool(_IN_FOLDER.fullmatch(name)))
 
 
 def _refuse_tables(files: list[File]) -> None:
     """Refuse files of a table whose log says which of them, and which of their rows, count."""
     for folder in {file.address.rpartition("/")[0] for file in files}:
-        if folder.startswith(("http://", "https://")):
+        if is_on_web(folder):
             continue  # a web server may answer anything
         parents = [folder]
         while _VALUE_OF_COLUMN.fullmatch(parents[-1].rpartition("/")[2]) or parents[-1].endswith("/data"):
@@ -263,7 +250,7 @@ def _exists(path: str) -> bool:
     if not is_remote(path):
         folder, _, pattern = path.rpartition("/")
         return any(Path(folder).glob(pattern)) if "*" in pattern else Path(path).exists()
-    with _naming(path):
+    with naming(path):
         system, name = file_system(path)
         return bool(system.glob(name)) if "*" in name else bool(system.exists(name))
 

@@ -1,7 +1,7 @@
 """Synthetic births that follow published figures: no person is behind any of them.
 
 A birth depends on the seed and its own number alone, so any number of them streams in bounded memory.
-The figures, with their sources, are in data/raw/babyweight/facts.yaml. How a weight is drawn: the effects of
+The figures, with their sources, are in facts.yaml. How a weight is drawn: the effects of
 the mother's and the baby's traits shift a standard normal variable, which is scaled so that it stays one; the
 distribution of weights at that week then turns it into pounds. So the distributions by week hold and the
 effects too.

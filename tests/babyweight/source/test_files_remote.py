@@ -18,7 +18,7 @@ from stages.babyweight.source.births import FACTS
 from stages.babyweight.source.facts import read_facts
 from stages.babyweight.source.synthetic import Generator
 from stages.core.files import digest
-from tests.conftest import ROOT, assert_refused, run_stage
+from tests.conftest import assert_refused, run_stage
 from tests.s3 import running
 
 Write = Callable[..., Path]
@@ -30,7 +30,7 @@ TLS = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three shards, one of each packing, and a file that is none."""
     folder = tmp_path_factory.mktemp("shards")
-    frame = next(Generator(read_facts(ROOT / FACTS), 2017).blocks(ROWS))
+    frame = next(Generator(read_facts(FACTS), 2017).blocks(ROWS))
     texts = [frame.iloc[i : i + 1000].to_csv(index=False).encode() for i in range(0, ROWS, 1000)]
     (folder / "births-0.csv").write_bytes(texts[0])
     (folder / "births-1.csv.gz").write_bytes(gzip.compress(texts[1]))
@@ -41,10 +41,10 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def prepare(tmp_path: Path, params_file: Write) -> Callable[..., subprocess.CompletedProcess[str]]:
-    def prepare(source: str, **environment: Any) -> subprocess.CompletedProcess[str]:
-        params = params_file({"babyweight.prepare.source.kind": "files", "babyweight.prepare.source.path": source})
-        out = ("data/raw/babyweight", tmp_path / "out", tmp_path / "sample.csv", tmp_path / "prepare.json")
-        return run_stage("stages.babyweight.prepare", *out, "--params", params, **environment)
+    def prepare(source: str, pattern: str | None = None, **environment: Any) -> subprocess.CompletedProcess[str]:
+        params = params_file({"babyweight.prepare.source.kind": "files", "babyweight.prepare.source.pattern": pattern})
+        outputs = ("--sample", tmp_path / "sample.csv", tmp_path / "out", tmp_path / "prepare.json")
+        return run_stage("stages.babyweight.prepare", "--raw", source, *outputs, "--params", params, **environment)
 
     return prepare
 
@@ -75,15 +75,22 @@ def https(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
         server.shutdown()
 
 
-def test_https_file_folder_and_glob(
-    tmp_path: Path, prepare: Callable[..., Any], https: tuple[str, str], expected: str
-) -> None:
+def test_https(tmp_path: Path, prepare: Callable[..., Any], https: tuple[str, str], shards: Path) -> None:
     address, certificate = https
-    for source in ("/", "/births-*"):
-        done = prepare(address + source, SSL_CERT_FILE=certificate)
+    found = []
+    for source in (str(shards / "births-1.csv.gz"), f"{address}/births-1.csv.gz"):
+        done = prepare(source, SSL_CERT_FILE=certificate)
         assert done.returncode == 0, done.stderr
-        assert digest(tmp_path / "out") == expected, source
-    assert prepare(f"{address}/births-1.csv.gz", SSL_CERT_FILE=certificate).returncode == 0
+        found.append(digest(tmp_path / "out"))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(("source", "pattern"), [("/", None), ("/", "births-*"), ("/births-1.csv.gz", "*.gz")])
+def test_a_web_server_has_no_folders(
+    prepare: Callable[..., Any], https: tuple[str, str], source: str, pattern: str | None
+) -> None:
+    done = prepare(https[0] + source, pattern, SSL_CERT_FILE=https[1])
+    assert_refused(done, f"{https[0]}{source}: expected a file: a web server does not say when a folder changes")
 
 
 def test_https_that_fails_is_named_in_one_line(prepare: Callable[..., Any], https: tuple[str, str]) -> None:
@@ -92,7 +99,6 @@ def test_https_that_fails_is_named_in_one_line(prepare: Callable[..., Any], http
         prepare(f"{address}/none.csv", SSL_CERT_FILE=certificate),
         f"{address}/none.csv: cannot be read: ClientResponseError: 404",
     )
-    assert_refused(prepare(f"{address}/none-*", SSL_CERT_FILE=certificate), f"{address}/none-*: no such file")
     assert_refused(prepare(f"{address}/births-0.csv"), f"{address}/births-0.csv: cannot be read:", "CERTIFICATE")
     assert_refused(prepare("https://localhost:9/births.csv"), "https://localhost:9/births.csv: cannot be read:")
 
@@ -109,24 +115,31 @@ def s3(shards: Path) -> Iterator[dict[str, str]]:
         yield storage.environment
 
 
-@pytest.mark.parametrize("source", ["s3://births/natality", "s3://births/natality/births-*.csv*"])
-def test_s3_folder_and_glob(
-    tmp_path: Path, prepare: Callable[..., Any], s3: dict[str, str], expected: str, source: str
+@pytest.mark.parametrize(
+    ("source", "pattern"),
+    [
+        ("s3://births/natality", None),
+        ("s3://births/natality/", "births-*.csv*"),
+        ("s3://births", "**/births-*"),
+    ],
+)
+def test_s3_folder_and_pattern(
+    tmp_path: Path, prepare: Callable[..., Any], s3: dict[str, str], expected: str, source: str, pattern: str | None
 ) -> None:
-    done = prepare(source, **s3)
+    done = prepare(source, pattern, **s3)
     assert (done.returncode, done.stderr) == (0, "")
     assert digest(tmp_path / "out") == expected
 
 
 @pytest.mark.parametrize(
-    ("source", "words"),
+    ("source", "pattern", "words"),
     [
-        ("s3://births/none.csv", "s3://births/none.csv: cannot be read: FileNotFoundError"),
-        ("s3://births/none/*", "s3://births/none/*: cannot be read: FileNotFoundError"),
-        ("s3://births/natality/x*", "s3://births/natality/x*: no such file"),
+        ("none.csv", None, "cannot be read: FileNotFoundError"),
+        ("none", "*", "cannot be read: FileNotFoundError"),
+        ("natality", "x*", "no file matches babyweight.prepare.source.pattern: x*"),
     ],
 )
 def test_s3_that_fails_is_named_in_one_line(
-    prepare: Callable[..., Any], s3: dict[str, str], source: str, words: str
+    prepare: Callable[..., Any], s3: dict[str, str], source: str, pattern: str | None, words: str
 ) -> None:
-    assert_refused(prepare(source, **s3), words)
+    assert_refused(prepare(f"s3://births/{source}", pattern, **s3), f"s3://births/{source}: {words}")

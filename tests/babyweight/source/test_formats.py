@@ -26,7 +26,7 @@ from stages.core.errors import InputError
 from stages.core.params import PrepareParams
 from tests.conftest import ROOT
 
-BIRTHS = next(Generator(read_facts(ROOT / FACTS), 2017).blocks(40))
+BIRTHS = next(Generator(read_facts(FACTS), 2017).blocks(40))
 LIMITS = PrepareParams[Prepare].read(ROOT / "params.yaml").prepare
 
 
@@ -138,7 +138,7 @@ def test_a_folders_name_gives_a_column(tmp_path: Path, name: str) -> None:
 
 
 def test_a_birth_without_a_key_has_file_and_line(tmp_path: Path) -> None:
-    births = pd.concat(Generator(read_facts(ROOT / FACTS), 2017).blocks(1000))
+    births = pd.concat(Generator(read_facts(FACTS), 2017).blocks(1000))
     births.assign(key="").to_csv(tmp_path / "births.csv", index=False)
     without = prepare(tmp_path)
     births.drop(columns="key").to_csv(tmp_path / "births.csv", index=False)
@@ -175,7 +175,7 @@ class Counted:
 
 @pytest.mark.parametrize("names", [["births.csv", "births.csv.gz", "births.csv.zst"], ["births.parquet"] * 3])
 def test_remote_files_are_opened_once_and_read_once(monkeypatch: pytest.MonkeyPatch, names: list[str]) -> None:
-    contents = valid_files(next(Generator(read_facts(ROOT / FACTS), 2017).blocks(3000)))
+    contents = valid_files(next(Generator(read_facts(FACTS), 2017).blocks(3000)))
     system, counts = fsspec.filesystem("memory"), Counter[str]()
     files = [File(f"memory://births/{i}/{name}") for i, name in enumerate(names)]
     for file, name in zip(files, names, strict=True):

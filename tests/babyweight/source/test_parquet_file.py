@@ -15,7 +15,6 @@ from stages.babyweight.source.facts import read_facts
 from stages.babyweight.source.synthetic import Generator
 from stages.core.errors import InputError
 from tests.babyweight.births import file, parse
-from tests.conftest import ROOT
 
 ROWS = 3000
 
@@ -23,7 +22,7 @@ ROWS = 3000
 @pytest.fixture(scope="module")
 def births() -> pd.DataFrame:
     """Births with every kind of gap, each row drawn or not."""
-    frame = next(Generator(read_facts(ROOT / FACTS), 2017).blocks(ROWS)).astype(object)
+    frame = next(Generator(read_facts(FACTS), 2017).blocks(ROWS)).astype(object)
     rng = np.random.default_rng(0)
     for column in COLUMNS[:-1]:
         frame.loc[rng.random(ROWS) < 0.03, column] = None

@@ -19,7 +19,7 @@ from stages.core.params import PrepareParams
 from tests.conftest import ROOT
 
 LIMITS = PrepareParams[Prepare].read(ROOT / "params.yaml").prepare
-PUBLISHED = read_facts(ROOT / FACTS)
+PUBLISHED = read_facts(FACTS)
 BIRTHS = next(Generator(PUBLISHED, 2017).blocks(3000))
 BIRTHS = BIRTHS.astype(dict.fromkeys(("is_male", "mother_married", "cigarette_use", "alcohol_use"), str))
 

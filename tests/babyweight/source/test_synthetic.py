@@ -12,7 +12,7 @@ from stages.babyweight.source.facts import read_facts
 from stages.babyweight.source.synthetic import BLOCK_ROWS, GRAMS_PER_POUND, Generator
 from stages.core.errors import InputError
 from tests.babyweight.births import parse, rows_of
-from tests.conftest import ROOT, assert_refused, run_stage
+from tests.conftest import assert_refused, run_stage
 
 ROWS = 1_000_000
 HALF_OUNCE = 1 / 32  # real weights heap on whole ounces, and so do their percentiles
@@ -21,7 +21,7 @@ SIGMAS = 4
 
 @pytest.fixture(scope="module")
 def facts() -> dict[str, Any]:
-    return read_facts(ROOT / FACTS)
+    return read_facts(FACTS)
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ BLOCK = 200_000  # bytes: some twenty blocks
 def births(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of four shards, some rows of them bad; the first alone has a header."""
     folder = tmp_path_factory.mktemp("raw")
-    lines = next(Generator(read_facts(ROOT / FACTS), 2017).blocks(ROWS)).to_csv(index=False).splitlines()
+    lines = next(Generator(read_facts(FACTS), 2017).blocks(ROWS)).to_csv(index=False).splitlines()
     lines[100::9000] = ["7.5,True,26"] * len(lines[100::9000])
     for number in range(4):
         text = "\n".join(lines[number * 15_001 : (number + 1) * 15_001]).encode()
@@ -62,9 +62,9 @@ def cluster() -> Iterator[Any]:
         yield local
 
 
-def _params(path: Path) -> tuple[PrepareParams[Prepare], Path, Dask]:
-    dask = OperationParams[Operation].read(path).operation.dask
-    return PrepareParams[Prepare].read(path), ROOT / FACTS, dask
+def _params(path: Path) -> tuple[str, PrepareParams[Prepare], Path, Dask]:
+    params, dask = PrepareParams[Prepare].read(path), OperationParams[Operation].read(path).operation.dask
+    return params.prepare.source.path, params, FACTS, dask
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_the_same_bytes_from_workers_that_do_not_see_the_files(
 ) -> None:
     expected = run()
     monkeypatch.chdir(births)  # the workers stay where they are
-    assert run(cluster.scheduler_address, block_bytes, path="births-*") == expected
+    assert run(cluster.scheduler_address, block_bytes, path=".", pattern="births-*") == expected
 
 
 def test_the_same_bytes_from_one_file(run: Run, births: Path, cluster: Any) -> None:
@@ -132,7 +132,7 @@ def test_a_bad_file_that_a_worker_reads_is_named(
         (tmp_path / f"b-{number}.csv").write_text("weight_pounds,mother_age,plurality,gestation_weeks\n7,26,1,39\n")
     (tmp_path / "b-3.csv").write_text("weight_pounds,plurality\n")
     with pytest.raises(InputError, match=r"b-3\.csv:1: no column 'mother_age'"):
-        run(cluster.scheduler_address, path=str(tmp_path / "b-*"))
+        run(cluster.scheduler_address, path=str(tmp_path), pattern="b-*")
 
 
 @pytest.mark.parametrize("sees_files", [True, False])
@@ -154,7 +154,7 @@ def test_a_worker_that_is_killed_is_survived(
     monkeypatch.setattr(workers, "on_cluster", kill_after_the_first)
     if not sees_files:
         monkeypatch.chdir(births)
-    assert run(cluster.scheduler_address, path=str(births) if sees_files else "births-*") == expected
+    assert run(cluster.scheduler_address, path=str(births) if sees_files else ".") == expected
     assert killed
 
 
@@ -184,8 +184,8 @@ def test_a_task_may_carry_a_whole_block(cluster: Any) -> None:
 
 def test_a_cluster_that_is_not_there(tmp_path: Path, params_file: Write) -> None:
     changes = {"babyweight.operation.dask.scheduler": "tcp://127.0.0.1:9", "babyweight.operation.dask.timeout": 1.0}
-    out = ("data/raw/babyweight", tmp_path / "out", tmp_path / "sample.csv", tmp_path / "prepare.json")
-    done = run_stage("stages.babyweight.prepare", *out, "--params", params_file(changes))
+    outputs = ("--sample", tmp_path / "sample.csv", tmp_path / "out", tmp_path / "prepare.json")
+    done = run_stage("stages.babyweight.prepare", "--raw", "none", *outputs, "--params", params_file(changes))
     assert_refused(
         done, "babyweight.operation.dask.scheduler: tcp://127.0.0.1:9: expected a Dask scheduler with a worker"
     )

@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 from tests.mnist.conftest import checksums, idx_folder
 from tests.mnist.source.test_local import npz, same
 
-NOWHERE = Path("none")
+NOWHERE = "none"
 
 
 @pytest.fixture
