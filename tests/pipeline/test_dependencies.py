@@ -65,7 +65,7 @@ FILES: dict[str, set[str]] = {
     "pyproject.toml": set(),
     "README.md": set(),
     "data/raw/babyweight/README.md": set(),
-    "data/raw/babyweight/facts.yaml": {"prepare@babyweight", "report"},
+    "stages/babyweight/source/facts.yaml": {"prepare@babyweight", "report"},
     "data/raw/babyweight/births.csv": {"prepare@babyweight"},
     "data/raw/mnist/README.md": set(),
     "data/raw/mnist/t10k-labels-idx1-ubyte": {"fetch@mnist"},

@@ -121,10 +121,12 @@ def test_an_experiment_names_a_path_with_spaces(project: Path, tmp_path: Path) -
     file.parent.mkdir()
     file.write_text(shard(0))
     name_births(project, "births.csv")
+    before = (project / "params.yaml").read_text()
     done = dvc(project, "exp", "run", "-S", f'babyweight.prepare.source.path="{file}"', PREPARE)
     assert PREPARE in ran(done)
     assert PREPARE not in stale(project)
     assert rows(project) == SHARD_ROWS
+    (project / "params.yaml").write_text(before)  # DVC's writer wraps a long path
 
 
 def test_a_missing_path_is_one_line_and_no_output_is_deleted(project: Path, tmp_path: Path) -> None:
