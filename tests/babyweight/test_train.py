@@ -63,7 +63,7 @@ def test_the_last_point_covers_all_validation_births(tmp_path: Path, params_file
         params = params_file(keys | {"babyweight.train.validation_births": few})
         folder = tmp_path / str(few)
         outputs = [folder / name for name in ("weights", "train.json", "curve.csv")]
-        data = ("data/raw/babyweight", folder / "data", folder / "sample.csv", folder / "prepare.json")
+        data = ("--raw", "none", "--sample", folder / "sample.csv", folder / "data", folder / "prepare.json")
         for stage, paths in (("prepare", data), ("train", (folder / "data", *outputs))):
             done = run_stage(f"stages.babyweight.{stage}", *paths, "--params", params)
             assert done.returncode == 0, done.stderr

@@ -38,8 +38,7 @@ def mnist() -> Digits:
     return from_folder(fetched, md5) if fetched.is_dir() else fetch("auto", "none", md5, 60)
 
 
-@pytest.fixture(scope="session")
-def digits() -> Digits:
+def random_digits() -> Digits:
     """Sixty training and twenty test images with labels 0 to 9."""
     random = np.random.default_rng(0)
     made = {}
@@ -47,6 +46,12 @@ def digits() -> Digits:
         made[f"{split}_images"] = random.integers(0, 256, (count, 28, 28)).astype(np.uint8)
         made[f"{split}_labels"] = (np.arange(count) % 10).astype(np.uint8)
     return made
+
+
+@pytest.fixture(scope="session")
+def digits() -> Digits:
+    """The random digits."""
+    return random_digits()
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from stages.babyweight.source.births import FACTS
 from stages.babyweight.source.facts import read_facts
 from stages.babyweight.source.synthetic import Generator
 from stages.core.files import read_json
-from stages.mnist.source.idx import FILES, Digits
-from tests.mnist.conftest import checksums, idx_folder
+from stages.mnist.source.idx import FILES
+from tests.mnist.conftest import checksums, idx_folder, random_digits
 from tests.pipeline.scratch import dvc, ran
 from tests.pipeline.test_dependencies import stale
 from tools.scratch import change, clone, commit
@@ -120,7 +120,7 @@ def test_an_experiment_names_a_path_with_spaces(project: Path, tmp_path: Path) -
     file = tmp_path / "mother's births" / "all of them.csv"
     file.parent.mkdir()
     file.write_text(shard(0))
-    name_births(project, "births.csv")
+    name_births(project, "data/raw/babyweight")
     before = (project / "params.yaml").read_text()
     done = dvc(project, "exp", "run", "-S", f'babyweight.prepare.source.path="{file}"', PREPARE)
     assert PREPARE in ran(done)
@@ -168,9 +168,10 @@ def test_what_dvc_cannot_depend_on_is_refused(project: Path, path: str, pattern:
     assert ran(done) == {"check"}
 
 
-def test_own_digits(project: Path, tmp_path: Path, digits: Digits) -> None:
+def test_own_digits(project: Path, tmp_path: Path) -> None:
+    digits = random_digits()
     folder = idx_folder(digits, tmp_path / "digits", ".gz")
-    name_births(project, "births.csv")
+    name_births(project, "data/raw/babyweight")
     change(project, "mnist.fetch.source", "path")
     change(project, "mnist.fetch.path", f'"{folder}"')
     for key, md5 in checksums(digits).items():

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from stages.babyweight.source import columns
-from stages.core.errors import InputError
+from stages.core.errors import InputError, one_line
 from stages.core.files import digest
 from stages.core.filesystems import file_system, is_on_web, is_remote, naming
 

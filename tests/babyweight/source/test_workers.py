@@ -296,7 +296,7 @@ def test_workers_that_do_not_see_the_files_are_told_of(
     run: Run, births: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(births)
-    run(cluster.scheduler_address, path="births-*")
+    run(cluster.scheduler_address, path=".", pattern="births-*")
     assert "does not see births-0.csv as this machine does (FileNotFoundError: " in capfd.readouterr().err
 
 
