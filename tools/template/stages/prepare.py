@@ -36,9 +36,9 @@ def split(table: Table, params: Prepare, seed: int) -> dict[str, Table]:
 def main() -> None:
     """Write the splits, a sample of rows and the counts."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("raw", type=Path, help="folder with wines.csv")
+    parser.add_argument("--raw", type=Path, required=True, help="folder with wines.csv")
+    parser.add_argument("--sample", type=Path, required=True, help=f"CSV file for the first {SAMPLE_ROWS} rows")
     parser.add_argument("data", type=Path, help="folder to write the splits to")
-    parser.add_argument("sample", type=Path, help=f"CSV file to write the first {SAMPLE_ROWS} rows to")
     parser.add_argument("metrics", type=Path, help="file to write the counts to")
     add_params(parser)
     args = parser.parse_args()
