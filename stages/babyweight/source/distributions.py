@@ -66,12 +66,12 @@ class Distributions:
             for w, p in ((weeks, pounds), (weeks[several], pounds[several]))
         )
         return cls(
-            values=np.stack([np.bincount(column, minlength=_CODES) for column in features.T]),
+            values=_counts(features),
             weights=np.bincount((weights * (1 / BIN)).astype(np.uint8), minlength=_BINS),
             below_2500_g=int(np.count_nonzero(weights < POUNDS_OF_2500_G)),
             least=float(weights.min(initial=np.inf)),
             most=float(weights.max(initial=0)),
-            square=int(coarse @ coarse),
+            square=int((coarse * coarse).sum()),  # not a product, for which BLAS would start threads
             by_sex=_sums(features[:, _MALE], pounds),
             singletons=all_weeks - others,
             others=others,
@@ -133,6 +133,13 @@ class Distributions:
                 "mean_of_girls": significant(of_sex[girls]) if self.values[_MALE, girls] else None,
             },
         }
+
+
+def _counts(features: npt.NDArray[np.uint8]) -> Ints:
+    """Births by column and code, [columns, 256]: of two columns at once, in half the time."""
+    pairs = np.ascontiguousarray(features).view("<u2")
+    both = [np.bincount(pair, minlength=_CODES**2).reshape(_CODES, _CODES) for pair in pairs.T]
+    return np.concatenate([[table.sum(axis=0), table.sum(axis=1)] for table in both])
 
 
 def _sums(codes: npt.NDArray[np.uint8], pounds: Floats) -> Floats:

@@ -1,6 +1,7 @@
 """FarmHash's Fingerprint64 of many strings at once, in NumPy's whole-array operations.
 
-BigQuery calls it `FARM_FINGERPRINT`, TensorFlow `tf.fingerprint`. The algorithm is `farmhashna::Hash64` of
+BigQuery calls it `FARM_FINGERPRINT`, TensorFlow `tf.fingerprint`: with that, `prepare` takes three times the memory
+and the processor's time (docs/benchmarks.md). The algorithm is `farmhashna::Hash64` of
 https://github.com/google/farmhash, version 1.1.
 """
 
