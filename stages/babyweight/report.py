@@ -306,6 +306,12 @@ def _three(value: float | None) -> str | None:
     return None if value is None else f"{value:.3f}"
 
 
+def _with_interval(run: Run, key: str) -> str | None:
+    """A figure in pounds and its interval."""
+    value, interval = _three(run.metric(key)), run.interval(key)
+    return f"{value} ({interval[0]:.3f} to {interval[1]:.3f})" if value and interval else value
+
+
 def story(run: Run) -> Story:
     """Births: the weight of a baby."""
     rmse, linear, mean = (run.metric(f"{of}rmse") for of in ("", "baselines.linear.", "baselines.mean."))
@@ -315,7 +321,7 @@ def story(run: Run) -> Story:
     )
     groups = {"all": "", "preterm": "_preterm", "term": "_term"}
     rows = [
-        (name, *(_three(run.metric(f"{of}rmse{ending}")) for of in ("", "baselines.linear.", "baselines.mean.")))
+        (name, *(_with_interval(run, f"{of}rmse{ending}") for of in ("", "baselines.linear.", "baselines.mean.")))
         for name, ending in groups.items()
     ]
     body = join(
@@ -330,7 +336,7 @@ def story(run: Run) -> Story:
             figure(
                 table(["test births", "model", "linear", "mean"], rows),
                 "RMSE beside the baselines",
-                f"In pounds, on {run.metric('test_births'):,} births.",
+                f"In pounds, on {run.metric('test_births'):,} births, with 95% intervals.",
             ),
         ),
         effects(run),

@@ -70,9 +70,12 @@ def reliability(run: Run) -> Markup:
     """Accuracy by confidence, each bin as large as it has images."""
     rows = run.table("evaluation/calibration.csv")
     chart = charts.against_diagonal(rows, "confidence", "accuracy", "mean confidence", "accuracy", size="images")
+    if "low" in rows[0]:
+        intervals = charts.chart(rows).mark_rule(color=charts.SOFT).encode(x="confidence:Q", y="low:Q", y2="high:Q")
+        chart = intervals + chart
     surest = rows[-1]
     words = (
-        f"Area and number: images of a bin. {surest['images']:,} images are in the last, "
+        f"Area and number: images of a bin; lines: 95% intervals. {surest['images']:,} images are in the last, "
         f"at {surest['confidence']:.2%} confidence and {surest['accuracy']:.2%} accuracy."
     )
     return figure(charts.svg(chart, f"Accuracy by confidence. {words}"), "Reliability", words)
@@ -80,11 +83,16 @@ def reliability(run: Run) -> Markup:
 
 def recall(run: Run) -> Markup:
     """How many of each digit are missed."""
-    rows = [{"digit": d, "images missed (%)": round(100 * (1 - r), 4)} for d, r in run.metric("recall").items()]
-    digit = alt.X("digit:N", axis=alt.Axis(labelAngle=0))
-    chart = charts.chart(rows).mark_bar().encode(x=digit, y="images missed (%):Q")
+    rows = []
+    for digit, right in run.metric("recall").items():
+        low, high = run.interval(f"recall.{digit}") or (right, right)
+        percent = {"images missed (%)": right, "from": high, "to": low}
+        rows.append({"digit": digit, **{name: round(100 * (1 - r), 4) for name, r in percent.items()}})
+    base = charts.chart(rows).encode(x=alt.X("digit:N", axis=alt.Axis(labelAngle=0)))
+    intervals = base.mark_rule(color=charts.SOFT).encode(y=alt.Y("from:Q", title="images missed (%)"), y2="to:Q")
+    chart = base.mark_bar().encode(y=alt.Y("images missed (%):Q", title="images missed (%)")) + intervals
     worst = max(rows, key=itemgetter("images missed (%)"))
-    words = f"Hardest: {worst['digit']}, of which {worst['images missed (%)']:.2f}% are missed."
+    words = f"Hardest: {worst['digit']}, of which {worst['images missed (%)']:.2f}% are missed. Lines: 95% intervals."
     return figure(charts.svg(chart, f"Missed images by digit. {words}"), "Missed by digit", words)
 
 

@@ -6,7 +6,7 @@ card and a table of its metrics.
 
 import argparse
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,10 +16,25 @@ from markupsafe import Markup
 from stages.core.errors import run
 from stages.core.files import read_json, whole_folder, write_text
 from stages.core.params import flatten, load
-from stages.report import graph
-from stages.report.page import Section, card, details, facts, grid, heading, join, page, paragraph, table, verdict
-from stages.report.run import Run, Story, metric_text
-from stages.workloads import Metric, Workload
+from stages.evaluation.judge import SEEDS, judge, seed_deviations
+from stages.report import graph, groups
+from stages.report.page import (
+    NO_VALUE,
+    Section,
+    card,
+    details,
+    facts,
+    grid,
+    heading,
+    join,
+    page,
+    paragraph,
+    table,
+    text,
+    verdict,
+)
+from stages.report.run import Run, Story, interval_text, metric_text
+from stages.workloads import Metric, Workload, is_end
 
 
 def evaluated(root: Path, parameters: dict[str, Any]) -> list[Run]:
@@ -48,27 +63,64 @@ def story(run: Run) -> Story:
     if module := telling(run.name):
         told: Story = module.story(run)
         return told
-    rows = [(key.replace("_", " "), value) for key, value in flatten(run.metrics)]
-    return Story((), None, table(["metric", "value"], rows, "Metrics"))
+    rows = [
+        (key.replace("_", " "), value, None if interval is None else f"{text(interval[0])} to {text(interval[1])}")
+        for key, value in flatten(run.metrics)
+        if not is_end(key)
+        for interval in [run.interval(key)]
+    ]
+    return Story((), None, table(["metric", "value", "95% interval"], rows, "Metrics"))
 
 
-def against_baseline(workload: Workload, metric: Metric, value: Any, baseline: Any) -> Markup:
-    """How the headline compares with the accepted results."""
-    before = dict(flatten(baseline)).get(metric.key)
-    if before is None:
-        return verdict(None, "new: the baseline has no such metric")
-    if before == value:
-        return verdict(None, "as the baseline")
-    words = {True: "better than", False: "worse than", None: "unlike"}
-    verdict_ = workload.better(metric.key, before, value)
-    return verdict(verdict_, f"{words[verdict_]} the baseline: {metric_text(metric, before)}")
+def against_baseline(
+    workload: Workload, metric: Metric, metrics: Any, baseline: Any, deviation: float | None = None
+) -> Markup:
+    """How the headline compares with the accepted results.
+
+    Args:
+        workload: what was measured.
+        metric: the headline.
+        metrics: those of now.
+        baseline: those that were accepted.
+        deviation: the headline's standard deviation over seeds, if known.
+    """
+    before, after = (dict(flatten(values)) for values in (baseline, metrics))
+    if before.get(metric.key) is None:
+        return verdict(None, "new: nothing was accepted before")
+    found = judge(workload, metric.key, before, after, deviation)
+    noise = found.noise or abs(after[metric.key] - before[metric.key])
+    was = f"before: {metric_text(metric, before[metric.key], noise if found.word != 'same' else None)}"
+    words = {
+        "same": "as before",
+        "better": f"better than {was}",
+        "worse": f"worse than {was}",
+        "noise": f"within seed noise of {was}",
+        "chance": f"within chance of {was}",
+        "other": f"not judged against {was}",
+    }
+    return verdict({"better": True, "worse": False}.get(found.word), words[found.word])
 
 
-def result_card(run: Run, told: Story, baseline: dict[str, Any]) -> Markup:
+def chance_lines(run: Run, metric: Metric, deviation: float | None) -> Iterator[str]:
+    """What chance does to the headline: that of the test data, and that of training."""
+    if interval := run.interval(metric.key):
+        yield f"95% interval of the test data: {interval_text(metric, interval)}"
+    if deviation is not None:
+        spread = metric_text(metric, deviation, deviation) if deviation else metric_text(metric, 0.0)
+        yield f"seeds of training: ±{spread} (standard deviation)"
+
+
+def result_card(
+    run: Run, told: Story, baseline: dict[str, Any], deviations: Mapping[str, float] | None = None
+) -> Markup:
     """A workload's card."""
     headline, *_ = metrics(run)
-    value = run.metric(headline.key)
-    lines = [against_baseline(run.workload, headline, value, baseline.get(run.name, {})), *told.beside]
+    value, deviation = run.metric(headline.key), (deviations or {}).get(run.name)
+    lines = [
+        against_baseline(run.workload, headline, run.metrics, baseline.get(run.name, {}), deviation),
+        *chance_lines(run, headline, deviation),
+        *told.beside,
+    ]
     return card(run.workload.title, metric_text(headline, value), headline.label, lines, f"#{run.name}", told.picture)
 
 
@@ -123,22 +175,30 @@ def model_panel(run: Run) -> Markup:
     )
 
 
-def sections(pipeline: Section, stories: list[tuple[Run, Story]], baseline: dict[str, Any]) -> Iterator[Section]:
+def sections(
+    pipeline: Section, stories: list[tuple[Run, Story]], baseline: dict[str, Any], deviations: Mapping[str, float]
+) -> Iterator[Section]:
     """The parts of the page."""
-    cards = join(*(result_card(r, s, baseline) for r, s in stories))
+    cards = join(*(result_card(r, s, baseline, deviations) for r, s in stories))
     yield Section("results", "Results", Markup('<div class="cards">{}</div>').format(cards))
     yield pipeline
     for r, s in stories:
         lead = r.workload.lead
-        yield Section(r.name, r.workload.title, join(paragraph(lead, "soft") if lead else "", s.body))
+        yield Section(
+            r.name, r.workload.title, join(paragraph(lead, "soft") if lead else "", s.body, groups.section(r))
+        )
     panels = (Markup('<div class="panel">{}</div>').format(model_panel(r)) for r, _ in stories)
     yield Section("models", "Models", grid(*panels))
 
 
 def summary(runs: list[Run]) -> str:
     """The metrics as a Markdown table."""
-    lines = ["| model | metric | held-out data |", "| --- | --- | ---: |"]
-    lines += [f"| {r.name} | {m.label} | {metric_text(m, r.metric(m.key))} |" for r in runs for m in metrics(r)]
+    lines = ["| model | metric | held-out data | 95% interval |", "| --- | --- | ---: | --- |"]
+    for r in runs:
+        for m in metrics(r):
+            interval = r.interval(m.key)
+            ends = interval_text(m, interval) if interval else NO_VALUE
+            lines.append(f"| {r.name} | {m.label} | {metric_text(m, r.metric(m.key))} | {ends} |")
     return "\n".join(lines) + "\n"
 
 
@@ -155,9 +215,10 @@ def main() -> None:
     runs = evaluated(args.root, load(parameters))
     pipeline = pipeline_section(args.root, parameters.read_text(encoding="utf-8"))
     baseline = read_json(args.root / "results" / "baseline.json")
+    deviations = seed_deviations(args.root / SEEDS)
     stories = [(r, story(r)) for r in runs]
     lead = "What the pipeline made of its data and parameters. Point at a mark of a chart to see its values."
-    html = page("Pipeline report", lead, list(sections(pipeline, stories, baseline)))
+    html = page("Pipeline report", lead, list(sections(pipeline, stories, baseline, deviations)))
     with whole_folder(args.report) as folder:
         write_text(folder / "index.html", html)
         write_text(folder / "summary.md", summary(runs))

@@ -9,11 +9,14 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from html import unescape
 from typing import Any
 
 import altair as alt
 import vl_convert
 from markupsafe import Markup, escape
+
+from stages.report.page import details, table
 
 Rows = Iterable[Mapping[str, Any]]
 Points = Mapping[str, Iterable[tuple[float, float | None]]]
@@ -65,6 +68,7 @@ alt.theme.register("report", enable=True)(lambda: {"config": CONFIG})
 _SYMBOL = re.compile(r'aria-label=("[^"]*") role="graphics-symbol" aria-roledescription="[^"]*"')
 _ARIA = re.compile(r' (?:role|aria-\w+)="[^"]*"')
 _NUMBERS = re.compile(r' (?:d|transform|width|height|[xy][12]?)="[^"]*"')
+_TIP = re.compile(r'data-tip="([^"]*)"')
 _DECIMALS = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
 
 
@@ -86,12 +90,27 @@ def svg(drawing: Any, description: str) -> Markup:
     # Several charts stand on a page: make the names in them their own.
     own = "c" + hashlib.sha256(drawn.encode()).hexdigest()[:8]
     drawn = re.sub(r'(id="|url\(#)(\w+)', rf"\1{own}-\2", drawn)
+    values = _values(drawn)
     head, body = drawn.split(">", 1)
     width, height = re.findall(r' (?:width|height)="(\d+)"', head)
-    return Markup(
-        f'<svg class="chart" role="img" aria-label="{escape(description)}" viewBox="0 0 {width} {height}" '
-        f'style="max-width:{width}px">{body}'
+    return (
+        Markup(
+            f'<svg class="chart" role="img" aria-label="{escape(description)}" viewBox="0 0 {width} {height}" '
+            f'style="max-width:{width}px">{body}'
+        )
+        + values
     )
+
+
+def _values(drawn: str) -> Markup:
+    """The values that the marks of a chart carry as tables to unfold, one for each kind of mark."""
+    kinds: dict[tuple[str, ...], dict[tuple[str, ...], None]] = {}
+    for tip in _TIP.findall(drawn):
+        pairs = [part.partition(": ") for part in unescape(tip).split("; ")]
+        if all(sign for _, sign, _ in pairs):
+            kinds.setdefault(tuple(p[0] for p in pairs), {})[tuple(p[2] for p in pairs)] = None
+    tables = [table(header, rows, "Values of the chart") for header, rows in kinds.items() if len(header) > 1]
+    return details("Values", *tables) if tables else Markup()
 
 
 def series(values: Points) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -15,13 +16,16 @@ from benchmarks.seeds import recipe
 from stages.babyweight import report as births
 from stages.cartpole import report as agent
 from stages.core.errors import InputError
-from stages.core.files import digest, write_json
+from stages.core.files import digest, write_json, write_table
 from stages.core.params import load
+from stages.evaluation.groups import ErrorGroups
+from stages.evaluation.statistics import ErrorSums
 from stages.mnist import report as digits
+from stages.report import groups
 from stages.report.build import against_baseline, evaluated, main, metrics, model_panel, result_card, story, summary
 from stages.report.page import NO_CURVE
 from stages.report.run import Run
-from stages.workloads import Metric, Workload
+from stages.workloads import Groups, Metric, Workload
 from tests.conftest import ROOT, run_stage
 
 RMSE = Metric("rmse", "RMSE", "{:.3f} lb")
@@ -75,24 +79,54 @@ def test_a_workload_without_a_story_gets_a_card_a_table_and_a_panel(weather: Run
     assert weather.workload.title == "Weather"
     assert [metric.key for metric in metrics(weather)] == ["mae"]
     shown = result_card(weather, told, {"weather": {"mae": 1.5}})
-    assert "1.25" in shown and "better than the baseline: 1.5" in shown
+    assert "1.25" in shown and "not judged against before: 1.5" in shown
     assert "baselines.mean.mae" in told.body and "stations" in told.body
     panel = model_panel(weather)
     assert "pressure" in panel and "1 answers, equal and right" in panel
-    assert summary([weather]).splitlines()[-1] == "| weather | mae | 1.25 |"
+    assert summary([weather]).splitlines()[-1] == "| weather | mae | 1.25 | \N{EN DASH} |"
 
 
 @pytest.mark.parametrize(
-    ("baseline", "words"),
+    ("baseline", "deviation", "words"),
     [
-        ({"rmse": 1.2}, "better than the baseline: 1.200 lb"),
-        ({"rmse": 0.9}, "worse than the baseline: 0.900 lb"),
-        ({"rmse": 1.0}, "as the baseline"),
-        ({}, "new"),
+        ({"rmse": 1.2}, 0.01, "better than before: 1.200 lb"),
+        ({"rmse": 0.9}, 0.01, "worse than before: 0.900 lb"),
+        ({"rmse": 1.0002}, 0.0003, "within seed noise of before: 1.00020 lb"),
+        ({"rmse": 1.2, "rmse_low": 1.1, "rmse_high": 1.3}, None, "better than before: 1.200 lb"),
+        ({"rmse": 1.05, "rmse_low": 0.95, "rmse_high": 1.15}, None, "within chance of before: 1.050 lb"),
+        ({"rmse": 1.2}, None, "not judged against before: 1.200 lb"),
+        ({"rmse": 1.0}, None, "as before"),
+        ({}, None, "new"),
     ],
 )
-def test_the_headline_is_judged_against_the_accepted_results(baseline: dict[str, float], words: str) -> None:
-    assert words in against_baseline(Workload("x", "X"), RMSE, 1.0, baseline)
+def test_the_headline_is_judged_against_the_accepted_results(
+    baseline: dict[str, float], deviation: float | None, words: str
+) -> None:
+    now = {"rmse": 1.0, "rmse_low": 0.95, "rmse_high": 1.05}
+    headline = Workload("x", "X", metrics=(RMSE,))
+    assert words in against_baseline(headline, RMSE, now, baseline, deviation)
+
+
+def test_groups_are_drawn_with_intervals_and_told_in_words(weather: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    declared = Workload("weather", "Weather", metrics=(RMSE,), groups=Groups("rmse", "days"))
+    monkeypatch.setitem(weather.__dict__, "workload", declared)
+    random = np.random.default_rng(1)
+    errors = {"dry": random.normal(0, 1, 500), "wet": random.normal(0, 2, 400), "snow": np.array([1.5])}
+    sums = ErrorGroups({"sky": list(errors)}, "days", {})
+    every = np.concatenate(list(errors.values()))
+    sums.add({"sky": np.repeat([0, 1, 2], [500, 400, 1])}, every, np.zeros(901))
+    total = ErrorSums()
+    total.add(every, np.zeros(901))
+    write_json(weather.folder / "evaluate.json", total.rmse().metrics("rmse"))
+    write_table(weather.folder / "evaluation/groups.csv", sums.rows(), sums.header)
+    told = groups.section(weather)
+    assert "Worse than all others: sky: wet (" in told and "Better than all others: sky: dry (" in told
+    assert told.index(">wet<") < told.index(">dry<"), "worst first"
+    assert "days: 400" in told and "<td>snow" not in told.split("Worse than all others")[1].split(".")[0]
+    assert "nan" not in told.lower().replace("nance", "")
+    (weather.folder / "evaluation/groups.csv").write_text(",".join(sums.header) + "\n")
+    assert groups.section(weather) == ""
+    assert groups.section(Run(weather.root, "other", {})) == ""
 
 
 def test_a_missing_metric_and_an_empty_table_are_named(weather: Run) -> None:
@@ -124,7 +158,7 @@ def test_the_baseline_knows_every_headline() -> None:
     assert baseline
     for name, values in baseline.items():
         headline = metrics(runs[name])[0]
-        words = against_baseline(runs[name].workload, headline, runs[name].metric(headline.key), values)
+        words = against_baseline(runs[name].workload, headline, runs[name].metrics, values)
         assert "new" not in words
 
 
@@ -138,7 +172,7 @@ def test_a_page_without_a_graph_is_refused(tmp_path: Path, weather: Run, monkeyp
     shutil.copy(ROOT / "docs" / "pipeline.md", tmp_path / "docs")
     main()
     assert "Weather" in (tmp_path / "reports" / "index.html").read_text()
-    assert "| weather | mae | 1.25 |" in (tmp_path / "reports" / "summary.md").read_text()
+    assert "| weather | mae | 1.25 | \N{EN DASH} |" in (tmp_path / "reports" / "summary.md").read_text()
 
 
 def test_the_same_inputs_give_the_same_bytes(pipeline: Path, tmp_path: Path) -> None:

@@ -34,7 +34,9 @@ def test_marks_carry_their_values() -> None:
 
 
 def test_a_chart_has_a_description_and_no_other_words_for_screen_readers() -> None:
-    for number, svg in enumerate(drawn()):
+    for number, chart in enumerate(drawn()):
+        svg, end, values = chart.partition("</svg>")
+        assert end and values.startswith("<details><summary>Values</summary>"), "the marks' values for the keyboard"
         assert re.findall('aria-label="([^"]*)"', svg) == [f"Chart {number} of &#34;words&#34; &amp; &lt;signs&gt;"]
         assert svg.count('role="') == 1
 
