@@ -43,6 +43,8 @@ lint: $(VENV)/.installed-dev ## Check style, types, and that dvc.yaml and params
 	python -m tools.check_pipeline
 	check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	zizmor --offline --quiet .github/workflows
+	hadolint deploy/Dockerfile
+	kubernetes-validate --quiet --strict deploy/kubernetes.yaml
 
 verify: $(VENV)/.installed-report ## Run the committed pipeline in a scratch clone; compare every byte. ARGS=--tolerance=0.01
 	python -m tools.verify_bytes $(ARGS)
