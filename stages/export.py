@@ -19,6 +19,7 @@ from stages.core.files import digest, read_json, whole_folder, write_json
 from stages.core.params import ExportParams, add_params
 from stages.savedmodel.folding import fold_batch_normalization
 from stages.savedmodel.graph import BINARY, FINGERPRINT, PROVENANCE, ROW_INDEPENDENT, SIGNATURE, TEXT
+from stages.savedmodel.independence import independent_of_batch
 
 
 class _Variables(tf.Module):  # type: ignore[misc]
@@ -84,7 +85,7 @@ def main() -> None:
     except (OSError, ValueError) as error:
         raise InputError(f"{args.weights / weights.WEIGHTS}: {one_line(error)}") from None
     model = fold_batch_normalization(model)
-    signatures = {SIGNATURE: network.serving_function(model, config, params.names)}
+    signatures = {SIGNATURE: independent_of_batch(network.serving_function(model, config, params.names))}
     # Every network here computes each instance by itself, so that a server may join requests in one call.
     provenance = {**read_json(args.weights / weights.PROVENANCE), ROW_INDEPENDENT: True}
     write_savedmodel(args.model, model, signatures, provenance, params.export.as_text)
