@@ -6,6 +6,7 @@ A label stands for a version in a path, as in `/v1/models/babyweight/labels/stab
 import argparse
 import shutil
 from pathlib import Path
+from typing import Any
 
 from serving import published
 from serving.settings import add_settings, read_settings
@@ -16,7 +17,8 @@ from stages.core.errors import InputError, run
 def publish(model: Path, predictions: Path, folder: Path, keep: int) -> tuple[int, bool]:
     """Publish a SavedModel as a model's next version, then remove versions older than the newest `keep`.
 
-    Versions with a label stay. The same bytes as the newest version's make no new one.
+    Versions with a label stay. The same bytes as the newest version's make no new one. A version also holds what the
+    check found about its rows, by which a server joins requests.
 
     Args:
         model: the SavedModel, its provenance included.
@@ -39,12 +41,14 @@ def publish(model: Path, predictions: Path, folder: Path, keep: int) -> tuple[in
     folder.mkdir(parents=True, exist_ok=True)
     with published.locked(folder):
         existing = published.versions(folder)
-        if existing and files.digest(existing[max(existing)]) == digest == files.digest(model):
+        rows = record.get("rows", {})
+        if existing and digest == files.digest(model) and _is(existing[max(existing)], digest, rows):
             return max(existing), False
         with files.whole_folder(folder / ".incoming") as incoming:
             shutil.copytree(model, incoming, dirs_exist_ok=True)
             if files.digest(incoming) != digest:
                 raise InputError(f"{model}: expected the bytes that {predictions} checked; run `dvc repro`")
+            files.write_json(incoming / published.ROWS, rows)
         number = published.next_number(folder)
         (folder / ".incoming").rename(folder / str(number))
         files.fsync(folder)
@@ -53,6 +57,13 @@ def publish(model: Path, predictions: Path, folder: Path, keep: int) -> tuple[in
             if old not in labelled:
                 published.withdraw(folder, old)
     return number, True
+
+
+def _is(version: Path, digest: Any, rows: Any) -> bool:
+    """Whether a published version is the model of a digest, with the same finding about its rows."""
+    found = version / published.ROWS
+    same_rows = found.exists() and files.read_json(found) == rows
+    return same_rows and files.digest(version, without=published.ROWS) == digest
 
 
 def publish_all(names: list[str], models: Path, results: Path, folder: Path, keep: int) -> None:

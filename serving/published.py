@@ -15,6 +15,9 @@ from stages.core import files
 from stages.core.errors import InputError
 
 PUBLISHED = Path("published")
+ROWS = Path("assets.extra/rows.json")
+"""Of a version, as its check found: whether answers are `independent` of a call's other rows, and the `same_bytes`."""
+
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_., -]*[A-Za-z0-9_-])?")
 _LABELS = "labels.json"
 _NUMBER = ".number"

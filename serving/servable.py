@@ -25,17 +25,17 @@ from serving.batching import Batcher
 from serving.codec import RowReader, serialised
 from serving.operations import check_operations
 from serving.protos import PredictionLog, SignatureDefMap
+from serving.published import ROWS
 from serving.settings import Batching
 from serving.tensors import to_array
 from stages.core.errors import InputError, one_line
+from stages.core.files import read_json
 from stages.rest.requests import Arrays
 from stages.rest.tensors import shown
 from stages.savedmodel.graph import (
-    ROW_INDEPENDENT,
     SIGNATURE,
     TAG,
     Signature,
-    read_provenance,
     read_signatures,
     serving_graph,
 )
@@ -184,7 +184,7 @@ class Servable:
                 self._run = _Functions(path, self.signatures)
             except Exception:
                 raise error from None
-        independent = _declares_independent_rows(path)
+        independent = _has_independent_rows(path)
         if independent:  # other models may have state that a call changes
             self._warm_up_with_zeros()
         for signature, inputs in _warm_up_requests(path):
@@ -202,7 +202,7 @@ class Servable:
         pool = ThreadPoolExecutor(_CALLS, thread_name_prefix=name)
         self._batchers = {
             key: Batcher(
-                functools.partial(self.call, signature), joins and _has_rows(signature), batching, pool, name, version
+                functools.partial(self.call, signature), joins and signature.has_rows, batching, pool, name, version
             )
             for key, signature in self.signatures.items()
             if not signature.problem
@@ -256,19 +256,13 @@ class Servable:
                         break
 
 
-def _has_rows(signature: Signature) -> bool:
-    """Whether all shapes begin with a free dimension, so that several requests' instances fit into one call."""
-    tensors = [*signature.inputs.values(), *signature.outputs.values()]
-    return all(t.shape and t.shape[0] is None for t in tensors)
-
-
-def _declares_independent_rows(path: Path) -> bool:
-    """Whether a SavedModel's provenance says that no instance's answer depends on the others of its call."""
+def _has_independent_rows(path: Path) -> bool:
+    """Whether the prediction check of a published SavedModel found no answer to depend on the others of its call."""
     try:
-        provenance = read_provenance(path)
-    except InputError:  # another project's model
+        rows = read_json(path / ROWS)
+    except InputError:  # published by another program
         return False
-    return isinstance(provenance, dict) and provenance.get(ROW_INDEPENDENT) is True
+    return isinstance(rows, dict) and rows.get("independent") is True
 
 
 def _warm_up_requests(path: Path) -> Iterator[tuple[str, Arrays]]:

@@ -18,7 +18,7 @@ from stages.core.errors import InputError, one_line, run
 from stages.core.files import digest, read_json, whole_folder, write_json
 from stages.core.params import ExportParams, add_params
 from stages.savedmodel.folding import fold_batch_normalization
-from stages.savedmodel.graph import BINARY, FINGERPRINT, PROVENANCE, ROW_INDEPENDENT, SIGNATURE, TEXT
+from stages.savedmodel.graph import BINARY, FINGERPRINT, PROVENANCE, SIGNATURE, TEXT
 from stages.savedmodel.independence import independent_of_batch
 
 
@@ -86,9 +86,7 @@ def main() -> None:
         raise InputError(f"{args.weights / weights.WEIGHTS}: {one_line(error)}") from None
     model = fold_batch_normalization(model)
     signatures = {SIGNATURE: independent_of_batch(network.serving_function(model, config, params.names))}
-    # Every network here computes each instance by itself, so that a server may join requests in one call.
-    provenance = {**read_json(args.weights / weights.PROVENANCE), ROW_INDEPENDENT: True}
-    write_savedmodel(args.model, model, signatures, provenance, params.export.as_text)
+    write_savedmodel(args.model, model, signatures, read_json(args.weights / weights.PROVENANCE), params.export.as_text)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
-"""Check an exported model's answers: three independent loaders must agree, and the answers must be right."""
+"""Check an exported model's answers: by three loaders, to each row alone and among others; they must be right, too."""
 
 import argparse
 import functools
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from operator import getitem
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ import tensorflow as tf
 from stages import runtime
 from stages.core.errors import InputError, run
 from stages.core.files import digest, read_json, write_json
-from stages.core.params import PredictParams, add_params
+from stages.core.params import NonNegative, PredictParams, Section, add_params, validate
 from stages.rest.requests import Arrays, decode_request, fitting, predictions, read_instances
 from stages.savedmodel.graph import SIGNATURE, TAG, read_provenance, serving_signature
 from stages.savedmodel.predictor import Predictor
@@ -25,15 +27,25 @@ from stages.savedmodel.predictor import Predictor
 CLI_TIMEOUT = 120  # seconds; it starts a TensorFlow of its own
 
 
-def by_tf1_loader(model: Path, inputs: Arrays) -> Arrays:
-    """Answers of TensorFlow 1's loader, each tensor found by its name in the signature."""
+@contextmanager
+def tf1_loader(model: Path) -> Iterator[Callable[[Arrays], Arrays]]:
+    """A model in TensorFlow 1's loader, each tensor found by its name in the signature."""
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         graph = tf.compat.v1.saved_model.loader.load(session, [TAG], str(model))
         signature = graph.signature_def[SIGNATURE]
-        feeds = {signature.inputs[key].name: values for key, values in inputs.items()}
         fetches = {key: info.name for key, info in sorted(signature.outputs.items())}
-        answers: Arrays = session.run(fetches, feeds)
-    return answers
+
+        def answer(inputs: Arrays) -> Arrays:
+            found: Arrays = session.run(fetches, {signature.inputs[key].name: v for key, v in inputs.items()})
+            return found
+
+        yield answer
+
+
+def by_tf1_loader(model: Path, inputs: Arrays) -> Arrays:
+    """Answers of TensorFlow 1's loader."""
+    with tf1_loader(model) as answer:
+        return answer(inputs)
 
 
 def by_cli(model: Path, inputs: Arrays) -> Arrays:
@@ -56,7 +68,7 @@ def by_cli(model: Path, inputs: Arrays) -> Arrays:
 
 
 def disagreement(name: str, expected: Arrays, found: Arrays, tolerance: float) -> Iterator[str]:
-    """Where a loader's answers differ from `tf.saved_model.load`'s by more than a share of them."""
+    """Where answers differ from those of `tf.saved_model.load` to the whole request by more than a share of them."""
     if set(expected) != set(found):
         yield f"{name}: expected the outputs {sorted(expected)}, found {sorted(found)}"
         return
@@ -66,77 +78,136 @@ def disagreement(name: str, expected: Arrays, found: Arrays, tolerance: float) -
             yield f"{name}: instance {index}: {key}: expected {values[index]}, found {found[key][index]}"
 
 
-def mistakes(answers: Arrays, expected: dict[str, Any]) -> Iterator[str]:
-    """Where answers are not what they should be.
+class Rule(Section):
+    """What the answers of an output should be: `values`, each met within a distance, and what they are together."""
 
-    Args:
-        answers: values [n] by output.
-        expected: for an output: `values`, each to be met `within` a distance (0 if not said), and whether
-            they must be `positive` or `decreasing`.
+    values: list[float]
+    within: NonNegative = 0.0
+    positive: bool = False
+    decreasing: bool = False
+
+
+def read_rules(expected: dict[str, Any], outputs: Iterable[str], source: Path) -> dict[str, Rule]:
+    """The rules of each output that the expected answers name.
+
+    Raises:
+        InputError: naming the key that is no output of the model, or no part of a rule.
     """
-    for key, rule in expected.items():
+    if unknown := sorted(set(expected) - set(outputs)):
+        raise InputError(f"{source}: {', '.join(unknown)}: expected outputs of the model: {', '.join(outputs)}")
+    return {key: validate(Rule, rule, Path(f"{source}: {key}")) for key, rule in expected.items()}
+
+
+def mistakes(answers: Arrays, rules: dict[str, Rule]) -> Iterator[str]:
+    """Where answers [n] by output are not what they should be."""
+    for key, rule in rules.items():
         found = answers[key].astype(float)
-        if len(found) != len(rule["values"]):
-            yield f"{key}: expected {len(rule['values'])} answers, found {len(found)}"
+        if found.shape != (len(rule.values),):
+            yield f"{key}: expected {len(rule.values)} answers, found the shape {list(found.shape)}"
             continue
-        within = rule.get("within", 0)
-        for index, (value, wanted) in enumerate(zip(found, rule["values"], strict=True)):
-            if not abs(value - wanted) <= within:
-                yield f"instance {index}: {key}: expected {wanted} within {within}, found {value:g}"
-            if rule.get("positive") and not 0 < value < np.inf:
+        for index, (value, wanted) in enumerate(zip(found, rule.values, strict=True)):
+            if not abs(value - wanted) <= rule.within:
+                yield f"instance {index}: {key}: expected {wanted:g} within {rule.within:g}, found {value:g}"
+            if rule.positive and not 0 < value < np.inf:
                 yield f"instance {index}: {key}: expected a finite positive number, found {value:g}"
-        if rule.get("decreasing") and not (np.diff(found) < 0).all():
+        if rule.decreasing and not (np.diff(found) < 0).all():
             yield f"{key}: expected each answer below the one before, found {found.tolist()}"
 
 
-def applies(expected: dict[str, Any], facts: dict[str, Any]) -> bool:
+def applies(expected: dict[str, Any], facts: dict[str, Any], source: Path) -> bool:
     """Whether the expected answers are those of this model to this request.
 
     Args:
         expected: `applies_to` names facts by their full paths, each with the values that it may have.
         facts: the model's parameters, and the SHA-256 of the `request`.
+        source: the file of `expected`, for messages.
+
+    Raises:
+        InputError: naming the fact that there is not.
     """
-    return all(
-        functools.reduce(getitem, key.split("."), facts) in allowed
-        for key, allowed in expected.get("applies_to", {}).items()
-    )
+    for key, allowed in expected.get("applies_to", {}).items():
+        try:
+            value = functools.reduce(getitem, key.split("."), facts)
+        except (LookupError, TypeError):
+            raise InputError(
+                f"{source}: applies_to: {key}: expected a key of the model's parameters, or request"
+            ) from None
+        if value not in allowed:
+            return False
+    return True
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A model's answers that passed.
+
+    Args:
+        predictions: in row format.
+        independent: whether each row's answer was the same, within the tolerance, when it was asked for alone.
+        same_bytes: whether it was the same to the byte.
+    """
+
+    predictions: list[Any]
+    independent: bool
+    same_bytes: bool
+
+    def record(self, model: Path) -> dict[str, Any]:
+        """What `predictions.json` holds, and what a server joins requests by."""
+        rows = {"independent": self.independent, "same_bytes": self.same_bytes}
+        return {"predictions": self.predictions, "checks_passed": True, "model_digest": digest(model), "rows": rows}
+
+
+def ask_one_by_one(predict: Predictor, inputs: Arrays) -> Arrays | None:
+    """Answers to each row by itself; None if there are no two, or the model does not take any number of them."""
+    signature, rows = predict.signature, len(next(iter(inputs.values())))
+    if rows < 2 or not signature.has_rows:
+        return None
+    answers = [predict(**{key: values[row : row + 1] for key, values in inputs.items()}) for row in range(rows)]
+    return {key: np.concatenate([answer[key] for answer in answers]) for key in answers[0]}
 
 
 def check(
-    model: Path, instances: list[Any], expected: dict[str, Any], tolerance: float, where: str, source: str = "expected"
-) -> list[Any]:
-    """Ask the model in three ways and compare.
+    model: Path, instances: list[Any], expected: dict[str, Any], tolerance: float, where: str, source: Path
+) -> Checked:
+    """Ask the model in three ways, and for each row by itself, and compare.
 
     Args:
         model: the SavedModel.
         instances: the request's instances.
-        expected: what the answers should be, as `mistakes` takes it.
-        tolerance: the largest relative difference between two loaders.
+        expected: what the answers should be, by output, as `Rule` says.
+        tolerance: the largest relative difference between two answers.
         where: the request's file, for messages.
         source: the file of `expected`, for messages.
 
-    Returns:
-        The predictions in row format.
-
     Raises:
-        InputError: naming each instance whose answers differ or are wrong.
+        InputError: naming each instance whose answers differ or are wrong, or the output that is not of numbers, one
+            row for each instance.
     """
-    inputs = decode_request(instances, serving_signature(model), where)
+    signature = serving_signature(model)
+    inputs, rules = decode_request(instances, signature, where), read_rules(expected, signature.outputs, source)
+    for key, tensor in signature.outputs.items():
+        if not tensor.dtype.is_numpy_compatible or tensor.dtype == tf.string:
+            raise InputError(f"{model}: output {key!r}: expected numbers, found {tensor.dtype.name}")
     with ThreadPoolExecutor() as beside:  # the process imports TensorFlow while this one loads the model twice
-        cli = beside.submit(by_cli, model, inputs)
-        answers = Predictor(model)(**inputs)
-        wrong = [
-            *disagreement("TF1 loader", answers, by_tf1_loader(model, inputs), tolerance),
-            *disagreement("saved_model_cli", answers, cli.result(), tolerance),
-        ]
+        cli, predict = beside.submit(by_cli, model, inputs), Predictor(model)
+        answers = predict(**inputs)
+        for key, values in answers.items():
+            if values.shape[:1] != (len(instances),):
+                shape = list(values.shape)
+                raise InputError(f"{model}: output {key!r}: expected {len(instances)} rows, found the shape {shape}")
+        alone = ask_one_by_one(predict, inputs)
+        wrong = [*disagreement("TF1 loader", answers, by_tf1_loader(model, inputs), tolerance)]
+        wrong += disagreement("saved_model_cli", answers, cli.result(), tolerance)
+        wrong += disagreement("asked for alone", answers, alone or answers, tolerance)
     if wrong:
         raise InputError(f"{model}: {'; '.join(wrong)}")
-    if wrong := list(mistakes(answers, expected)):
+    if wrong := list(mistakes(answers, rules)):
         raise InputError(
             f"{model}: {'; '.join(wrong)}. {source} holds the answers of a model trained on the project's own data: "
             "if your data give others, write them there, or {} to accept any"
         )
-    return predictions(answers)
+    same_bytes = alone is not None and all(alone[key].tobytes() == values.tobytes() for key, values in answers.items())
+    return Checked(predictions(answers), alone is not None, same_bytes)
 
 
 def main() -> None:
@@ -154,12 +225,12 @@ def main() -> None:
     runtime.configure(params.runtime)
     expected = read_json(args.expected)
     instances = read_instances(args.request)
-    if not applies(expected, read_provenance(args.model)["parameters"] | {"request": digest(args.request)}):
+    facts = read_provenance(args.model)["parameters"] | {"request": digest(args.request)}
+    if not applies(expected, facts, args.expected):
         instances, expected = fitting(instances, serving_signature(args.model)), {}
     rules = {key: rule for key, rule in expected.items() if key != "applies_to"}
-    answers = check(args.model, instances, rules, params.predict.tolerance, str(args.request), str(args.expected))
-    record = {"predictions": answers, "checks_passed": True, "model_digest": digest(args.model)}
-    write_json(args.predictions, record)
+    checked = check(args.model, instances, rules, params.predict.tolerance, str(args.request), args.expected)
+    write_json(args.predictions, checked.record(args.model))
 
 
 if __name__ == "__main__":

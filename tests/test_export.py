@@ -62,7 +62,7 @@ def predict(model: Path, request: Path, expected: dict[str, Any]) -> list[Any]:
     from stages.predict import check
     from stages.rest.requests import read_instances
 
-    return check(model, read_instances(request), expected, 1e-5, str(request))
+    return check(model, read_instances(request), expected, 1e-5, str(request), Path("expected.json")).predictions
 
 
 def test_no_square_root_is_left_to_whoever_serves_the_model(model: Path) -> None:
@@ -150,6 +150,7 @@ def test_the_stage_writes_answers_that_pass(weights: Path, model: Path, request_
     answer = json.loads((tmp_path / "predictions.json").read_text())
     assert [prediction["classes"] for prediction in answer["predictions"]] == classes
     assert answer["model_digest"] == digest(model)
+    assert answer["rows"] == {"independent": True, "same_bytes": True}
 
 
 def test_the_stage_fails_on_a_wrong_answer_and_names_it(model: Path, request_file: Path, tmp_path: Path) -> None:
@@ -236,14 +237,90 @@ def test_a_signature_is_required(tmp_path: Path) -> None:
 
 
 def test_the_checks_rules() -> None:
-    from stages.predict import disagreement, mistakes
+    from stages.predict import Rule, disagreement, mistakes
 
     answers = {"outputs": np.array([7.0, 7.5, np.nan])}
-    rule: Callable[..., list[str]] = lambda **rule: list(mistakes(answers, {"outputs": rule}))  # noqa: E731
+    rule: Callable[..., list[str]] = lambda **rule: list(mistakes(answers, {"outputs": Rule(**rule)}))  # noqa: E731
     assert rule(values=[7.2, 7.2, 7.2], within=0.75) == ["instance 2: outputs: expected 7.2 within 0.75, found nan"]
-    assert rule(values=[7.2], within=9) == ["outputs: expected 1 answers, found 3"]
+    assert rule(values=[7.2], within=9) == ["outputs: expected 1 answers, found the shape [3]"]
     assert any("below the one before" in line for line in rule(values=[7, 7, 7], within=9, decreasing=True))
     assert any("finite positive" in line for line in rule(values=[7, 7, 7], within=9, positive=True))
     close, far = {"outputs": np.array([1.0, 2.0])}, {"outputs": np.array([1.0, 2.001])}
     assert list(disagreement("x", close, close, 1e-5)) == []
     assert list(disagreement("x", close, far, 1e-5)) == ["x: instance 1: outputs: expected 2.0, found 2.001"]
+
+
+def save(folder: Path, answer: Callable[[Any], dict[str, Any]], shape: tuple[int | None, ...] = (None, 3)) -> Path:
+    """A model without weights."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.answer = tf.function(answer, input_signature=[tf.TensorSpec(shape, tf.float32, "x")])
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.answer})
+    return folder
+
+
+def checked(model: Path, rows: int = 3, expected: dict[str, Any] | None = None) -> Any:
+    from stages.predict import check
+
+    instances = np.random.default_rng(0).random((rows, 3)).tolist()
+    return check(model, instances, expected or {}, 1e-5, "request.json", Path("expected.json"))
+
+
+def test_answers_that_depend_on_the_other_rows_are_refused(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    model = save(tmp_path / "model", lambda x: {"y": tf.nn.softmax(x[:, 0])})
+    with pytest.raises(InputError, match=r"model: asked for alone: instance 0: y: expected 0\.\d+, found 1\.0; asked"):
+        checked(model)
+
+
+def test_it_is_recorded_whether_rows_were_compared_and_are_the_same_bytes(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    nearly = save(tmp_path / "nearly", lambda x: {"y": x[:, 0] * (1 + 1e-6 * tf.cast(tf.shape(x)[0], tf.float32))})
+    exact, fixed = save(tmp_path / "exact", lambda x: {"y": x}), save(tmp_path / "fixed", lambda x: {"y": x}, (3, 3))
+    found = [checked(nearly), checked(exact), checked(exact, rows=1), checked(fixed)]
+    assert [(one.independent, one.same_bytes) for one in found] == [
+        (True, False),
+        (True, True),
+        (False, False),
+        (False, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("expected", "words"),
+    [
+        ({"clases": {"values": [1]}}, "expected.json: clases: expected outputs of the model: y"),
+        ({"y": {"vaules": [1]}}, "expected.json: y: values: missing; vaules: unknown key; allowed here: decreasing"),
+        ({"y": {"values": ["1"]}}, "expected.json: y: values.0: '1': input should be a valid number"),
+    ],
+)
+def test_a_wrong_key_of_the_expected_answers_is_named(tmp_path: Path, expected: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError) as error:
+        checked(save(tmp_path / "model", lambda x: {"y": x[:, 0]}), expected=expected)
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_fact_that_no_model_has_is_named() -> None:
+    from stages.predict import applies
+
+    with pytest.raises(InputError, match=r"e\.json: applies_to: mnist\.trian\.steps: expected a key of the model's"):
+        applies({"applies_to": {"mnist.trian.steps": [1]}}, {"mnist": {"train": {"steps": 1}}}, Path("e.json"))
+
+
+def test_outputs_that_are_no_rows_of_numbers_are_named(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    words = save(tmp_path / "words", lambda x: {"word": tf.as_string(x[:, 0])})
+    with pytest.raises(InputError, match="words: output 'word': expected numbers, found string"):
+        checked(words)
+    with pytest.raises(InputError, match=r"sum: output 'y': expected 3 rows, found the shape \[\]"):
+        checked(save(tmp_path / "sum", lambda x: {"y": tf.reduce_sum(x)}))
+
+
+def test_outputs_are_in_the_same_order_in_every_process(tmp_path: Path) -> None:
+    names = [f"output_{letter}" for letter in "zyxwvuts"]
+    model = save(tmp_path / "model", lambda x: dict.fromkeys(names, x))
+    assert list(Predictor(model)(x=np.zeros((1, 3)))) == sorted(names)

@@ -89,10 +89,16 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence
         writer.writerows(rows)
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file, or of the names and digests of all files in a folder, in hexadecimal."""
+def digest(path: Path, without: Path | None = None) -> str:
+    """SHA-256 of a file, or of the names and digests of all files in a folder, in hexadecimal.
+
+    Args:
+        path: the file or folder.
+        without: a file of the folder that does not count, by its path in it.
+    """
     if path.is_dir():
-        entries = {str(p.relative_to(path)): digest(p) for p in sorted(path.rglob("*")) if p.is_file()}
+        paths = {p.relative_to(path): p for p in sorted(path.rglob("*")) if p.is_file()}
+        entries = {str(name): digest(p) for name, p in paths.items() if name != without}
         return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -21,8 +21,6 @@ TAG = "serve"
 BINARY, TEXT = "saved_model.pb", "saved_model.pbtxt"
 FINGERPRINT = "fingerprint.pb"
 PROVENANCE = Path("assets.extra/provenance.json")
-ROW_INDEPENDENT = "row_independent"
-"""Key of the provenance: whether an instance's answer does not depend on the other instances of the call."""
 
 
 def read_graph(path: Path) -> Any:
@@ -80,6 +78,12 @@ class Signature:
     inputs: dict[str, Tensor]
     outputs: dict[str, Tensor]
     problem: str = ""
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether all shapes begin with a free dimension, so that several requests' instances fit into one call."""
+        tensors = [*self.inputs.values(), *self.outputs.values()]
+        return all(tensor.shape and tensor.shape[0] is None for tensor in tensors)
 
 
 def _tensors(infos: Mapping[str, Any]) -> dict[str, Tensor]:

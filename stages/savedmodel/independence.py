@@ -91,9 +91,11 @@ class _Value:
                     more -= self.rows.missing(self.by)
                 paddings = more * ([[0, 1]] + [[0, 0]] * (tensor.shape.rank - 1))
                 # Not `Pad`: oneDNN fuses it with a convolution, and leaves out what it appends to the batch.
-                self._padded[by] = tf.raw_ops.PadV2(
-                    input=tensor, paddings=paddings, constant_values=tf.zeros([], tensor.dtype)
-                )
+                padded = tf.raw_ops.PadV2(input=tensor, paddings=paddings, constant_values=tf.zeros([], tensor.dtype))
+                form = tensor.shape[1:]
+                if form.rank > 1 and form.is_fully_defined():  # TensorFlow Lite's convolutions must know it
+                    padded = tf.reshape(padded, [-1, *form])
+                self._padded[by] = padded
         return self._padded[by]
 
 

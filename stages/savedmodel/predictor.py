@@ -27,9 +27,9 @@ class Predictor:
         self._function = self._model.signatures[SIGNATURE]
 
     def __call__(self, **inputs: npt.ArrayLike) -> dict[str, npt.NDArray[Any]]:
-        """Outputs by key, for inputs by key."""
+        """Outputs by key, sorted, for inputs by key."""
         tensors = {key: tf.constant(value, self.signature.inputs[key].dtype) for key, value in inputs.items()}
-        return {key: value.numpy() for key, value in self._function(**tensors).items()}
+        return {key: value.numpy() for key, value in sorted(self._function(**tensors).items())}
 
     def batched(self, size: int, **inputs: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
         """Outputs by key, computed in calls of `size` instances."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from serving.published import ROWS
 from stages.core.files import digest, write_json
 
 CATEGORIES = {
@@ -31,7 +32,7 @@ class Weights(tf.Module):  # type: ignore[misc]
 def _save(folder: Path, module: tf.Module, signatures: dict[str, Any], row_independent: bool = True) -> Path:
     tf.saved_model.save(module, str(folder), signatures=signatures)
     (folder / "assets.extra").mkdir()
-    write_json(folder / "assets.extra/provenance.json", {"row_independent": row_independent})
+    write_json(folder / ROWS, {"independent": row_independent, "same_bytes": row_independent})
     return folder
 
 
@@ -281,5 +282,6 @@ def counter(folder: Path) -> Path:
 
 def checked(model: Path, predictions: Path) -> Path:
     """Write the record of a prediction check that passed for a model."""
-    write_json(predictions, {"predictions": [], "checks_passed": True, "model_digest": digest(model)})
+    rows = {"independent": True, "same_bytes": True}
+    write_json(predictions, {"predictions": [], "checks_passed": True, "model_digest": digest(model), "rows": rows})
     return predictions

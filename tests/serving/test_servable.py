@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from serving.codec import encode_outputs
 from serving.protos import PredictionLog
+from serving.published import ROWS
 from serving.servable import Servable, _Functions, _Session
 from serving.settings import Settings
 from stages.core.errors import InputError
@@ -169,11 +170,11 @@ def test_a_keras_model(load: Load, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("provenance", "named", "joins"),
+    ("rows", "named", "joins"),
     [
-        ('{"row_independent": true}', [], True),
-        ('{"row_independent": false}', [], False),
-        ('{"row_independent": 1}', [], False),
+        ('{"independent": true}', [], True),
+        ('{"independent": false}', [], False),
+        ('{"independent": 1}', [], False),
         ("{}", [], False),
         ("[]", [], False),
         ("{", [], False),
@@ -183,11 +184,11 @@ def test_a_keras_model(load: Load, tmp_path: Path) -> None:
     ],
 )
 def test_requests_are_joined_only_for_rows_known_to_be_independent(
-    load: Load, tmp_path: Path, provenance: str | None, named: list[str], joins: bool
+    load: Load, tmp_path: Path, rows: str | None, named: list[str], joins: bool
 ) -> None:
     path = models.cartpole(tmp_path / "model")
-    file = path / "assets.extra/provenance.json"
-    file.unlink() if provenance is None else file.write_text(provenance)
+    file = path / ROWS
+    file.unlink() if rows is None else file.write_text(rows)
     model = load(path, row_independent_models=named)
     assert model._batchers["serving_default"]._joinable is joins
 
