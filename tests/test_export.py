@@ -15,6 +15,7 @@ from stages.core.files import digest, write_json
 from stages.savedmodel.graph import read_signatures, serving_graph
 from stages.savedmodel.predictor import Predictor
 from tests.conftest import ROOT, assert_refused, run_stage
+from tests.savedmodel.rows import different, inputs
 
 CONFIG = {"kind": "strided", "classes": 10, "dropout": 0.1}
 
@@ -71,6 +72,12 @@ def test_no_square_root_is_left_to_whoever_serves_the_model(model: Path) -> None
     operations = {node.op for function in graph.library.function for node in function.node_def}
     assert "Conv2D" in operations
     assert operations & {"Sqrt", "Rsqrt", "RealDiv", "Reciprocal"} == set()
+
+
+def test_a_row_is_answered_with_the_same_bytes_in_every_call(model: Path) -> None:
+    answer = Predictor(model)
+    rows = inputs(answer.signature, 200)
+    assert different(lambda arrays: answer(**arrays), rows, [1, 2, 3, 7, 50, 97]) == {}
 
 
 def test_two_exports_are_the_same_bytes(weights: Path, model: Path, tmp_path: Path) -> None:

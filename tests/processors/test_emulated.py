@@ -63,7 +63,12 @@ def lines() -> list[str]:
     for name in declared:
         if name.startswith("predict@"):
             declared[name] = f"python -m tests.processors.answers {name.removeprefix('predict@')}"
-    return [*declared.values(), "python -m tests.processors.approximations approximations"]
+    models = " ".join(name.replace("export@", "models/") for name in declared if name.startswith("export@"))
+    return [
+        *declared.values(),
+        f"python -m tests.savedmodel.rows 1 60 {models}",  # fails where an answer depends on the call
+        "python -m tests.processors.approximations approximations",
+    ]
 
 
 def prepare(folder: Path, **more: object) -> Path:

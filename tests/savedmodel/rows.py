@@ -55,7 +55,7 @@ def _bytes(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
 
 def main() -> None:
-    """Print each model's differing rows in each loader; nothing if there are none."""
+    """End with an error if a row of a model differs."""
     from stages.predict import tf1_loader
 
     threads, largest = int(sys.argv[1]), int(sys.argv[2])
@@ -68,7 +68,7 @@ def main() -> None:
         with tf1_loader(model) as by_tf1_loader:
             found_too = different(by_tf1_loader, rows, sizes)
         if found or found_too:
-            print(model.name, found, found_too)
+            sys.exit(f"{model}: rows that differ, by size of call: {found}, TF1 loader: {found_too}")
 
 
 if __name__ == "__main__":
