@@ -1,6 +1,6 @@
 """What it costs that an answer does not depend on the other rows of its call: exported models with and without it.
 
-Needs `weights` (`dvc repro`). Both forms are called in turn, so that other load on the machine meets both.
+Needs `weights` and `data/requests` (`dvc repro`). Both forms are called in turn, so that other load on the machine meets both.
 """
 
 import argparse
@@ -15,16 +15,17 @@ from typing import Any
 import stages  # noqa: F401 - its settings come before TensorFlow
 
 # isort: split
+import numpy as np
 import tensorflow as tf
 
 from stages import runtime, weights
 from stages.core.files import read_json
 from stages.core.params import ExportParams
 from stages.export import write_savedmodel
+from stages.rest.requests import decode_request, read_instances
 from stages.savedmodel.folding import fold_batch_normalization
 from stages.savedmodel.independence import independent_of_batch
 from stages.savedmodel.predictor import Predictor
-from tests.savedmodel.rows import inputs
 
 ROOT = Path(__file__).parents[1]
 CALLS = {1: 40, 10_000: 1}
@@ -61,6 +62,7 @@ def main() -> None:
     print("| workload | rows | as it is, ms | independent, ms | ratio | its quartiles |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
     for workload in sorted(path.name for path in (ROOT / "weights").iterdir()):
+        request = ROOT / f"data/requests/{workload}.json"
         model, plain = serving(workload)
         with tempfile.TemporaryDirectory() as folder:
             answers = []
@@ -68,7 +70,10 @@ def main() -> None:
                 write_savedmodel(Path(folder) / name, model, {"serving_default": form}, {})
                 answers.append(Predictor(Path(folder) / name))
         for rows, calls in CALLS.items():
-            arrays = {k: tf.constant(v) for k, v in inputs(answers[0].signature, rows).items()}
+            arrays = {
+                key: tf.constant(np.resize(values, [rows, *values.shape[1:]]), answers[0].signature.inputs[key].dtype)
+                for key, values in decode_request(read_instances(request), answers[0].signature, str(request)).items()
+            }
             times: list[list[float]] = [[], []]
             for number in range(args.rounds if rows == 1 else max(args.rounds // 4, 3)):
                 for form in (0, 1) if number % 2 else (1, 0):
