@@ -1,6 +1,6 @@
 """What it costs that an answer does not depend on the other rows of its call: exported models with and without it.
 
-Needs `weights` and `data/requests` (`dvc repro`). Both forms are called in turn, so that other load on the machine meets
+Needs `weights` and `data/requests` (`dvc repro`). Both forms are called in turn, so that other load meets
 both.
 """
 
