@@ -238,6 +238,10 @@ class Server:
             raise HTTPException(503, "models are being loaded, none can be asked, or one no longer can")
         return json_response({"status": "ready"})
 
+    async def models(self, request: Request) -> Response:
+        """The names of the models on offer, for the page."""
+        return json_response({"models": self.registry.names})
+
     async def metrics(self, request: Request) -> Response:
         """Counters in Prometheus' text format."""
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
@@ -260,6 +264,7 @@ def create(
         Route("/openapi.json", lambda _: FileResponse(STATIC / "openapi.json")),
         Route("/healthz", server.healthz),
         Route("/readyz", server.readyz),
+        Route("/models.json", server.models),
         Route("/metrics", server.metrics),
         Route("/monitoring/prometheus/metrics", server.metrics),
         Mount("/static", StaticFiles(directory=STATIC)),

@@ -26,7 +26,7 @@ _HEADERS = [
 _EXTRA = {401: {"WWW-Authenticate": "Bearer"}, 413: {"Connection": "close"}, 503: {"Retry-After": "1"}}
 _LOOPBACK = re.compile(r"(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?", re.IGNORECASE)
 _ID = access.ID_HEADER.encode()
-_PROTECTED = ("/v1/", "/metrics", "/monitoring/")
+_PROTECTED = ("/v1/", "/models.json", "/metrics", "/monitoring/")
 
 LABELS = "serving.labels"
 """Key of an ASGI scope: the route, model and version under which a request is counted, if a handler knows them."""

@@ -7,7 +7,7 @@ import * as mnist from "./mnist.js";
 const panels = { babyweight, mnist, cartpole };
 
 async function showModels() {
-  const { models = [] } = await ask("/readyz").catch(() => ({}));
+  const { models = [] } = await ask("/models.json").catch(() => ({}));
   const names = [...new Set([...Object.keys(panels), ...models])];
   const found = await Promise.all(
     names.map(async (name) => {

@@ -32,6 +32,11 @@ def test_health(client: TestClient) -> None:
     assert client.get("/readyz").json() == {"status": "ready"}  # names are for those who have the token
 
 
+def test_the_models_on_offer_are_named(client: TestClient) -> None:
+    names = client.get("/models.json").json()["models"]
+    assert {"babyweight", "cartpole", "contract", "mnist"} <= set(names)
+
+
 def test_metrics(client: TestClient) -> None:
     def counts() -> dict[str, float]:
         lines = client.get("/metrics").text.splitlines()
@@ -235,7 +240,7 @@ class TestSafety:
     def test_another_sites_name_for_this_machine(self, client: TestClient, host: str, status: int) -> None:
         assert client.get("/readyz", headers={"host": host}).status_code == status
 
-    @pytest.mark.parametrize("path", [PREDICT, "/v1/models/contract", "/metrics"])
+    @pytest.mark.parametrize("path", [PREDICT, "/v1/models/contract", "/models.json", "/metrics"])
     @pytest.mark.parametrize("sent", [None, "Bearer wrong", "secret", "Bearer secret2", "bearer secret"])
     def test_the_token_is_needed(self, connect: Connect, published_models: Path, path: str, sent: Any) -> None:
         with connect(published_models, token="secret", loopback_only=False) as client:
