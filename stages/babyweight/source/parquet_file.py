@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet
+import pyarrow.compute as pc
+from pyarrow.parquet import ParquetFile
 
 from stages.babyweight.source import columns
 from stages.babyweight.source.births import KEY, REQUIRED
@@ -24,6 +25,8 @@ _BUFFER_BYTES = 1 << 20
 """Read at once of a column on disk, so that a large group of rows does not fill the memory."""
 _DICTIONARY_BYTES = 1 << 26
 """What the texts of a piece may take, if each is the longest that the column's dictionary can hold."""
+_REMOTE_TIMES = 4
+"""For how many times as much a remote file is not asked again how long they are."""
 _MOST_BYTES, _MOST_TIMES = 1 << 28, 100
 """What a group's column may take, unpacked, and for how many times its own bytes."""
 _DICTIONARY_PAGE = 2
@@ -46,7 +49,7 @@ def block_tasks(file: File, stream: Any) -> Iterator[BlockTask]:
     """
     try:
         source = pa.PythonFile(stream.raw, "r")
-        parquet = pa.parquet.ParquetFile(
+        parquet = ParquetFile(
             source,
             buffer_size=0 if file.is_remote else _BUFFER_BYTES,  # a remote column is one request
             page_checksum_verification=True,
@@ -90,7 +93,7 @@ def _longest_text(file: File, source: Any, metadata: Any, names: Collection[str]
         InputError: if a column says that it takes more, unpacked, than a file of this size holds.
     """
     most = 0
-    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+    for number, group in enumerate(map(metadata.row_group, range(metadata.num_row_groups))):
         for chunk in map(group.column, range(group.num_columns)):
             if chunk.path_in_schema.split(".")[0] not in names or not chunk.num_values:
                 continue
@@ -105,9 +108,20 @@ def _longest_text(file: File, source: Any, metadata: Any, names: Collection[str]
                     f"{file.address}: column {chunk.path_in_schema!r} says {size:,} bytes, expected at most "
                     f"{max(_MOST_BYTES, _MOST_TIMES * chunk.total_compressed_size):,}"
                 )
-            if kind == _DICTIONARY_PAGE:
-                most = max(most, page_size)
+            if kind == _DICTIONARY_PAGE and page_size > most:
+                unknown = page_size * _PIECE_ROWS > _DICTIONARY_BYTES * (_REMOTE_TIMES if file.is_remote else 1)
+                most = max(most, _longest_in_dictionary(source, number, chunk.path_in_schema) if unknown else page_size)
     return most
+
+
+def _longest_in_dictionary(source: Any, group: int, name: str) -> int:
+    """Bytes of the longest text in the dictionary of a group's column, which is read with its first row."""
+    parquet = ParquetFile(source, read_dictionary=[name], buffer_size=_BUFFER_BYTES, page_checksum_verification=True)
+    for batch in parquet.iter_batches(1, row_groups=[group], columns=[name]):
+        if batch.num_columns == 1 and pa.types.is_dictionary(batch.column(0).type):
+            return int(pc.max(pc.binary_length(batch.column(0).dictionary)).as_py() or 0)
+        break
+    return int(parquet.metadata.row_group(group).total_byte_size)  # of a struct, say: its longest text is not known
 
 
 def _page(header: bytes) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from stages.babyweight.source.facts import read_facts
 from stages.babyweight.source.synthetic import Generator
 from stages.core.errors import InputError
 from tests.babyweight.births import file, parse
+from tests.conftest import ROOT
 
 ROWS = 3000
 
@@ -233,3 +234,16 @@ def test_what_a_column_declares_is_checked_before_there_is_room(
     path = small(tmp_path / "small.parquet", births, "x" * (1 << 20), 10)
     with pytest.raises(InputError, match=r"small.parquet: column 'mother_race' says 1,048,\d+ bytes, expected at most"):
         read(path)
+
+
+def test_many_short_texts_of_a_dictionary_are_read_many_at_a_time(tmp_path: Path) -> None:
+    """A dictionary of a megabyte holds tens of thousands of keys, or one long one."""
+    births = next(Generator(read_facts(ROOT / FACTS), 2017).blocks(30_000))
+    path = tmp_path / "births.parquet"
+    pq.write_table(pa.Table.from_pandas(births.astype(str), preserve_index=False), path)
+    with path.open("rb") as stream:
+        source = pa.PythonFile(stream, "r")
+        metadata = pq.ParquetFile(source).metadata
+        longest = parquet_file._longest_text(file(path), source, metadata, {"key"})
+    assert metadata.row_group(0).column(9).total_uncompressed_size > parquet_file._DICTIONARY_BYTES / 2048
+    assert longest == births.key.map(len).max()
