@@ -23,6 +23,8 @@ from stages.core.params import StageParams, flatten, load, workload_names
 from tools.format_params import first_difference
 
 ROOT = Path(__file__).parents[1]
+NAMED = {"environments"}
+"""Folders of modules that a parameter names, so that no import shows that a stage uses them."""
 YAML_LEAF = re.compile(r"^ *[\w-]+:(?! *(?:#.*)?\n +[\w-]+:).*", re.MULTILINE)  # not followed by keys of its own
 
 
@@ -111,7 +113,7 @@ def check_stages(values: Any) -> Iterator[str]:
         if not stage.desc:
             yield f"dvc.yaml: {name}: has no desc"
         needed = closure(scripts[name], name.replace("-", "@").partition("@")[2])
-        plain = {dep.def_path for dep in stage.deps if not hasattr(dep, "params")}
+        plain = {dep.def_path for dep in stage.deps if not hasattr(dep, "params")} - NAMED
         yield from check_deps(name, plain, needed)
         others = {str(module_file(script)) for script in scripts.values() if script != scripts[name]}
         yield from (f"{scripts[name]}: imports the stage {other}" for other in sorted(needed & others))

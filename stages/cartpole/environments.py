@@ -1,11 +1,9 @@
 """A Gymnasium environment as the agent plays it: flat observations, discrete actions, episodes that end."""
 
 import copy
-import importlib
 import math
 import sys
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from typing import Any
 
 import gymnasium as gym
@@ -15,6 +13,7 @@ from gymnasium.envs.registration import load_env_creator
 from gymnasium.wrappers import FlattenObservation, vector
 
 from stages.cartpole.guards import ReturnsGuard, VectorGuard, finite, refused
+from stages.cartpole.origin import distributions, load
 from stages.cartpole.params import MOST_EPISODES, Train
 from stages.core.errors import InputError
 
@@ -64,8 +63,10 @@ def _wrapper(name: str) -> Callable[..., gym.Env[Any, Any]]:
     module, _, attribute = name.rpartition(":")
     try:
         found: Callable[..., gym.Env[Any, Any]] = getattr(
-            importlib.import_module(module or "gymnasium.wrappers"), attribute
+            load(name, module, "wrappers") if module else gym.wrappers, attribute
         )
+    except InputError:
+        raise
     except (Exception, SystemExit) as error:
         raise refused(name, error, "wrappers") from error
     return found
@@ -86,13 +87,16 @@ class Environment:
     def __init__(self, train: Train) -> None:
         gym.logger.min_level = gym.logger.ERROR  # it warns that CartPole-v0 is out of date
         self.name, self.arguments = train.env, train.env_kwargs
+        before = set(sys.modules)
         self._wrappers = [(name, _wrapper(name), options) for each in train.wrappers for name, options in each.items()]
         module, _, name = self.name.rpartition(":")
         try:
-            register = getattr(importlib.import_module(module), "register_envs", None) if module else None
+            register = getattr(load(self.name, module), "register_envs", None) if module else None
             if register and name not in gym.registry:
                 register()
             self.spec = copy.deepcopy(gym.spec(name))
+        except InputError:
+            raise
         except (Exception, SystemExit) as error:
             raise refused(self.name, error) from error
         self.spec.disable_env_checker = True
@@ -108,6 +112,8 @@ class Environment:
         env = self.make()
         self.metadata = env.metadata
         space, action = env.observation_space, env.action_space
+        classes = type(env.unwrapped).__mro__[:-1]
+        self._modules = (set(sys.modules) - before) | {each.__module__ for each in classes}
         env.close()
         if not isinstance(space, gym.spaces.Box):
             raise refused(name, f"expected observations of one size, found {space}")
@@ -210,8 +216,8 @@ class Environment:
         return "rgb_array" in (self.metadata.get("render_modes") or [])
 
     def packages(self) -> dict[str, str]:
-        """Versions of the packages that its code comes from, besides Gymnasium's own."""
-        return {package: metadata.version(package) for package in ("box2d",) if "Box2D" in sys.modules}
+        """Versions of the distributions that its code comes from: what it is, and what it made Python import."""
+        return distributions(self._modules)
 
 
 class Player:

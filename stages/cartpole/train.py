@@ -22,6 +22,7 @@ from stages.cartpole.dqn.learner import Policy, QLearner
 from stages.cartpole.dqn.replay import NStep, ReplayBuffer
 from stages.cartpole.dqn.trial import Trial
 from stages.cartpole.environments import EVALUATION_SEEDS, Environment
+from stages.cartpole.origin import own_code
 from stages.cartpole.params import Evaluate, Operation, Train
 from stages.core.errors import InputError, run
 from stages.core.files import significant, write_json
@@ -241,6 +242,7 @@ def main() -> None:
         plane.check(agent.environment.observations)
     provenance = collect_provenance(params, device=runtime.device())
     provenance["packages"] |= agent.environment.packages()
+    provenance["code"] |= own_code()
     provenance["settings"]["max_episode_steps"] = agent.environment.max_episode_steps
     run_name = run_digest(provenance, "cartpole", IRRELEVANT)
     with Checkpoints("cartpole", run_name, operation.max_to_keep) as checkpoints:

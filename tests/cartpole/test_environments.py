@@ -223,6 +223,7 @@ def test_evaluation_has_seeds_of_its_own_below_the_largest() -> None:
 def test_a_module_may_register_its_environments_on_demand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     point = "gymnasium.envs.classic_control:CartPoleEnv"
     code = f"import gymnasium\ndef register_envs():\n    gymnasium.register('OnDemand-v0', '{point}')\n"
-    (tmp_path / "on_demand.py").write_text(code)
-    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "environments").mkdir()
+    (tmp_path / "environments/on_demand.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
     assert Environment(named("on_demand:OnDemand-v0")).observations == 4

@@ -98,7 +98,8 @@ gymnasium.register("NoDisplay-v0", NoDisplay, max_episode_steps=200, reward_thre
 def test_a_failure_to_draw_costs_the_animation_alone(exported: Path, tmp_path: Path, params_file: Any) -> None:
     model = tmp_path / "model"
     shutil.copytree(exported, model)
-    (tmp_path / "no_display.py").write_text(NO_DISPLAY)
+    (tmp_path / "environments").mkdir()
+    (tmp_path / "environments/no_display.py").write_text(NO_DISPLAY)
     path = model / "assets.extra/provenance.json"
     provenance = json.loads(path.read_text())
     provenance["parameters"]["cartpole"]["train"]["env"] = "no_display:NoDisplay-v0"

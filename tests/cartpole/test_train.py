@@ -284,3 +284,36 @@ def test_a_wrong_environment_ends_in_one_line(tmp_path: Path, params_file: Write
     done = run_stage(*command(tmp_path, params), cwd=tmp_path)
     assert_refused(done, "cartpole.train.env: Pendulum-v1: expected Discrete actions")
     assert not (tmp_path / "weights").exists()
+
+
+OWN = """
+import gymnasium
+from gymnasium.envs.classic_control import CartPoleEnv
+
+class Own(CartPoleEnv):
+    def step(self, action):
+        observation, reward, *rest = super().step(action)
+        return observation, 1.0 * reward, *rest
+
+gymnasium.register("Own-v0", Own, max_episode_steps=200)
+"""
+
+
+def test_a_killed_run_does_not_resume_in_an_environment_that_was_edited(
+    tmp_path: Path, params_file: WriteParams
+) -> None:
+    file = tmp_path / "environments" / "own.py"
+    file.parent.mkdir()
+    file.write_text(OWN)
+    changes = {"cartpole.train.env": "own:Own-v0", "cartpole.operation.checkpoint_every": 1}
+    params = params_file({**ENDLESS, **changes, "cartpole.train.total_timesteps": 10**9})
+    process = start(tmp_path, params)
+    stop(process, tmp_path, 500, signal.SIGKILL)
+    params = params_file({**ENDLESS, **changes, "cartpole.train.total_timesteps": newest(tmp_path) + 500})
+    for code, resumes in ((OWN.replace("1.0 *", "2.0 *"), False), (OWN, True)):
+        file.write_text(code)
+        done = run_stage(*command(tmp_path, params), cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert ("resumed at step" in done.stderr) == resumes
+        provenance = json.loads((tmp_path / "weights" / "provenance.json").read_text())
+        assert provenance["code"]["environments/own.py"] == digest(file)

@@ -49,6 +49,8 @@ FILES: dict[str, set[str]] = {
     "stages/mnist/params.py": {"check"} | MNIST,
     "stages/babyweight/prepare.py": {"prepare@babyweight"},
     "stages/cartpole/evaluate.py": {"evaluate-cartpole"},
+    "environments/corridor.py": {"train-cartpole", "evaluate-cartpole"},
+    "environments/own.py": {"train-cartpole", "evaluate-cartpole"},
     "stages/supervised/trainer.py": TRAIN - {"train-cartpole"},
     "stages/savedmodel/graph.py": EXPORT | EVALUATE | INSPECT | PREDICT,
     "stages/predict.py": PREDICT,
