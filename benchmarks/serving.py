@@ -1,4 +1,4 @@
-"""This project's server beside KServe's and LitServe's, and the bare function call as the limit.
+"""This project's server beside KServe's and LitServe's, and the fastest call of the model as the limit.
 
 All serve the same SavedModel with the same settings, one after the other in each of several rounds; figures are the
 median round's. Needs `models/babyweight`; makes the others' environments below `.benchmarks/` at first. Writes
@@ -29,7 +29,7 @@ from serving.settings import read_settings
 from stages.core.files import write_text
 
 ROOT = Path(__file__).parents[1]
-PORT = 8599
+PORT, RPC_PORT = 8599, 8598
 PATH = "/v1/models/babyweight:predict"
 MODEL = Path("models/babyweight")
 REQUEST = Path("data/requests/babyweight.json")
@@ -47,18 +47,19 @@ def contenders(threads: int, published: Path) -> dict[str, list[str]]:
     pythons = {name: str(python_with(name, *packages)) for name, packages in ENVIRONMENTS.items()}
     kserve = [pythons["kserve"], "-m", "benchmarks.servers.on_kserve", str(MODEL), port, *own]
     litserve = [pythons["litserve"], "-m", "benchmarks.servers.on_litserve", str(MODEL), port, *own]
+    ours = [
+        sys.executable,
+        "-m",
+        "serving",
+        "--rest_api_port",
+        port,
+        "--port",
+        str(RPC_PORT),
+        "--published",
+        str(published),
+    ]
     return {
-        "ours": [
-            sys.executable,
-            "-m",
-            "serving",
-            "--rest_api_port",
-            port,
-            "--port",
-            "0",
-            "--published",
-            str(published),
-        ],
+        "ours": ours,
         "KServe": kserve,
         "LitServe": litserve,
         "LitServe, batching": [*litserve, "--batch", "64"],
@@ -106,7 +107,7 @@ def bare(threads: int) -> dict[str, float]:
     return summary(found["one"]) | rate
 
 
-def served(command: list[str], bodies: dict[int, Path], seconds: float) -> dict[str, float]:
+def served(command: list[str], bodies: dict[int, Path], seconds: float, rpc: bool) -> dict[str, float]:
     """One server's figures."""
     found: dict[str, float] = {}
     with running(command, bodies[1].read_bytes()):
@@ -116,6 +117,9 @@ def served(command: list[str], bodies: dict[int, Path], seconds: float) -> dict[
             if clients == 1:
                 found |= summary(taken)
         found["rows"] = ROWS / statistics.median(measured("client", PORT, PATH, bodies[ROWS], 1, seconds))
+        for clients in CLIENTS if rpc else ():
+            taken = measured("rpc_client", RPC_PORT, MODEL.name, bodies[1], clients, seconds)
+            found[f"rpc {clients}"] = clients / statistics.mean(taken)
     return found
 
 
@@ -126,15 +130,18 @@ def table(figures: dict[str, dict[str, float]], rounds: int) -> str:
     lines = [
         f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores of {processor()}, shared with the clients, Python "
         f"{platform.python_version()},",
-        f"{own}; {versions}. Medians of {rounds} rounds.",
+        f"{own}; {versions}. Medians of {rounds} rounds. KServe's and LitServe's adapters call TensorFlow 2's",
+        "function of the signature; KServe's runs one worker and does not batch.",
         "",
     ]
     head = ["", "p50 ms", "p99 ms", *(f"requests/s, {n} clients" for n in CLIENTS), f"rows/s, {ROWS:,} a request"]
-    keys = ["p50", "p99", *(f"rate {n}" for n in CLIENTS), "rows"]
+    head += [f"gRPC requests/s, {n} clients" for n in CLIENTS]
+    keys = ["p50", "p99", *(f"rate {n}" for n in CLIENTS), "rows", *(f"rpc {n}" for n in CLIENTS)]
     lines += ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * len(keys)]
     for name, found in figures.items():
         cells = [
-            f"{found[key]:,.2f}" if key[0] == "p" else f"{found[key]:,.0f}" if key in found else "" for key in keys
+            f"{found[key]:,.2f}" if key in ("p50", "p99") else f"{found[key]:,.0f}" if key in found else ""
+            for key in keys
         ]
         lines.append("| " + " | ".join([name, *cells]) + " |")
     return "\n".join(lines) + "\n"
@@ -159,9 +166,9 @@ def main() -> None:
         (folder / "published/babyweight/1").symlink_to(MODEL.resolve())
         commands = contenders(threads, folder / "published")
         for _ in range(args.rounds):
-            rounds.setdefault("the function alone", []).append(bare(threads))
+            rounds.setdefault("the fastest call alone", []).append(bare(threads))
             for server, command in commands.items():
-                rounds.setdefault(server, []).append(served(command, bodies, args.seconds))
+                rounds.setdefault(server, []).append(served(command, bodies, args.seconds, rpc=server == "ours"))
     medians = {n: {k: statistics.median(r[k] for r in found) for k in found[0]} for n, found in rounds.items()}
     write_text(args.results / "serving.md", table(medians, args.rounds))
 
