@@ -4,6 +4,8 @@ A label stands for a version in a path, as in `/v1/models/babyweight/labels/stab
 """
 
 import argparse
+import hashlib
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,18 +15,23 @@ from serving.settings import add_settings, read_settings
 from stages.core import files
 from stages.core.errors import InputError, run
 
+CARD = Path("assets.extra/README.md")
+ADDED = (published.ROWS, CARD)
+"""Files of a version that the model does not have."""
 
-def publish(model: Path, predictions: Path, folder: Path, keep: int) -> tuple[int, bool]:
+
+def publish(model: Path, predictions: Path, folder: Path, keep: int, card: Path | None = None) -> tuple[int, bool]:
     """Publish a SavedModel as a model's next version, then remove versions older than the newest `keep`.
 
-    Versions with a label stay. The same bytes as the newest version's make no new one. A version also holds what the
-    check found about its rows, by which a server joins requests.
+    Versions with a label stay. The same bytes as the newest version's make no new one, but it gets the present card.
+    A version also holds what the check found about its rows, by which a server joins requests.
 
     Args:
         model: the SavedModel, its provenance included.
         predictions: record of its prediction check.
         folder: where the model's versions lie; its name is the model's.
         keep: versions kept.
+        card: the model's card, which the version holds as `assets.extra/README.md`; None or a missing file: no card.
 
     Returns:
         The newest version's number, and whether it is new.
@@ -43,12 +50,14 @@ def publish(model: Path, predictions: Path, folder: Path, keep: int) -> tuple[in
         existing = published.versions(folder)
         rows = record.get("rows", {})
         if existing and digest == files.digest(model) and _is(existing[max(existing)], digest, rows):
+            _add_card(existing[max(existing)], card)
             return max(existing), False
         with files.whole_folder(folder / ".incoming") as incoming:
             shutil.copytree(model, incoming, dirs_exist_ok=True)
             if files.digest(incoming) != digest:
                 raise InputError(f"{model}: expected the bytes that {predictions} checked; run `dvc repro`")
             files.write_json(incoming / published.ROWS, rows)
+            _add_card(incoming, card)
         number = published.next_number(folder)
         (folder / ".incoming").rename(folder / str(number))
         files.fsync(folder)
@@ -63,7 +72,22 @@ def _is(version: Path, digest: Any, rows: Any) -> bool:
     """Whether a published version is the model of a digest, with the same finding about its rows."""
     found = version / published.ROWS
     same_rows = found.exists() and files.read_json(found) == rows
-    return same_rows and files.digest(version, without=published.ROWS) == digest
+    return same_rows and _digest(version) == digest
+
+
+def _digest(version: Path) -> str:
+    """The digest of the model in a version: `files.digest` without what was added to it."""
+    names = (path.relative_to(version) for path in sorted(version.rglob("*")) if path.is_file())
+    entries = {name.as_posix(): files.digest(version / name) for name in names if name not in map(Path, ADDED)}
+    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
+
+
+def _add_card(version: Path, card: Path | None) -> None:
+    """Put a model's card into a version, if there is one and it is not there yet."""
+    if card and card.is_file():
+        text = card.read_text(encoding="utf-8")
+        if not (version / CARD).is_file() or (version / CARD).read_text(encoding="utf-8") != text:
+            files.write_text(version / CARD, text)
 
 
 def publish_all(names: list[str], models: Path, results: Path, folder: Path, keep: int) -> None:
@@ -76,7 +100,9 @@ def publish_all(names: list[str], models: Path, results: Path, folder: Path, kee
     if not found:
         raise InputError(f"{models}: no exported model; run `dvc repro`")
     for name in map(published.check_name, found):
-        number, new = publish(models / name, results / name / "predictions.json", folder / name, keep)
+        number, new = publish(
+            models / name, results / name / "predictions.json", folder / name, keep, results / name / "card.md"
+        )
         print(f"{name}: version {number}" + ("" if new else ", unchanged"))
 
 

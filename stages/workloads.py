@@ -61,6 +61,31 @@ class Groups:
 
 
 @dataclass(frozen=True)
+class Card:
+    """What a model's card says that no result tells. All of it may be left out.
+
+    Args:
+        task: what kind of task it is, in the words of Hugging Face's hub, such as `tabular-regression`.
+        tags: words to find the model by.
+        datasets: names of the data sets that it was trained on, by the source that was read; without sources, by "".
+        data: what the data are and how they were made, likewise.
+        units: of inputs and outputs, and what they are, by name.
+        uses: what the model is for, a sentence each.
+        misuses: what it must not be used for, and why.
+        limits: what it is known not to do well.
+    """
+
+    task: str = "other"
+    tags: tuple[str, ...] = ()
+    datasets: Mapping[str, str] = field(default_factory=dict)
+    data: Mapping[str, str] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
+    uses: tuple[str, ...] = ()
+    misuses: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Workload:
     """What a workload says about itself.
 
@@ -82,6 +107,7 @@ class Workload:
         metric_parameters: patterns of metrics' keys, and the workload's parameters that define these metrics: under
             other values they are other metrics.
         groups: the table of figures by group.
+        card: what the model's card says that no result tells.
     """
 
     name: str
@@ -97,6 +123,7 @@ class Workload:
     instances: Instances | None = None
     metric_parameters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     groups: Groups | None = None
+    card: Card = field(default_factory=Card)
 
     @property
     def headline(self) -> str | None:

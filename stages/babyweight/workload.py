@@ -1,6 +1,6 @@
 """What this workload says about itself."""
 
-from stages.workloads import Groups, Instances, Metric, Workload
+from stages.workloads import Card, Groups, Instances, Metric, Workload
 
 WORKLOAD = Workload(
     name="babyweight",
@@ -33,4 +33,44 @@ WORKLOAD = Workload(
     ),
     metric_parameters={"*rmse_preterm*": ("evaluate.preterm_weeks",), "*rmse_term*": ("evaluate.preterm_weeks",)},
     groups=Groups(figure="rmse", instances="births"),
+    card=Card(
+        task="tabular-regression",
+        tags=("birth-weight",),
+        datasets={"synthetic": "synthetic-us-births", "files": "us-births"},
+        data={
+            "synthetic": (
+                "Synthetic births, drawn by a seeded generator from published figures of births in the United States "
+                "(`stages/babyweight/source/facts.yaml`): shares of sex, race, plurality, smoking and weeks, and their "
+                "effects on the weight. No person is behind any of them. What the figures do not tell, such as how "
+                "race and smoking go together, is not in the data."
+            ),
+            "files": "Births of files that the user of the pipeline named; their origin is not known to the pipeline.",
+        },
+        units={
+            "is_male": "True, False or Unknown",
+            "mother_age": "completed years",
+            "mother_race": "a word of the vocabulary, or Unknown",
+            "plurality": "babies of this pregnancy",
+            "gestation_weeks": "completed weeks",
+            "mother_married": "True, False or Unknown",
+            "cigarette_use": "True, False, or None: not asked",
+            "alcohol_use": "True, False, or None: not asked",
+            "outputs": "pounds",
+        },
+        uses=(
+            "To learn and to show how a model is trained, exported, measured and served.",
+            "To compare methods on a table of mixed numbers and words.",
+        ),
+        misuses=(
+            "No clinical decision, and no statement about a single pregnancy: the error is about a pound, and weights "
+            "before a birth are measured, not guessed.",
+            "No decision about insurance, work or benefits.",
+            "No conclusion about causes: race is an input because the published figures differ by it, and so that "
+            "errors can be measured by it. It stands for circumstances that the data do not have.",
+        ),
+        limits=(
+            "A model of synthetic births tells what the generator was told, not how births are.",
+            "Rare races and triplets are few in the test data: their intervals are wide.",
+        ),
+    ),
 )

@@ -1,6 +1,6 @@
 """What this workload says about itself."""
 
-from stages.workloads import Instances, Metric, Workload
+from stages.workloads import Card, Instances, Metric, Workload
 
 WORKLOAD = Workload(
     name="cartpole",
@@ -21,5 +21,21 @@ WORKLOAD = Workload(
         same=("episode",),
         measures="stages.cartpole.measures:measures",
         parameters=("seed",),
+    ),
+    card=Card(
+        task="reinforcement-learning",
+        tags=("deep-reinforcement-learning", "dqn", "gymnasium"),
+        data={"": "No data: the agent learned by playing its environment, a simulation."},
+        units={
+            "observations": "the environment's observations, in its units",
+            "actions": "the action of the greatest value, counted from 0",
+            "q_values": "the value of each action: the discounted learned reward that is expected",
+        },
+        uses=("To play the environment that it was trained for.", "To show and compare methods."),
+        misuses=("No control of a real machine: nothing was learned of friction, delay or noise.",),
+        limits=(
+            "It was measured in episodes that begin as the environment lets them begin; other states may be unknown to "
+            "it.",
+        ),
     ),
 )

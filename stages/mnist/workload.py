@@ -1,6 +1,6 @@
 """What this workload says about itself."""
 
-from stages.workloads import Groups, Instances, Metric, Workload
+from stages.workloads import Card, Groups, Instances, Metric, Workload
 
 WORKLOAD = Workload(
     name="mnist",
@@ -16,4 +16,31 @@ WORKLOAD = Workload(
     instances=Instances(table="examples.csv", same=("image", "actual"), measures="stages.mnist.measures:measures"),
     metric_parameters={"expected_calibration_error*": ("evaluate.calibration_bins",)},
     groups=Groups(figure="accuracy", instances="images"),
+    card=Card(
+        task="image-classification",
+        tags=("digits",),
+        datasets={"": "mnist"},
+        data={
+            "": (
+                "Images of 28 by 28 grey pixels in MNIST's format, by default MNIST itself (LeCun, Cortes and Burges): "
+                "digits of American high-school students and employees of the Census Bureau, centred and scaled. The "
+                "training images were distorted at random."
+            )
+        },
+        units={
+            "inputs": "grey values from 0, the ground, to 1, the ink, row by row",
+            "classes": "the most probable digit",
+            "probabilities": "of each digit",
+        },
+        uses=("To read single digits that are prepared as MNIST's are.", "To show and compare methods."),
+        misuses=(
+            "No reading of amounts, forms or addresses without a person who checks: a wrong digit looks as sure as a "
+            "right one.",
+            "No images of another kind: the model answers with a digit whatever it is shown.",
+        ),
+        limits=(
+            "It was not trained on digits off the centre, of another size, or with dark strokes on a light ground.",
+            "The test images are a well-known set: methods were chosen by it for decades.",
+        ),
+    ),
 )

@@ -157,6 +157,11 @@ def model_panel(run: Run) -> Markup:
     settings = {name.replace("_", " "): value for name, value in made["settings"].items()}
     return join(
         heading(run.workload.title),
+        paragraph(
+            Markup('<a href="../results/{0}/card.md">Card of the model</a>: what it is for, and what not').format(
+                run.name
+            )
+        ),
         facts(
             {
                 "weights": signature["variables"]["weights"],

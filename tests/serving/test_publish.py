@@ -61,6 +61,21 @@ def test_same_bytes_make_no_new_version(model: Path) -> None:
     assert list(published.versions(target(model))) == [1]
 
 
+def test_a_version_holds_the_models_card_and_a_new_card_is_no_new_version(model: Path) -> None:
+    checked, card = model.parents[1] / "results/demo/predictions.json", model.parents[1] / "results/demo/card.md"
+    assert publish(model, checked, target(model), 5, card) == (1, True), "there is no card yet"
+    shown = target(model) / "1/assets.extra/README.md"
+    assert not shown.exists()
+    for text in ("# Demo\n", "# Demo, judged again\n"):
+        card.write_text(text)
+        assert publish(model, checked, target(model), 5, card) == (1, False)
+        assert shown.read_text() == text
+    (model / "saved_model.pb").write_bytes(b"other")
+    models.checked(model, checked)
+    assert publish(model, checked, target(model), 5, card) == (2, True)
+    assert (target(model) / "2/assets.extra/README.md").read_text() == text
+
+
 def test_only_the_newest_are_kept(model: Path) -> None:
     for content in (b"1", b"2", b"3", b"4"):
         release(model, content, keep=2)
