@@ -1,3 +1,4 @@
 """The pipeline's stages. This file only imports, so no stage depends on it: what it imports is what counts."""
 
+import stages.core.quiet
 import stages.core.settings  # noqa: F401

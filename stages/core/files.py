@@ -44,6 +44,10 @@ def whole_file(path: Path) -> Iterator[Path]:
             remove(path)
         temporary.replace(path)
         fsync(path.parent)
+    except OSError as error:
+        if error.filename is None:  # of a write, such as to a full disk
+            error.filename = str(path)
+        raise
     finally:
         remove(temporary)
 

@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from stages.core.files import (
     write_json,
     write_table,
 )
+from tests.conftest import ROOT
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path: Path) -> None:
@@ -77,3 +81,22 @@ def test_significant_rounds_by_digits_and_keeps_integers() -> None:
 def test_table_has_plain_line_ends(tmp_path: Path) -> None:
     write_table(tmp_path / "t.csv", [{"a": 1, "b": 2}], ["a", "b"])
     assert (tmp_path / "t.csv").read_bytes() == b"a,b\n1,2\n"
+
+
+def test_a_write_that_fails_names_the_file(tmp_path: Path) -> None:
+    """A limit on the size of a file stands for a full disk: the error comes from the write, too."""
+    code = (
+        "import resource; from pathlib import Path; from stages.core.errors import run; "
+        "from stages.core.files import write_text; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); "
+        "run(lambda: write_text(Path('folder/large.txt'), 'x' * 5000))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, "error: folder/large.txt: File too large\n")
+    assert list((tmp_path / "folder").iterdir()) == []
