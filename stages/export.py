@@ -41,9 +41,15 @@ def write_savedmodel(
         signatures: a concrete function for each signature's name.
         provenance: kept as `assets.extra/provenance.json`.
         as_text: `saved_model.pbtxt` in place of `saved_model.pb`.
+
+    Raises:
+        InputError: if the folder cannot be written.
     """
     with whole_folder(path) as folder:
-        tf.saved_model.save(_Variables(model), str(folder), signatures=dict(signatures))
+        try:
+            tf.saved_model.save(_Variables(model), str(folder), signatures=dict(signatures))
+        except tf.errors.OpError as error:  # such as of a full disk
+            raise InputError(f"{path}: cannot be written: {one_line(error.message)}") from None
         (folder / "assets").rmdir()
         graph = saved_model_pb2.SavedModel.FromString((folder / BINARY).read_bytes())
         (folder / BINARY).unlink()

@@ -1,7 +1,10 @@
 """Export, inspection and the prediction check, of a digits' network with untrained weights."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -214,6 +217,22 @@ def test_damaged_weights_are_refused(weights: Path, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:5000])
     assert_refused(run_stage("stages.export", "mnist", tmp_path / "weights", tmp_path / "model"), "model.weights.h5")
     assert not (tmp_path / "model").exists()
+
+
+def test_a_model_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """A limit on the size of a file stands for a full disk."""
+    code = (
+        "import resource, keras; from pathlib import Path; from stages.core.errors import run; "
+        "from stages.export import write_savedmodel; "
+        "model = keras.Sequential([keras.Input([9]), keras.layers.Dense(9)]); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)); "
+        "run(lambda: write_savedmodel(Path('model'), model, {}, {}))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", "import stages; " + code]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert_refused(done, "model: cannot be written: ", "File too large")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_inspection_tells_what_a_caller_needs(model: Path, request_file: Path, tmp_path: Path) -> None:
