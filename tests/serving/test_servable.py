@@ -1,5 +1,6 @@
 """Models of others: TensorFlow 1 and 2, with what they ship and what they leave out."""
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -17,6 +18,9 @@ from serving.published import ROWS
 from serving.servable import Servable, _Functions, _Session
 from serving.settings import Settings
 from stages.core.errors import InputError
+from stages.core.files import write_json
+from stages.export import write_savedmodel
+from stages.savedmodel.independence import independent_of_batch
 from tests.serving import models
 
 Load = Callable[..., Servable]
@@ -191,6 +195,34 @@ def test_requests_are_joined_only_for_rows_known_to_be_independent(
     file.unlink() if rows is None else file.write_text(rows)
     model = load(path, row_independent_models=named)
     assert model._batchers["serving_default"]._joinable is joins
+
+
+def test_a_joined_request_has_the_bytes_of_a_lone_one(load: Load, tmp_path: Path) -> None:
+    import keras
+
+    keras.utils.set_random_seed(3)
+    network = keras.Sequential([keras.Input([4]), keras.layers.Dense(7, "tanh"), keras.layers.Dense(3, "softmax")])
+    spec = tf.TensorSpec([None, 4], tf.float32, "x")
+    plain = tf.function(lambda x: {"y": network(x)}, autograph=False).get_concrete_function(spec)
+    write_savedmodel(tmp_path / "model", network, {"serving_default": independent_of_batch(plain)}, {})
+    write_json(tmp_path / "model" / ROWS, {"independent": True, "same_bytes": True})
+    model, rows = load(tmp_path / "model"), np.random.default_rng(0).random((120, 4), np.float32)
+    signature, joined = model.signature("serving_default"), set()
+    whole = model.call(signature, {"x": rows})["y"]
+    call, batcher = model.call, model._batchers["serving_default"]
+
+    def counting(inputs: dict[str, Any], *rest: Any) -> dict[str, Any]:
+        joined.add(len(inputs["x"]))
+        return call(signature, inputs, *rest)
+
+    batcher._function = counting
+
+    async def ask() -> list[dict[str, Any]]:
+        return await asyncio.gather(*(model.run(signature, {"x": rows[first : first + 3]}) for first in range(118)))
+
+    for first, answer in enumerate(asyncio.run(ask())):
+        assert answer["y"].tobytes() == whole[first : first + 3].tobytes()
+    assert max(joined) > 3
 
 
 def test_signatures_without_rows_are_never_joined(load: Load, tmp_path: Path) -> None:
