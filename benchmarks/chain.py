@@ -16,8 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.environments import FOLDER
-from benchmarks.scale import processor
+from benchmarks.environments import FOLDER, processor
 from stages.core.files import significant, write_table, write_text
 from tools.scratch import ROOT, change, clone
 

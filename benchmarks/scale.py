@@ -5,7 +5,7 @@ has an environment of its own below `.benchmarks/`, and runs as it is and with a
 writing to disk. Then this project prepares a clean, a flawed and a quoted file of the same births, and ever more
 synthetic births, which are drawn in the same process. Writes `scale.csv` (every run) and `scale.md` (medians).
 
-    python -m benchmarks.scale --rows 20000000 --dirty 2000000 --growth 1000000 10000000 100000000
+    python -m benchmarks.scale --rows 1000000 4000000 10000000 20000000 --rounds 5
 """
 
 import argparse
@@ -25,7 +25,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.environments import FOLDER, python_with
+from benchmarks.environments import FOLDER, processor, python_with
 from stages.core.files import significant, whole_file, write_table, write_text
 from tools.param_overrides import override
 
@@ -137,29 +137,35 @@ def medians(rows: list[Row]) -> str:
     return " | ".join(cells)
 
 
-def processor() -> str:
-    """The processor's name, as /proc has it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+def ratio_to_polars(rows: list[Row], engine: str) -> str:
+    """Median and range over the rounds of an engine's seconds as a ratio to Polars', as a cell of a Markdown table."""
+    seconds = {name: [row["wall_s"] for row in rows if row["engine"] == name] for name in (engine, "polars")}
+    if not seconds["polars"]:
+        return ""
+    ratios = [ours / theirs for ours, theirs in zip(seconds[engine], seconds["polars"], strict=True)]
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
 
 
-def table(rows: list[Row], births: int, size: int, note: str) -> str:
-    """The comparison of engines, as Markdown."""
+def table(rows: list[Row], files: dict[int, Path], note: str) -> str:
+    """The comparison of engines at each size, as Markdown."""
     lines = [
-        f"# Preparing {births:,} births from a CSV file of {size / 1e9:.2f} GB",
+        "# Preparing births from a CSV file",
         "",
         f"{processor()}, {os.cpu_count()} cores{note}. Python {platform.python_version()}, "
         f"pandas {metadata.version('pandas')}, Arrow {metadata.version('pyarrow')}, {POLARS.replace('==', ' ')}. "
-        f"Medians (ranges) of {len({row['round'] for row in rows})} rounds in turns; each run a fresh process.",
+        f"Medians (ranges) of {len({row['round'] for row in rows})} rounds in turns; each run a fresh process with its "
+        "imports. The ratio is taken in each round.",
         "",
-        "| engine | seconds | processor seconds | peak memory, MB |",
-        "| --- | ---: | ---: | ---: |",
+        "| births | engine | seconds | processor seconds | peak memory, MB | seconds to Polars' |",
+        "| ---: | --- | ---: | ---: | ---: | ---: |",
     ]
-    for engine in dict.fromkeys(row["engine"] for row in rows):
-        lines.append(f"| {ENGINES[engine]} | {medians([row for row in rows if row['engine'] == engine])} |")
+    for number, path in files.items():
+        of_size = [row for row in rows if row["source"] == path.name]
+        for engine in dict.fromkeys(row["engine"] for row in of_size):
+            runs = [row for row in of_size if row["engine"] == engine]
+            size = f"{number:,} ({path.stat().st_size / 1e9:.2g} GB)"
+            ratio = ratio_to_polars(of_size, engine)
+            lines.append(f"| {size} | {ENGINES[engine]} | {medians(runs)} | {ratio} |")
     return "\n".join(lines) + "\n"
 
 
@@ -201,7 +207,7 @@ def growth_table(rows: list[Row]) -> str:
 def main() -> None:
     """Draw the births, run the engines in turns, write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=20_000_000)
+    parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 4_000_000, 10_000_000, 20_000_000])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
     parser.add_argument("--dirty", type=int, default=2_000_000, help="births of the flawed and quoted files; 0: none")
@@ -217,18 +223,23 @@ def main() -> None:
     args = parser.parse_args()
 
     FOLDER.mkdir(exist_ok=True)
-    births = draw(args.rows)
+    sources = {number: draw(number) for number in args.rows}
     if any(engine.startswith("polars") for engine in args.engines):
         python_with("polars", POLARS)  # creating the environment is not timed
     rounds = range(args.rounds)
-    rows = [measure(engine, births, "csv", number) for number in rounds for engine in args.engines]
-    if len({row["births"] for row in rows}) > 1:
+    rows = [
+        measure(engine, path, path.name, number)
+        for path in sources.values()
+        for number in rounds
+        for engine in args.engines
+    ]
+    if len({(row["source"], row["births"]) for row in rows}) > len(sources):
         raise SystemExit("error: the engines do not keep the same number of births")
     files = {kind: draw(args.dirty) if kind == "clean" else dirty(kind, args.dirty) for kind in KINDS if args.dirty}
     dirty_rows = [measure("ours", file, kind, number) for number in rounds for kind, file in files.items()]
     growth = [measure("ours", number_of_births, "synthetic", 0) for number_of_births in args.growth]
     write_table(args.results / "scale.csv", rows + dirty_rows + growth, COLUMNS)
-    text = table(rows, args.rows, births.stat().st_size, args.note)
+    text = table(rows, sources, args.note)
     text += dirty_table(dirty_rows, args.dirty) if dirty_rows else ""
     write_text(args.results / "scale.md", text + (growth_table(growth) if growth else ""))
 
