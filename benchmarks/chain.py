@@ -24,8 +24,8 @@ RESULTS = "results/babyweight"
 REQUEST = "data/requests/babyweight.json"
 STAGES = {
     "prepare": (
-        *("babyweight.prepare", "data/raw/babyweight", "data/babyweight", "data/samples/births.csv"),
-        f"{RESULTS}/prepare.json",
+        *("babyweight.prepare", "--raw", "data/raw/babyweight", "--sample", "data/samples/births.csv"),
+        *("data/babyweight", f"{RESULTS}/prepare.json"),
     ),
     "train": (
         *("babyweight.train", "data/babyweight", "weights/babyweight", f"{RESULTS}/train.json"),

@@ -102,7 +102,7 @@ def _longest_text(file: File, source: Any, metadata: Any, names: Collection[str]
             if chunk.physical_type == "BYTE_ARRAY" and not (file.is_remote and few):  # each header is a request there
                 source.seek(min(chunk.dictionary_page_offset or chunk.data_page_offset, chunk.data_page_offset))
                 kind, page_size = _page(source.read(16))
-                size = max(page_size, size)
+                size = page_size  # pages are unpacked one by one, so many of them need no more room
             if size > max(_MOST_BYTES, _MOST_TIMES * chunk.total_compressed_size):
                 raise InputError(
                     f"{file.address}: column {chunk.path_in_schema!r} says {size:,} bytes, expected at most "

@@ -190,7 +190,10 @@ def test_views_of_text_are_text(tmp_path: Path, births: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize("options", [{"use_dictionary": False}, {"dictionary_pagesize_limit": 1 << 30}])
-def test_blocks_are_bounded_by_bytes(tmp_path: Path, births: pd.DataFrame, options: dict[str, Any]) -> None:
+def test_blocks_are_bounded_by_bytes(
+    tmp_path: Path, births: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(parquet_file, "_MOST_BYTES", 1 << 24)  # of a page; the column has more
     births = pd.concat([births.dropna()] * 4, ignore_index=True)
     births["key"] = [f"{i % 50}{'x' * 10_000}" for i in range(len(births))]
     table = pa.Table.from_pandas(births.astype(str), preserve_index=False)
