@@ -57,10 +57,12 @@ def insert(text: str, before: str, addition: str, file: str) -> str:
 
 
 def add_to_pipeline(text: str, name: str) -> str:
-    """`dvc.yaml` with the workload in the stages that prepare, train, export, evaluate, inspect and predict."""
+    """`dvc.yaml` with the workload in all stages of one workload but `fetch`."""
     text = LIST.sub(rf"\g<0>, {name}", text)
     before, prepare, after = text.partition("  prepare:\n")
     text = before + prepare + after.replace("    do:\n", fragment("prepare.yaml", name) + "    do:\n", 1)
+    before, cards, after = text.partition("  card:\n    foreach:\n")
+    text = before + cards + f"      {name}: prepare.json\n" * bool(cards) + after
     last = re.findall(r"(?m)^      - stages/\w+/params\.py\n", text.partition("  fetch:\n")[0])[-1]
     text = text.replace(last, f"{last}      - stages/{name}/params.py\n", 1)
     text = insert(text, "    outs:\n      - reports\n", fragment("report.yaml", name), "dvc.yaml")

@@ -295,7 +295,10 @@ def with_examples(root: Path, hits: list[bool], **parameters: Any) -> None:
                 "accuracy": accuracy, "recall": {"7": accuracy}, "expected_calibration_error": abs(accuracy - 0.9),
                 "test_images": len(hits),
             },
-            "params.yaml": {"mnist": {"evaluate": {"calibration_bins": 10} | parameters}},
+            "params.yaml": {
+                "mnist": {"evaluate": {"calibration_bins": 10} | parameters, "train": {"learning_rate": 0.006}},
+                "cartpole": {"train": {"env": "CartPole-v1"}},
+            },
         },
     )  # fmt: skip
 
