@@ -293,10 +293,11 @@ def answers(run: Run) -> Markup:
     expected = [f"{v:g} ± {rule.get('within', 0):g}" for rule in rules for v in rule.get("values", [])]
     predictions = [value for row in run.json("predictions.json")["predictions"] for value in row.values()]
     inputs = list(instances[0])
-    header = ["birth", *(name.replace("_", " ") for name in inputs), "prediction (lb)", "expected (lb)"]
+    # The answer stands first: a phone shows the first columns.
+    header = ["birth", "prediction (lb)", "expected (lb)", *(name.replace("_", " ") for name in inputs)]
     answered = zip_longest(instances, predictions, expected)
     rows = [
-        (number, *(instance[name] for name in inputs), _three(answer), wanted)
+        (number, _three(answer), wanted, *(instance[name] for name in inputs))
         for number, (instance, answer, wanted) in enumerate(answered, 1)
     ]
     return join(heading("The original request"), table(header, rows))

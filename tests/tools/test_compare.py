@@ -28,7 +28,7 @@ from tools.compare.changes import (
 from tools.compare.comparison import compare
 from tools.compare.curves import curves
 from tools.compare.markdown import markdown
-from tools.compare.page import html
+from tools.compare.page import _chart, html
 from tools.compare.snapshot import FORMER, PACKAGES, WORK_TREE, Snapshot
 from tools.compare.summary import headline
 
@@ -375,3 +375,20 @@ def test_a_folder_comes_from_the_stages_that_changed_it_and_a_first_state_is_all
     (copy / "dvc.yaml").write_text(yaml.safe_dump({"stages": pipeline}))
     first = compare(Snapshot(copy, "HEAD"), Snapshot(copy, WORK_TREE))
     assert first.summary["Ran"] == ["3 of 3 stages, all new"]
+
+
+def test_calibration_is_drawn_against_the_diagonal_with_counts(project: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(project, tmp_path / "copy")
+    pipeline = yaml.safe_load((copy / "dvc.yaml").read_text())
+    pipeline["plots"] = [{"mnist: calibration": {"x": "confidence", "y": {"results/mnist/c.csv": "accuracy"}}}]
+    for number, accuracy in enumerate((0.5, 0.6)):
+        (copy / "results/mnist/c.csv").write_text(f"confidence,accuracy,images\n0.55,{accuracy},123\n0.9,0.95,456\n")
+        (copy / "dvc.yaml").write_text(yaml.safe_dump(pipeline))
+        if number == 0:
+            commit(copy, "Before")
+    (curve,) = curves(Snapshot(copy, "HEAD"), Snapshot(copy, WORK_TREE))
+    assert [(row["side"], row["y"], row["count"]) for row in curve.calibration] == [
+        ("A", 0.5, 123), ("A", 0.95, 456), ("B", 0.6, 123), ("B", 0.95, 456)
+    ]  # fmt: skip
+    drawn = _chart(curve)
+    assert "count: 123" in drawn and "Dashed: all well" in drawn

@@ -1,5 +1,6 @@
 """The plots of `dvc.yaml`, those of two states in one chart."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ class Curve:
         same: whether both states have the same points.
         note: why it cannot be compared, if so.
         scatter: whether points stand alone.
+        calibration: rows `x`, `y`, `side`, `count` of shares that would be equal if all were well.
     """
 
     title: str
@@ -27,6 +29,7 @@ class Curve:
     same: bool = False
     note: str = ""
     scatter: bool = False
+    calibration: tuple[Row, ...] = ()
 
 
 def _definitions(snapshot: Snapshot) -> list[tuple[str, dict[str, Any]]]:
@@ -61,7 +64,21 @@ def _curve(title: str, plot: dict[str, Any], a: Snapshot, b: Snapshot) -> Curve:
         before, after = ([(row[x], row[name]) for row in rows or []] for rows in tables)
         sides = {"both": after} if before == after else {"A": before, "B": after}
         lines |= {f"{side}: {name}" if len(columns) > 1 else side: points for side, points in sides.items()}
-    return Curve(title, *labels, lines, scatter=plot.get("template") == "scatter")
+    calibrated = _calibration(x, columns, tables) if "calibration" in title.lower() else ()
+    return Curve(title, *labels, lines, scatter=plot.get("template") == "scatter", calibration=calibrated)
+
+
+def _calibration(x: str, columns: list[str], tables: Iterable[list[Row] | None]) -> tuple[Row, ...]:
+    """The bins of both states, if x and y are shares and a column counts what is in a bin; else none."""
+    found = []
+    for side, rows in zip(("A", "B"), tables, strict=True):
+        for row in rows or []:
+            count = next((row[name] for name in ("images", "instances", "births", "rows") if name in row), None)
+            values = [row[x], row[columns[0]]]
+            if count is None or not all(isinstance(v, float) and 0 <= v <= 1 for v in values):
+                return ()
+            found.append({"x": values[0], "y": values[1], "side": side, "count": int(count)})
+    return tuple(found)
 
 
 def curves(a: Snapshot, b: Snapshot) -> list[Curve]:

@@ -120,7 +120,24 @@ def _metrics(c: Comparison) -> Markup:
     return join(*blocks)
 
 
+def _calibration(curve: Curve) -> Markup:
+    """Shares of both states against the diagonal; the area and the tip of a point tell the count of its bin."""
+    line = charts.chart({"x": end, "y": end} for end in (0, 1)).mark_line(color=charts.SOFT, strokeDash=[4, 3])
+    points = charts.chart(curve.calibration).mark_point(filled=True, opacity=0.7)
+    drawn = line.encode(x="x:Q", y="y:Q") + points.encode(
+        x=alt.X("x:Q", title=curve.x),
+        y=alt.Y("y:Q", title=curve.y),
+        color=alt.Color("side:N", scale=alt.Scale(domain=["A", "B"])),
+        shape=alt.Shape("side:N", scale=alt.Scale(domain=["A", "B"], range=["circle", "diamond"])),
+        size=alt.Size("count:Q", scale=alt.Scale(range=[15, 600]), legend=None),
+    )
+    words = "Dashed: all well. Area: how many there are in a bin."
+    return figure(charts.svg(drawn, f"{curve.title}: A and B against the diagonal. {words}"), curve.title, words)
+
+
 def _chart(curve: Curve) -> Markup:
+    if curve.calibration:
+        return _calibration(curve)
     dashed = [name for name in curve.lines if name.startswith("A")]
     if curve.scatter:
         dots = (
