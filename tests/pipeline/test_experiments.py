@@ -11,7 +11,7 @@ import pytest
 from stages.core.files import digest
 from tests.conftest import run_stage
 from tests.pipeline.scratch import dvc, ran
-from tools.scratch import change
+from tools.scratch import change, clone, commit
 
 STAGE = "evaluate-cartpole"
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -46,6 +46,40 @@ def test_a_reverted_parameter_restores_every_output_without_running(pipeline_cop
     change(pipeline_copy, "cartpole.train.gamma", 0.95)
     assert ran(dvc(pipeline_copy, "repro", STAGE)) == {"check"}
     assert digest(pipeline_copy / "models" / "cartpole") == changed
+
+
+def test_two_branches_that_both_changed_results_are_merged_from_the_run_cache(pipeline_copy: Path) -> None:
+    def git(*arguments: str, fails: bool = False) -> None:
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        done = subprocess.run(["git", *identity, *arguments], cwd=pipeline_copy, capture_output=True, check=False)
+        assert (done.returncode != 0) == fails, done.stdout + done.stderr
+
+    keys = {"cartpole.evaluate.episodes": 20, "mnist.evaluate.calibration_bins": 10}
+    git("branch", "-m", "start")
+    results = []
+    for (key, value), stage in zip(keys.items(), ("evaluate-cartpole", "evaluate@mnist"), strict=True):
+        git("checkout", "-b", key, "start")
+        change(pipeline_copy, key, value)
+        assert ran(dvc(pipeline_copy, "repro")) == {"check", stage, "report"}
+        results.append(digest(pipeline_copy / "results" / key.partition(".")[0]))
+        commit(pipeline_copy, key)
+    git("merge", next(iter(keys)), fails=True)
+    git("checkout", "--ours", "dvc.lock", "results")
+    assert ran(dvc(pipeline_copy, "repro")) == {"check", "report"}, "the evaluations are in the run cache"
+    assert [digest(pipeline_copy / "results" / key.partition(".")[0]) for key in keys] == results
+    commit(pipeline_copy, "Merge")
+    assert "up to date" in dvc(pipeline_copy, "status").stdout
+
+
+def test_the_way_back_from_an_experiment_that_failed(tmp_path: Path) -> None:
+    folder = clone(tmp_path / "clone")
+    commit(folder, "Start")
+    committed = (folder / "params.yaml").read_text()
+    assert dvc(folder, "exp", "run", "-S", "cartpole.train.gamma=1.5", "check", check=False).returncode != 0
+    assert (folder / "params.yaml").read_text() != committed
+    (folder / "params.yaml").touch()
+    subprocess.run(["git", "checkout", "--quiet", "params.yaml"], cwd=folder, check=True)
+    assert (folder / "params.yaml").read_text() == committed
 
 
 @pytest.mark.usefixtures("offline")
