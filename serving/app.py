@@ -9,9 +9,9 @@ import functools
 import logging
 import re
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,6 +42,7 @@ log = logging.getLogger("serving")
 STATIC = Path(__file__).parent / "static"
 _INLINE = 1 << 16  # bytes; a larger body is read and written in a thread, so that other requests need not wait
 _LARGE = 2  # such bodies at once: each may take a hundred times its bytes of memory
+_ABANDONED_SECONDS = 0.5  # after so long a call's client is watched
 _INFLATED = 1 << 20  # bytes; the loop inflates so many at once
 _METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"]
 _TARGET = r"(?i:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
@@ -128,6 +129,39 @@ class Bodies:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
 
+@asynccontextmanager
+async def _while_connected(request: Request) -> AsyncIterator[None]:
+    """Give a block up if the client, whose whole request has come, goes away. Short blocks are over before one looks.
+
+    Raises:
+        HTTPException: 499 if it does.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task
+    watchers: list[asyncio.Task[None]] = []
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        task.cancel()
+
+    timer = loop.call_later(_ABANDONED_SECONDS, lambda: watchers.append(loop.create_task(watch())))
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not gone:
+            raise
+        task.uncancel()
+        raise HTTPException(499, "the client went away") from None
+    finally:
+        timer.cancel()
+        for watcher in watchers:
+            watcher.cancel()
+
+
 @dataclass(frozen=True)
 class Server:
     """Answers requests from a registry."""
@@ -169,7 +203,8 @@ class Server:
         if instances > self.limits.instances:
             raise HTTPException(413, f"expected at most {self.limits.instances} instances, found {instances}")
         request.scope[LABELS] = (target.action, model.name, str(model.version))
-        outputs = await model.run(signature, inputs, deadline)
+        async with _while_connected(request):
+            outputs = await model.run(signature, inputs, deadline)
         return Response(await self.bodies.call(large, encode, outputs), media_type="application/json")
 
     def _read(self, target: Target, body: bytearray) -> tuple[Servable, Signature, Arrays, Encoder]:

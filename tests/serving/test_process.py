@@ -279,6 +279,28 @@ def test_a_slow_model_holds_up_no_other_and_stops_at_the_limit(tmp_path: Path) -
         process.stop()
 
 
+def test_a_request_whose_client_goes_away_is_given_up(tmp_path: Path) -> None:
+    """Long before its time is over, so that what still waits for a thread is not computed."""
+    models.slow(tmp_path / "published/slow/1")
+    process = Process(tmp_path / "published")
+    try:
+        process.wait_ready()
+        body = '{"instances": [1e9]}'
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{process.url}/v1/models/slow:predict", content=body, timeout=httpx.Timeout(30, read=2))
+        given_up = 'serving_requests_total{model="slow",route="predict",status="499",version="1"} 1.0'
+        for _ in range(100):
+            if given_up in httpx.get(f"{process.url}/metrics", timeout=PATIENCE).text:
+                break
+            time.sleep(0.1)
+        else:
+            raise AssertionError("the request is not given up")
+        process.running.send_signal(signal.SIGINT)
+        assert "Traceback" not in process.running.communicate(timeout=60)[1]
+    finally:
+        process.stop()
+
+
 def test_the_log(published_models: Path, tmp_path: Path) -> None:
     """Each line has a time and a level; requests are there on demand, each with its id and what no line can break."""
     process = Process(published_models, "--access-log")
