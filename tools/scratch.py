@@ -42,7 +42,8 @@ def change(folder: Path, key: str, value: object) -> None:
         if line.startswith("  " * depth + sections[depth] + ":") and name == sections[depth]:
             depth += 1
             if depth == len(sections):
-                lines[number] = f"{'  ' * (depth - 1)}{name}: {value}"
+                _, mark, comment = line.partition("  #")
+                lines[number] = f"{'  ' * (depth - 1)}{name}: {value}{mark}{comment}"
                 (folder / "params.yaml").write_text("\n".join(lines))
                 return
     raise AssertionError(f"no key {key} in params.yaml")
