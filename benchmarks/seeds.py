@@ -47,7 +47,8 @@ Params = dict[str, Any]
 
 def recipe(workload: str, params: Params) -> str:
     """A digest of the parameters that a workload's results depend on, but for the seed."""
-    used = {key: params[key] for key in ("runtime", workload)}
+    own = {section: values for section, values in params[workload].items() if section != "operation"}
+    used = {"runtime": params["runtime"], workload: own}
     return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()[:8]
 
 

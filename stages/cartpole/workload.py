@@ -14,7 +14,11 @@ WORKLOAD = Workload(
     ),
     sample_size="episodes",
     has_data=False,
-    conditions={"train.env": "environment"},
+    conditions={
+        "train.env": "environment",
+        "train.env_kwargs": "environment's arguments",
+        "train.wrappers": "wrappers",
+    },
     comparison="stages.cartpole.comparison:compare",
     instances=Instances(
         table="evaluation/returns.csv",

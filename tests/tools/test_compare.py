@@ -5,7 +5,8 @@ import shutil
 import subprocess
 from hashlib import md5
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -178,6 +179,16 @@ def test_metrics_say_better_worse_equal_or_not_comparable(pair: tuple[Snapshot, 
     assert verdicts["mnist", "evaluate.loss"] == ("same", 0.0)
     assert verdicts["cartpole", "evaluate.mean_return"] == ("other", 300.0)
     assert incomparable(*pair, "cartpole") == "another environment (CartPole-v0 against CartPole-v1)"
+
+
+def test_other_arguments_of_the_environment_are_not_compared() -> None:
+    before, after = (
+        SimpleNamespace(params={"cartpole.train.env": "Lake-v1", **more}, metrics={})
+        for more in ({"cartpole.train.env_kwargs": None}, {"cartpole.train.env_kwargs.is_slippery": False})
+    )
+    found = incomparable(cast(Snapshot, before), cast(Snapshot, after), "cartpole")
+    assert found == "another environment's arguments (None against {'is_slippery': False})"
+    assert incomparable(cast(Snapshot, after), cast(Snapshot, after), "cartpole") is None
 
 
 def test_a_difference_between_seeds_is_noise(project: Path, tmp_path: Path) -> None:

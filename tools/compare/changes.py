@@ -222,9 +222,11 @@ def stale(snapshot: Snapshot) -> list[str]:
 
 
 def _condition(snapshot: Snapshot, workload: str, key: str) -> Any:
-    """A parameter of a workload by its last word, whatever section had it."""
-    keys = (k for k in snapshot.params if k.startswith(f"{workload}.") and k.split(".")[-1] == key.split(".")[-1])
-    return next((snapshot.params[k] for k in keys), None)
+    """A parameter of a workload by its last word, whatever section had it; a dictionary's keys with their values."""
+    last = key.split(".")[-1]
+    keys = (k for k in snapshot.params if k.startswith(f"{workload}.") and last in k.split("."))
+    found = {k.partition(f".{last}")[2].lstrip("."): snapshot.params[k] for k in keys}
+    return found.get("", found) or None
 
 
 def incomparable(a: Snapshot, b: Snapshot, workload: str, key: str | None = None) -> str | None:
