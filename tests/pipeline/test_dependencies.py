@@ -14,9 +14,9 @@ from tests.conftest import ROOT
 from tests.pipeline.scratch import commands, dvc, ran
 from tools.scratch import change, clone
 
-PREPARE, TRAIN, EXPORT, EVALUATE, INSPECT, PREDICT = (
+PREPARE, TRAIN, EXPORT, EVALUATE, INSPECT, PREDICT, CARD = (
     {name for name in commands() if name.startswith(verb)}
-    for verb in ("prepare", "train", "export", "evaluate", "inspect", "predict")
+    for verb in ("prepare", "train", "export", "evaluate", "inspect", "predict", "card")
 )
 MNIST = {"fetch@mnist", "prepare@mnist", "train@mnist", "export@mnist", "evaluate@mnist"}
 
@@ -56,8 +56,8 @@ FILES: dict[str, set[str]] = {
     "stages/predict.py": PREDICT,
     "stages/check_params.py": {"check"},
     "params.schema.json": {"check"},
-    "requirements/cpu.lock": PREPARE | TRAIN | EXPORT | EVALUATE | INSPECT | PREDICT | {"report"},
-    "requirements/report.lock": {"report"},
+    "requirements/cpu.lock": PREPARE | TRAIN | EXPORT | EVALUATE | INSPECT | PREDICT | CARD | {"report"},
+    "requirements/report.lock": CARD | {"report"},
     "requirements/serving.lock": set(),
     "requirements/dev.lock": set(),
     "requirements/cuda.lock": set(),
@@ -75,7 +75,7 @@ FILES: dict[str, set[str]] = {
     "data/requests/expected/babyweight.json": {"predict@babyweight", "report"},
     "data/requests/cartpole.json": {"inspect@cartpole", "predict@cartpole"},
     "data/requests/expected/cartpole.json": {"predict@cartpole"},
-    "stages/mnist/workload.py": {"report"},
+    "stages/mnist/workload.py": {"card@mnist", "report"},
     "stages/fourth/params.py": set(),
     "stages/fourth/train.py": set(),
 }

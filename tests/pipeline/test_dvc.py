@@ -54,7 +54,7 @@ def test_a_second_run_runs_nothing(pipeline: Path) -> None:
 
 def test_one_parameter_reruns_its_stages_and_those_after_and_commits_compare(pipeline_copy: Path) -> None:
     change(pipeline_copy, "cartpole.evaluate.episodes", 20)
-    assert ran(dvc(pipeline_copy, "repro")) == {"check", "evaluate-cartpole", "report"}
+    assert ran(dvc(pipeline_copy, "repro")) == {"check", "evaluate-cartpole", "card@cartpole", "report"}
     commit(pipeline_copy, "Play fewer episodes")
 
     params = json.loads(dvc(pipeline_copy, "params", "diff", "HEAD~1", "HEAD", "--json").stdout)

@@ -63,5 +63,5 @@ def test_what_follows_an_export_is_restored(fresh: Path) -> None:
 
 def test_one_evaluations_parameter_reruns_it_and_the_report(fresh: Path) -> None:
     change(fresh, "mnist.evaluate.calibration_bins", 10)
-    assert ran(dvc(fresh, "repro", "--pull", "--allow-missing")) == {"check", "evaluate@mnist", "report"}
+    assert ran(dvc(fresh, "repro", "--pull", "--allow-missing")) == {"check", "evaluate@mnist", "card@mnist", "report"}
     assert not (fresh / "weights").exists()

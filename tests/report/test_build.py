@@ -183,7 +183,7 @@ def test_the_same_inputs_give_the_same_bytes(pipeline: Path, tmp_path: Path) -> 
 
 
 def test_bad_rows_unknown_words_and_absent_columns_of_births_are_shown(pipeline: Path, tmp_path: Path) -> None:
-    for name in ("data/raw/babyweight", "results/babyweight", "models/babyweight"):
+    for name in ("stages/babyweight/source", "results/babyweight", "models/babyweight"):
         shutil.copytree(pipeline / name, tmp_path / name)
     run = evaluated(tmp_path, {"babyweight": {}})[0]
     prepared = run.json("prepare.json")
