@@ -65,7 +65,8 @@ def test_two_branches_that_both_changed_results_are_merged_from_the_run_cache(pi
         commit(pipeline_copy, key)
     git("merge", next(iter(keys)), fails=True)
     git("checkout", "--ours", "dvc.lock", "results")
-    assert ran(dvc(pipeline_copy, "repro")) == {"check", "report"}, "the evaluations are in the run cache"
+    cards = {f"card@{key.partition('.')[0]}" for key in keys}
+    assert ran(dvc(pipeline_copy, "repro")) - cards == {"check", "report"}, "the evaluations are in the run cache"
     assert [digest(pipeline_copy / "results" / key.partition(".")[0]) for key in keys] == results
     commit(pipeline_copy, "Merge")
     assert "up to date" in dvc(pipeline_copy, "status").stdout
