@@ -1,5 +1,7 @@
 """A comparison as Markdown, for a pull request."""
 
+import html
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -20,19 +22,36 @@ METRICS_HEADER = ("model", "metric", "A", "B", "B - A", "verdict", "note")
 SHOWN_REASONS = 6
 
 
-def _escape(value: Any) -> str:
-    return text(value).replace("|", "\\|").replace("\n", " ")
+_MARKS = re.compile(r"[\\`*\[\]|]|(?<!\w)_|_(?!\w)|~(?=~)|^[#>]|^[-+=](?=[\s=+-]|$)|(?<=^\d)[.)](?=\s)")
+_LINKS = re.compile(
+    r"(?<=(?<!\w)@)(?=\w)|(?<=#)(?=\d)|(?<=http)(?=s?://)|(?<=ftp)(?=://)|(?<=www)(?=\.)", re.IGNORECASE
+)
+"""Where a comment keeps a name from being called, and an address from becoming a link."""
+
+
+def escape(value: Any, keep: str = "") -> str:
+    """A value as plain text: what looks like Markdown, HTML, a link or a person's name stays what it is.
+
+    Subjects of commits, names of branches and parameters come from whoever opened the pull request.
+
+    Args:
+        value: what a cell or line shows.
+        keep: a mark of Markdown that our own text uses.
+    """
+    plain = html.escape(" ".join(text(value).split()), quote=False)
+    marked = _MARKS.sub(lambda found: found[0] if found[0] == keep else f"\\{found[0]}", plain)
+    return _LINKS.sub("<!-- -->", marked)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(map(_escape, line))} |" for line in lines)
+    return "\n".join(f"| {' | '.join(map(escape, line))} |" for line in lines)
 
 
 def folded(summary: str, body: str) -> str:
     """Text that a reader unfolds."""
-    return f"<details><summary>{summary}</summary>\n\n{body}\n\n</details>"
+    return f"<details><summary>{escape(summary)}</summary>\n\n{body}\n\n</details>"
 
 
 def reasons(values: dict[str, list[str]], shown: int = SHOWN_REASONS) -> str:
@@ -51,13 +70,13 @@ def metric_row(change: MetricChange) -> tuple[Any, ...]:
 
 
 def _blocks(c: Comparison) -> Iterator[str]:
-    yield f"## {c.a.name} → {c.b.name}"
-    yield f"A is {c.a.title}, B is {c.b.title}."
+    yield f"## {escape(c.a.name)} → {escape(c.b.name)}"
+    yield f"A is {escape(c.a.title)}, B is {escape(c.b.title)}."
     for name, answer in c.summary.items():
-        yield f"**{name}**\n\n" + "\n".join(f"- {line}" for line in answer)
+        yield f"**{name}**\n\n" + "\n".join(f"- {escape(line)}" for line in answer)
     yield table(METRICS_HEADER, map(metric_row, c.headlines))
     if c.caveats:
-        yield "**Mind**\n\n" + "\n".join(f"- {note}" for note in c.caveats)
+        yield "**Mind**\n\n" + "\n".join(f"- {escape(note, keep='`')}" for note in c.caveats)
     if values := [p for p in c.params if not p.moved_only]:
         yield "### Parameters\n\n" + table(
             ("parameter", "A", "B", "note"),
@@ -73,7 +92,9 @@ def _blocks(c: Comparison) -> Iterator[str]:
     if unchanged := [(m.workload, m.key, m.after) for m in c.metrics if m.verdict == "same"]:
         yield folded(f"{len(unchanged)} metrics are equal", table(("model", "metric", "value"), unchanged))
     if c.predictions:
-        yield "### Predictions\n\n" + "\n".join(f"- {name}: {found.summary}" for name, found in c.predictions.items())
+        yield "### Predictions\n\n" + "\n".join(
+            f"- {escape(name)}: {escape(found.summary, keep='`')}" for name, found in c.predictions.items()
+        )
         for name, found in c.predictions.items():
             if found.rows:
                 yield folded(f"{name}: the {len(found.rows)} that changed most", table(found.header, found.rows))
