@@ -51,7 +51,9 @@ def test_linters(command: list[str]) -> None:
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     copy = tmp_path / UNIT.name
-    copy.write_text(UNIT.read_text().replace("/opt/savedmodel-pipeline/.venv/bin/python", sys.executable))
+    python = tmp_path / "python"  # systemd takes no space in a command's path
+    python.symlink_to(sys.executable)
+    copy.write_text(UNIT.read_text().replace("/opt/savedmodel-pipeline/.venv/bin/python", str(python)))
     done = subprocess.run(["systemd-analyze", "verify", str(copy)], capture_output=True, text=True)
     assert (done.returncode, UNIT.name in done.stderr) == (0, False), done.stderr
 

@@ -106,15 +106,19 @@ class Process:
     """A server in a process of its own."""
 
     def __init__(self, published: Path | str | None, *options: str, **environment: str) -> None:
-        rpc_port = free_port()
-        self.rpc = f"127.0.0.1:{rpc_port}"
         where = ["--published", str(published)] if published else []
-        self.running = start_stage(
-            "serving", "--rest_api_port", "0", "--port", str(rpc_port), *where, *options, cwd=ROOT, **environment
-        )
-        while not (match := re.search(r"https?://\S+", self.running.output())):
-            assert self.running.poll() is None, self.running.communicate()
-            time.sleep(0.02)
+        for _ in range(5):  # another process may take the port before the server does
+            rpc_port = free_port()
+            self.rpc = f"127.0.0.1:{rpc_port}"
+            ports = ("--rest_api_port", "0", "--port", str(rpc_port))
+            self.running = start_stage("serving", *ports, *where, *options, cwd=ROOT, **environment)
+            while not (match := re.search(r"https?://\S+", self.running.output())) and self.running.poll() is None:
+                time.sleep(0.02)
+            if match:
+                break
+            said = self.running.communicate()
+            assert f":{rpc_port}: cannot be listened on" in said[1], said
+        assert match, said
         self.url = match[0]
 
     def stop(self) -> None:
