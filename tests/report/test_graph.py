@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from stages.core.errors import InputError
+from stages.core.params import workload_names
 from stages.report.graph import draw, read
 from tests.conftest import ROOT
 
@@ -13,7 +14,7 @@ from tests.conftest import ROOT
 def test_the_stages_of_all_workloads_collapse_into_one_each() -> None:
     graph = read(ROOT / "docs" / "pipeline.md")
     assert {"prepare", "train", "export", "evaluate", "inspect", "predict", "report"} <= set(graph)
-    assert sorted(graph.nodes["train"]["workloads"]) == ["babyweight", "cartpole", "mnist"]
+    assert sorted(graph.nodes["train"]["workloads"]) == workload_names()
     assert sorted(graph["export"]) == ["evaluate", "inspect", "predict"]
     assert not graph.has_edge("prepare", "evaluate")  # implied by train and export
 

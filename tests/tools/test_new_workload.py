@@ -47,7 +47,7 @@ def test_a_pipeline_of_another_form_is_refused_and_nothing_is_written(tmp_path: 
     (root / "dvc.yaml").write_text((root / "dvc.yaml").read_text().replace("\nplots:\n", "\ncharts:\n"))
     before = digest(root)
     with pytest.raises(InputError, match=r"dvc\.yaml: expected one line 'plots:'"):
-        create(root, "birds")
+        create(root, "fishes")
     assert digest(root) == before
 
 
@@ -58,12 +58,12 @@ def test_the_example_table_depends_on_the_seed_alone() -> None:
 
 def test_contributing_names_the_files_that_the_command_writes(tmp_path: Path) -> None:
     root = clone(tmp_path / "clone")
-    create(root, "wines")
+    create(root, "fishes")
     recipe = (ROOT / "CONTRIBUTING.md").read_text().partition("## Add a workload")[2].partition("\n## ")[0]
-    named = re.findall(r"`((?:stages|tests|data)/[\w/.]+)`", recipe)
+    named = re.findall(r"`((?:stages|tests|data)/[\w/.]+)`", recipe.replace("wines", "fishes"))
     assert len(named) >= 8
     assert [
-        path for path in named if not (root / path).exists() and not path.endswith(("data/wines", "report.py"))
+        path for path in named if not (root / path).exists() and not path.endswith(("data/fishes", "report.py"))
     ] == []
 
 
@@ -87,6 +87,7 @@ def test_a_new_workload_runs_lints_and_passes_all_tests_of_its_own_and_of_the_pr
     run("python", "-m", "stages.check_params", "params.schema.json", "data/params.checked")
     (root / "docs/pipeline.md").write_text(run("dvc", "dag", "--md"))
     run("dvc", "repro")
+    run("python", "-m", "tools.processor")
     assert "Birds" in (root / "reports/index.html").read_text()
     assert "| birds | accuracy |" in (root / "reports/summary.md").read_text()
     changed = run("git", "status", "--porcelain", "--untracked-files=all").splitlines()
