@@ -9,14 +9,13 @@ own, in a scratch clone that has no other workload's results. Writes `chain.csv`
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 from benchmarks.environments import FOLDER, processor
+from benchmarks.timing import timed
 from stages.core.files import significant, write_table, write_text
 from tools.scratch import ROOT, change, clone
 
@@ -58,15 +57,7 @@ Row = dict[str, Any]
 def run(folder: Path, births: int, stage: str) -> Row:
     """Run a stage once: wall clock and processor time, and the peak of resident memory."""
     module, *arguments = STAGES[stage]
-    began = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", f"stages.{module}", *arguments], cwd=folder)
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"error: {stage}: ended with {process.returncode}")
-    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
-    values = {"wall_s": wall, "cpu_s": usage.ru_utime + usage.ru_stime, "peak_mb": peak}
+    values = timed(stage, [sys.executable, "-m", f"stages.{module}", *arguments], cwd=folder)._asdict()
     return {"births": births, "stage": stage, **{name: significant(value, 3) for name, value in values.items()}}
 
 

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.timing import timed
 from stages.core.files import significant, write_table, write_text
 from tools.processor import describe
 
@@ -46,13 +47,8 @@ def make(target: str, clone: Path, environment: dict[str, str]) -> tuple[float, 
     Raises:
         SystemExit: if it fails.
     """
-    began = time.perf_counter()
-    process = subprocess.Popen(["make", target], cwd=clone, env=environment, stdout=sys.stderr)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"error: make {target}: ended with {process.returncode}")
-    return time.perf_counter() - began, usage.ru_utime + usage.ru_stime
+    usage = timed(f"make {target}", ["make", target], cwd=clone, env=environment, stdout=sys.stderr)
+    return usage.wall_s, usage.cpu_s
 
 
 def covered(intervals: Iterable[tuple[float, float]]) -> float:

@@ -17,7 +17,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
@@ -26,6 +25,7 @@ from typing import Any
 import yaml
 
 from benchmarks.environments import FOLDER, processor, python_with
+from benchmarks.timing import timed
 from stages.core.files import significant, whole_file, write_table, write_text
 from tools.param_overrides import override
 
@@ -80,15 +80,8 @@ def measure(engine: str, births: Path | int, source: str, number: int) -> Row:
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
         scratch = Path(folder)
         line = list(map(str, command(engine, births, scratch)))
-        began = time.perf_counter()
-        process = subprocess.Popen(line, cwd=ROOT, env=os.environ | (BUDGET if engine == "polars_budget" else {}))
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - began
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise SystemExit(f"error: {engine}: ended with {process.returncode}")
-        peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
-        values = {"wall_s": wall, "cpu_s": usage.ru_utime + usage.ru_stime, "peak_mb": peak}
+        budget = BUDGET if engine == "polars_budget" else {}
+        values = timed(engine, line, cwd=ROOT, env=os.environ | budget)._asdict()
         rounded = {name: significant(value, 3) for name, value in values.items()}
         return {"engine": engine, "source": source, "round": number, **rounded, "births": count(engine, scratch)}
 
