@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from pyarrow import fs
 
+from tests.ports import free_port
+
 _COMMAND = "moto_server"
 _ROOT = Path(__file__).parents[1]
 
@@ -53,9 +55,7 @@ def running() -> Iterator[Storage]:
     if moto is None:
         assert not os.environ.get("CI"), "CI must have moto's server: make test installs it"
         pytest.skip("no moto_server here: make test installs it")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [moto, "-H", "127.0.0.1", "-p", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:

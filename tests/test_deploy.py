@@ -16,8 +16,9 @@ from ruamel.yaml import YAML
 from serving.__main__ import arguments
 from serving.settings import read_settings
 from tests.conftest import ROOT
+from tests.ports import free_port
 from tests.serving import models
-from tests.serving.conftest import free_port, wait_ready
+from tests.serving.conftest import wait_ready
 
 DOCKERFILE, UNIT, MANIFESTS = (ROOT / "deploy" / name for name in ("Dockerfile", "serving.service", "kubernetes.yaml"))
 

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import ssl
 import subprocess
 import time
@@ -25,6 +24,7 @@ from serving.servable import Servable
 from serving.settings import SETTINGS, Settings, read_settings
 from serving.sources import PublishedFolder, Root, Source
 from tests.conftest import ROOT, start_stage
+from tests.ports import free_port
 from tests.serving import models
 
 ORIGINAL = (ROOT / "data/requests/babyweight.json").read_bytes()
@@ -93,13 +93,6 @@ def write_settings(path: Path, **values: object) -> Path:
         assert found, key
     path.write_text(text)
     return path
-
-
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port
 
 
 class Process:

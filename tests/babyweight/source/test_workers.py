@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from stages.core.errors import InputError
 from stages.core.files import digest
 from stages.core.params import OperationParams, PrepareParams
 from tests.conftest import ROOT, assert_refused, run_stage
+from tests.ports import free_port
 
 Write = Callable[..., Path]
 Run = Callable[..., tuple[str, str]]
@@ -204,11 +204,6 @@ def test_a_cluster_without_workers(params_file: Write) -> None:
 def test_threads_need_no_dask() -> None:
     code = "import sys, stages.babyweight.prepare; sys.exit('dask' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @contextmanager
