@@ -118,10 +118,12 @@ class Sweep:
         self.root, self.name, self.workload, self.trials = args.root, args.name, args.workload, trials
         self.rungs: list[float] = args.rungs
         workload = workloads.find(args.workload)
-        self.metric = args.metric or f"evaluate.{workload.headline}"
+        self.metric = args.metric or (f"evaluate.{workload.headline}" if workload.headline else "")
         self.sign = workload.direction(self.metric.removeprefix("evaluate."))
         if not self.sign:
-            raise InputError(f"--metric {self.metric}: expected a measure of quality, such as evaluate.rmse")
+            raise InputError(
+                f"--metric {self.metric or 'missing'}: expected a measure of quality, such as evaluate.rmse"
+            )
         base = Snapshot(args.root, ".")
         self.start = Snapshot(args.root, "HEAD")
         self.stage = base.stage("evaluate", args.workload)
