@@ -25,6 +25,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 from benchmarks.environments import processor, python_with
+from serving.publish import publish_all
 from serving.settings import read_settings
 from stages.core.files import write_text
 
@@ -162,8 +163,7 @@ def main() -> None:
         bodies = {rows: folder / f"{rows}.json" for rows in (1, ROWS)}
         for rows, path in bodies.items():
             path.write_text(json.dumps({"instances": (instances * rows)[:rows]}))
-        (folder / "published/babyweight").mkdir(parents=True)
-        (folder / "published/babyweight/1").symlink_to(MODEL.resolve())
+        publish_all([MODEL.name], MODEL.parent, Path("results"), folder / "published", keep=1)
         commands = contenders(threads, folder / "published")
         for _ in range(args.rounds):
             rounds.setdefault("the fastest call alone", []).append(bare(threads))

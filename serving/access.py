@@ -2,8 +2,8 @@
 
 import logging
 import re
+import secrets
 import time
-import uuid
 
 ID_HEADER = "x-request-id"
 
@@ -18,7 +18,7 @@ _log.setLevel(logging.WARNING)
 def request_id(sent: bytes | str | None) -> str:
     """The id that a client or proxy sent, if it is a short word; else a new one."""
     text = sent.decode("latin-1") if isinstance(sent, bytes) else sent or ""
-    return text if _ID.fullmatch(text) else uuid.uuid4().hex
+    return text if _ID.fullmatch(text) else secrets.token_hex(16)
 
 
 def log_access() -> None:

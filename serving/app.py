@@ -295,6 +295,7 @@ def create(
     """The application. Its arguments are those of `Server` and `Guard`."""
     server = Server(registry, limits, keep_name, bodies or Bodies(limits), requests or Requests())
     routes = [
+        Route("/v1/{path:path}", server.api, methods=_METHODS),  # first, since routes are tried in turn
         Route("/", lambda _: FileResponse(STATIC / "index.html")),
         Route("/openapi.json", lambda _: FileResponse(STATIC / "openapi.json")),
         Route("/healthz", server.healthz),

@@ -161,12 +161,12 @@ class RowReader:
     # Whole numbers are left out, since msgspec takes 1.0 for one.
 
     def __init__(self, inputs: Mapping[str, Tensor]) -> None:
-        self._inputs = list(inputs.values())
+        self._types = {tensor.key: tensor.dtype.as_numpy_dtype for tensor in inputs.values()}
         self._decoder: msgspec.json.Decoder[Any] | None = None
-        if len(inputs) < 2 or not all(tensor.dtype in self._KINDS for tensor in self._inputs):
+        if len(inputs) < 2 or not all(tensor.dtype in self._KINDS for tensor in inputs.values()):
             return
-        fields = [(f"input_{i}", self._KINDS[tensor.dtype]) for i, tensor in enumerate(self._inputs)]
-        names = {field: tensor.key for (field, _), tensor in zip(fields, self._inputs, strict=True)}
+        fields = [(f"input_{i}", self._KINDS[tensor.dtype]) for i, tensor in enumerate(inputs.values())]
+        names = {field: key for (field, _), key in zip(fields, self._types, strict=True)}
         instance = msgspec.defstruct("Instance", fields, rename=names, forbid_unknown_fields=True, gc=False)
         document = msgspec.defstruct(
             "Document",
@@ -186,11 +186,9 @@ class RowReader:
         if not instances:
             return None
         values = chain.from_iterable(map(msgspec.structs.astuple, instances))
-        table = np.fromiter(values, object, len(instances) * len(self._inputs)).reshape(len(instances), -1)
+        table = np.fromiter(values, object, len(instances) * len(self._types)).reshape(len(instances), -1)
         with np.errstate(over="ignore"):
-            return {
-                tensor.key: table[:, i].astype(tensor.dtype.as_numpy_dtype) for i, tensor in enumerate(self._inputs)
-            }
+            return {key: table[:, i].astype(dtype) for i, (key, dtype) in enumerate(self._types.items())}
 
 
 def decode_examples(document: Mapping[str, Any]) -> npt.NDArray[Any]:

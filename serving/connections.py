@@ -46,6 +46,40 @@ def protocol(limits: Limits) -> Callable[..., asyncio.Protocol]:
     return functools.partial(Connection, limits=limits, idle=idle)
 
 
+class _Joining:
+    """A transport that sends what is written in one turn of the loop at once: uvicorn writes a head and its body apart.
+
+    Args:
+        transport: what sends.
+        loop: whose turns count.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._written: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the transport's."""
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send soon."""
+        if not self._written:
+            self._loop.call_soon(self._send)
+        self._written.append(data)
+
+    def close(self) -> None:
+        """Send what is left, then close."""
+        self._send()
+        self._transport.close()
+
+    def _send(self) -> None:
+        if self._written and not self._transport.is_closing():
+            self._transport.write(b"".join(self._written))
+        self._written.clear()
+
+
 class Connection(HttpToolsProtocol):
     """One connection.
 
@@ -66,7 +100,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Close the connection that has been idle the longest if there are too many, else this one."""
-        super().connection_made(transport)
+        super().connection_made(_Joining(transport, self.loop))  # type: ignore[arg-type] # has all that uvicorn calls
         if len(self.connections) > self._limits.connections:
             if not self._idle:
                 self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections; try again")

@@ -65,7 +65,7 @@ class _Session:
             handles = [op.outputs[0] for op in graph.get_operations() if op.type == "VarHandleOp"]
             if not all(self._session.run([tf.raw_ops.VarIsInitializedOp(resource=handle) for handle in handles])):
                 raise ValueError("the graph reads variables of which the checkpoint knows nothing")
-        self._loops = _has_loops(serving_graph(path).graph_def)
+        self.steady = not _has_loops(serving_graph(path).graph_def)
         self._calls: dict[str, Any] = {}
         self._seconds: dict[str, float] = {}  # that the last call of a signature took
 
@@ -86,7 +86,7 @@ class _Session:
             return []
         began = time.perf_counter()
         try:
-            if not self._loops and self._seconds.get(name, _SLOW) < _SLOW:
+            if self.steady and self._seconds.get(name, _SLOW) < _SLOW:
                 return self._in_this_thread(name, fed, computed)
             return self._for_some_time(fed, computed, seconds)
         finally:
@@ -122,6 +122,8 @@ def _has_loops(graph: Any) -> bool:
 
 class _Functions:
     """A SavedModel in TensorFlow 2's loader, for what a session cannot load: variables that no checkpoint names."""
+
+    steady = False
 
     def __init__(self, path: Path, signatures: Mapping[str, Signature]) -> None:
         self._model = tf.saved_model.load(str(path), tags=[TAG])  # the functions hold it weakly
@@ -202,7 +204,13 @@ class Servable:
         pool = ThreadPoolExecutor(_CALLS, thread_name_prefix=name)
         self._batchers = {
             key: Batcher(
-                functools.partial(self.call, signature), joins and signature.has_rows, batching, pool, name, version
+                functools.partial(self.call, signature),
+                joins and signature.has_rows,
+                independent and self._run.steady,
+                batching,
+                pool,
+                name,
+                version,
             )
             for key, signature in self.signatures.items()
             if not signature.problem

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from serving import batching
 from serving.batching import Batcher
 from serving.settings import Batching
 from stages.rest.requests import Arrays
@@ -46,7 +47,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 def batcher(model: Model, pool: ThreadPoolExecutor, rows: int = 8, wait_ms: float = 60_000) -> Batcher:
     settings = Batching(row_independent_models=[], rows=rows, wait_ms=wait_ms)
-    return Batcher(model, True, settings, pool, "demo", 1)
+    return Batcher(model, True, False, settings, pool, "demo", 1)
 
 
 def values(*numbers: float) -> Arrays:
@@ -172,7 +173,7 @@ def test_outputs_that_are_not_a_row_an_instance_are_not_shared(pool: ThreadPoolE
 
     async def scenario() -> None:
         settings = Batching(row_independent_models=[], rows=8, wait_ms=60_000)
-        target = Batcher(distinct, True, settings, pool, "demo", 1)
+        target = Batcher(distinct, True, False, settings, pool, "demo", 1)
         tasks = [asyncio.create_task(target.run(values(1, 1, 2))) for _ in range(3)]
         await asyncio.sleep(0)
         gate.set()
@@ -211,7 +212,7 @@ def test_a_call_gets_the_time_of_the_most_patient_request(pool: ThreadPoolExecut
             return model(inputs, seconds)
 
         settings = Batching(row_independent_models=[], rows=8, wait_ms=60_000)
-        target = Batcher(timed, True, settings, pool, "demo", 1)
+        target = Batcher(timed, True, False, settings, pool, "demo", 1)
         now = time.monotonic()
         first = asyncio.create_task(target.run(values(1), now + 100))
         await model.running()
@@ -220,5 +221,75 @@ def test_a_call_gets_the_time_of_the_most_patient_request(pool: ThreadPoolExecut
         model.let_go(2)
         await asyncio.gather(first, *others)
         assert [round(seconds, -2) for seconds in given] == [100, 300]
+
+    asyncio.run(scenario())
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a busy machine still does in a short time."""
+    monkeypatch.setattr(batching, "_SHORT", 0.3)
+
+
+@pytest.mark.usefixtures("short")
+def test_a_call_that_will_be_short_runs_in_the_loops_thread(pool: ThreadPoolExecutor) -> None:
+    """A longer one, or one with more instances than were ever short, does not: the loop would wait."""
+
+    async def scenario() -> None:
+        threads: list[bool] = []
+        pause = 0.0
+
+        def model(inputs: Arrays, seconds: float) -> Arrays:
+            threads.append(threading.current_thread() is threading.main_thread())
+            time.sleep(pause)
+            return inputs
+
+        settings = Batching(row_independent_models=[], rows=8, wait_ms=60_000)
+        target = Batcher(model, True, True, settings, pool, "demo", 1)
+        for numbers in ((1, 2), (1, 2), (1, 2, 3)):
+            await target.run(values(*numbers))
+        assert threads == [False, True, False]
+        pause = 0.4
+        await target.run(values(1, 2, 3))
+        await target.run(values(1, 2, 3))
+        assert threads[3:] == [True, False]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.usefixtures("short")
+def test_requests_that_come_at_the_same_time_share_a_short_call(pool: ThreadPoolExecutor) -> None:
+    async def scenario() -> None:
+        calls: list[int] = []
+
+        def model(inputs: Arrays, seconds: float) -> Arrays:
+            calls.append(len(inputs["x"]))
+            return inputs
+
+        settings = Batching(row_independent_models=[], rows=8, wait_ms=60_000)
+        target = Batcher(model, True, True, settings, pool, "demo", 1)
+        await target.run(values(1, 2, 3, 4))
+        answers = await asyncio.gather(*(target.run(values(number)) for number in (5, 6, 7)))
+        assert [answer["x"].tolist() for answer in answers] == [[5], [6], [7]]
+        assert calls == [4, 3]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.usefixtures("short")
+def test_a_call_that_fails_says_nothing_about_time(pool: ThreadPoolExecutor) -> None:
+    async def scenario() -> None:
+        threads: list[bool] = []
+
+        def model(inputs: Arrays, seconds: float) -> Arrays:
+            threads.append(threading.current_thread() is threading.main_thread())
+            raise ValueError("refused")
+
+        settings = Batching(row_independent_models=[], rows=8, wait_ms=60_000)
+        target = Batcher(model, True, True, settings, pool, "demo", 1)
+        for _ in range(2):
+            with pytest.raises(ValueError, match="refused"):
+                await target.run(values(1))
+        assert threads == [False, False]
 
     asyncio.run(scenario())

@@ -1,5 +1,6 @@
 """Connections that send no end, or nothing, and clients that read nothing; with a real server in this process."""
 
+import asyncio
 import json
 import resource
 import socket
@@ -13,6 +14,7 @@ import httpx
 import pytest
 import uvicorn
 
+from serving import connections
 from serving.connections import protocol, raise_file_limit
 from serving.settings import Limits, read_settings
 from tests.serving.conftest import Process
@@ -262,3 +264,39 @@ def test_a_head_without_end_stalls_nobody(server: Process) -> None:
             for _ in range(1000):
                 connection.sendall(b"a" * 65536)
     assert httpx.get(f"{server.url}/healthz").status_code == 200
+
+
+def test_what_is_written_in_one_turn_of_the_loop_is_sent_at_once() -> None:
+    """Also if the transport is closed in the same turn; nothing is sent to one that is closing."""
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        here, there = socket.socketpair()
+        there.setblocking(False)
+        plain, _ = await loop.create_connection(asyncio.Protocol, sock=here)
+        sent: list[bytes] = []
+
+        class Recorded:
+            def __getattr__(self, name: str) -> Any:
+                return getattr(plain, name)
+
+            def write(self, data: bytes) -> None:
+                sent.append(data)
+                plain.write(data)
+
+        transport = connections._Joining(Recorded(), loop)  # type: ignore[arg-type]
+        transport.write(b"head ")
+        transport.write(b"body")
+        assert not sent
+        await asyncio.sleep(0)
+        assert sent == [b"head body"]
+        transport.write(b" end")
+        transport.close()
+        transport.write(b"late")
+        await asyncio.sleep(0)
+        assert transport.is_closing()
+        assert sent == [b"head body", b" end"]
+        assert await loop.sock_recv(there, 100) == b"head body end"
+        there.close()
+
+    asyncio.run(scenario())
