@@ -1,7 +1,7 @@
 """This project's server beside KServe's and LitServe's, and the fastest call of the model as the limit.
 
 All serve the same SavedModel with the same settings, one after the other in each of several rounds; figures are the
-median round's. Needs `models/babyweight`; makes the others' environments below `.benchmarks/` at first. Writes
+median round's. Needs the exported models; makes the others' environments below `.benchmarks/` at first. Writes
 `serving.md`.
 
     python -m benchmarks.serving
@@ -28,18 +28,20 @@ from benchmarks.environments import processor, python_with
 from serving.publish import publish_all
 from serving.settings import read_settings
 from stages.core.files import write_text
+from stages.rest.requests import read_instances
 
 ROOT = Path(__file__).parents[1]
 PORT, RPC_PORT = 8599, 8598
-PATH = "/v1/models/babyweight:predict"
+PATH = "/v1/models/{}:predict"
 MODEL = Path("models/babyweight")
-REQUEST = Path("data/requests/babyweight.json")
+IMAGES_MODEL = Path("models/mnist")
 ENVIRONMENTS = {
     "kserve": ["kserve==0.21.0", "tensorflow-cpu==2.21.0"],
     "litserve": ["litserve==0.2.19", "tensorflow-cpu==2.21.0"],
 }
 CLIENTS = (1, 8, 64)
 ROWS = 10_000
+IMAGES = 500
 
 
 def contenders(threads: int, published: Path) -> dict[str, list[str]]:
@@ -72,7 +74,7 @@ def running(command: list[str], body: bytes) -> Iterator[None]:
     """A server that answers."""
     quiet = subprocess.DEVNULL
     process = subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True)
-    request = Request(f"http://127.0.0.1:{PORT}{PATH}", body, {"Content-Type": "application/json"})
+    request = Request(f"http://127.0.0.1:{PORT}{PATH.format(MODEL.name)}", body, {"Content-Type": "application/json"})
     try:
         for _ in range(3000):  # minutes, where the machine is busy with other things
             if process.poll() is not None:
@@ -101,26 +103,40 @@ def summary(seconds: list[float]) -> dict[str, float]:
     return {"p50": statistics.median(seconds) * 1e3, "p99": statistics.quantiles(seconds, n=100)[98] * 1e3}
 
 
-def bare(threads: int) -> dict[str, float]:
+def write_request(model: str, rows: int, path: Path) -> Path:
+    """Write the request's file of a model with its instances repeated to a number of rows."""
+    instances = read_instances(Path(f"data/requests/{model}.json"))
+    path.write_text(json.dumps({"instances": (instances * rows)[:rows]}))
+    return path
+
+
+def bare(threads: int, one: Path) -> dict[str, float]:
     """The limit's figures."""
-    found = measured("bare", MODEL, REQUEST, "--threads", threads, "--calls", 2000, "--rows", ROWS)
+    found = measured("bare", MODEL, one, "--threads", threads, "--calls", 2000, "--rows", ROWS)
     rate = {"rate 1": 1 / statistics.mean(found["one"]), "rows": ROWS / statistics.median(found["many"])}
     return summary(found["one"]) | rate
 
 
-def served(command: list[str], bodies: dict[int, Path], seconds: float, rpc: bool) -> dict[str, float]:
-    """One server's figures."""
+def served(command: list[str], bodies: dict[int, Path], images: Path | None, seconds: float) -> dict[str, float]:
+    """One server's figures; with a request of images those of gRPC too."""
     found: dict[str, float] = {}
+    path = PATH.format(MODEL.name)
     with running(command, bodies[1].read_bytes()):
         for clients in CLIENTS:
-            taken = measured("client", PORT, PATH, bodies[1], clients, seconds)
+            taken = measured("client", PORT, path, bodies[1], clients, seconds)
             found[f"rate {clients}"] = clients / statistics.mean(taken)
             if clients == 1:
                 found |= summary(taken)
-        found["rows"] = ROWS / statistics.median(measured("client", PORT, PATH, bodies[ROWS], 1, seconds))
-        for clients in CLIENTS if rpc else ():
-            taken = measured("rpc_client", RPC_PORT, MODEL.name, bodies[1], clients, seconds)
-            found[f"rpc {clients}"] = clients / statistics.mean(taken)
+        found["rows"] = ROWS / statistics.median(measured("client", PORT, path, bodies[ROWS], 1, seconds))
+        if images:
+            for clients in CLIENTS:
+                taken = measured("rpc_client", RPC_PORT, MODEL, bodies[1], clients, seconds)
+                found[f"rpc {clients}"] = clients / statistics.mean(taken)
+            taken = measured("client", PORT, PATH.format(IMAGES_MODEL.name), images, 1, seconds)
+            found["images"] = 1 / statistics.mean(taken)
+            found["rpc images"] = 1 / statistics.mean(
+                measured("rpc_client", RPC_PORT, IMAGES_MODEL, images, 1, seconds)
+            )
     return found
 
 
@@ -137,7 +153,16 @@ def table(figures: dict[str, dict[str, float]], rounds: int) -> str:
     ]
     head = ["", "p50 ms", "p99 ms", *(f"requests/s, {n} clients" for n in CLIENTS), f"rows/s, {ROWS:,} a request"]
     head += [f"gRPC requests/s, {n} clients" for n in CLIENTS]
-    keys = ["p50", "p99", *(f"rate {n}" for n in CLIENTS), "rows", *(f"rpc {n}" for n in CLIENTS)]
+    head += [f"requests/s of {IMAGES} images", f"gRPC requests/s of {IMAGES} images"]
+    keys = [
+        "p50",
+        "p99",
+        *(f"rate {n}" for n in CLIENTS),
+        "rows",
+        *(f"rpc {n}" for n in CLIENTS),
+        "images",
+        "rpc images",
+    ]
     lines += ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * len(keys)]
     for name, found in figures.items():
         cells = [
@@ -156,19 +181,18 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results")
     args = parser.parse_args()
     threads = read_settings().threads
-    instances = json.loads(REQUEST.read_text())["instances"]
     rounds: dict[str, list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        bodies = {rows: folder / f"{rows}.json" for rows in (1, ROWS)}
-        for rows, path in bodies.items():
-            path.write_text(json.dumps({"instances": (instances * rows)[:rows]}))
-        publish_all([MODEL.name], MODEL.parent, Path("results"), folder / "published", keep=1)
+        bodies = {rows: write_request(MODEL.name, rows, folder / f"{rows}.json") for rows in (1, ROWS)}
+        images = write_request(IMAGES_MODEL.name, IMAGES, folder / "images.json")
+        publish_all([MODEL.name, IMAGES_MODEL.name], MODEL.parent, Path("results"), folder / "published", keep=1)
         commands = contenders(threads, folder / "published")
         for _ in range(args.rounds):
-            rounds.setdefault("the fastest call alone", []).append(bare(threads))
+            rounds.setdefault("the fastest call alone", []).append(bare(threads, bodies[1]))
             for server, command in commands.items():
-                rounds.setdefault(server, []).append(served(command, bodies, args.seconds, rpc=server == "ours"))
+                found = served(command, bodies, images if server == "ours" else None, args.seconds)
+                rounds.setdefault(server, []).append(found)
     medians = {n: {k: statistics.median(r[k] for r in found) for k in found[0]} for n, found in rounds.items()}
     write_text(args.results / "serving.md", table(medians, args.rounds))
 

@@ -8,22 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import numpy as np
 
 from serving.protos import MESSAGES
 from serving.tensors import to_tensor
+from stages.rest.requests import decode_instances, read_instances
+from stages.savedmodel.graph import SIGNATURE, read_signatures
 
 METHOD = "/tensorflow.serving.PredictionService/Predict"
 
 
-def predict_request(name: str, instances: list[dict[str, Any]]) -> bytes:
-    """A serialised PredictRequest for rows of strings and numbers."""
+def predict_request(model: Path, instances: list[Any]) -> bytes:
+    """A serialised PredictRequest for the instances of a REST request to a SavedModel."""
     request = MESSAGES["tensorflow.serving.PredictRequest"]()
-    request.model_spec.name = name
-    for key, value in instances[0].items():
-        column = [instance[key] for instance in instances]
-        text = isinstance(value, str)
-        array = np.array([v.encode() for v in column], object) if text else np.array(column, np.float32)
+    request.model_spec.name = model.name
+    for key, array in decode_instances(instances, read_signatures(model)[SIGNATURE].inputs).items():
         to_tensor(array, request.inputs[key])
     content: bytes = request.SerializeToString()
     return content
@@ -50,12 +48,12 @@ def main() -> None:
     """Warm up, ask, print each answer's seconds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("port", type=int)
-    parser.add_argument("name", help="the model's")
+    parser.add_argument("model", type=Path, help="the SavedModel, in a folder of the model's name")
     parser.add_argument("body", type=Path, help="the same request as JSON")
     parser.add_argument("clients", type=int)
     parser.add_argument("seconds", type=float)
     args = parser.parse_args()
-    request = predict_request(args.name, json.loads(args.body.read_text())["instances"])
+    request = predict_request(args.model, read_instances(args.body))
     asyncio.run(ask(args.port, request, args.clients, args.seconds / 4))
     print(json.dumps(asyncio.run(ask(args.port, request, args.clients, args.seconds))))
 
