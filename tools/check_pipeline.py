@@ -25,6 +25,8 @@ from tools.format_params import first_difference
 ROOT = Path(__file__).parents[1]
 NAMED = {"environments"}
 """Folders of modules that a parameter names, so that no import shows that a stage uses them."""
+UNRELATED = {"stages/times.py"}
+"""Modules that no output depends on."""
 YAML_LEAF = re.compile(r"^ *[\w-]+:(?! *(?:#.*)?\n +[\w-]+:).*", re.MULTILINE)  # not followed by keys of its own
 
 
@@ -75,7 +77,7 @@ def closure(module: str, workload: str) -> set[str]:
         todo.extend(imported(tree, workload))
         if "." in name:
             todo.append(name.rpartition(".")[0])
-    return needed
+    return needed - UNRELATED
 
 
 def modules(path: str) -> set[str]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stages import runtime
+from stages import runtime, times
 from stages.cartpole import model
 from stages.cartpole.dqn.exploration import Exploration
 from stages.cartpole.dqn.learner import Policy, QLearner
@@ -212,6 +212,7 @@ def train(agent: DQN, checkpoints: Checkpoints, checkpoint_every: int) -> list[f
     if latest := checkpoints.latest(last):
         agent.restore(*latest[1:])
         print(f"resumed at step {agent.steps}", file=sys.stderr)
+        times.note(f"from step {agent.steps:,} on")
     with bar("cartpole", last, agent.steps) as progress, Interrupt() as interrupt:
         while agent.steps < last:
             before = agent.steps

@@ -36,6 +36,12 @@ from stages.report.page import (
 from stages.report.run import Run, Story, interval_text, metric_text
 from stages.workloads import Metric, Workload, is_end
 
+TIMES = (
+    "How long each stage took, and its memory: <code>comparison/times.html</code>, which <code>make repro</code> "
+    "writes."
+)
+"""Where times are: they differ from run to run, and this page does not."""
+
 
 def evaluated(root: Path, parameters: dict[str, Any]) -> list[Run]:
     """The results of the workloads: those sections of `params.yaml` of which there are results."""
@@ -130,6 +136,7 @@ def pipeline_section(root: Path, parameters: str) -> Section:
     body = join(
         graph.draw(stages, across=True),
         graph.draw(stages, across=False),
+        paragraph(Markup(TIMES), "soft"),
         details("All parameters", Markup("<pre><code>{}</code></pre>").format(_commented(parameters))),
     )
     return Section("pipeline", "Pipeline", body)

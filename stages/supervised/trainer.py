@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from stages import times
 from stages.core.errors import InputError
 from stages.core.params import SupervisedTrain
 from stages.supervised.batches import batch_indices, steps_per_epoch
@@ -187,6 +188,7 @@ class Trainer:
         if checkpoints and (newest := checkpoints.latest(at_most=self.params.steps)):
             self.step, arrays, (self.history, self._losses) = newest
             print(f"resumed at step {self.step}", file=sys.stderr)
+            times.note(f"from step {self.step:,} on")
             for name, variable in self._variables().items():
                 variable.assign(arrays[name])
         self.step = int(self.cluster.broadcast(np.array(self.step)))

@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from stages import times
 from stages.core.files import digest
 from stages.core.params import StageParams
 
@@ -23,10 +24,11 @@ def _version(package: str) -> str:
 
 
 def _code() -> dict[str, str]:
-    """Digests of the files in `stages` that this process has imported."""
+    """Digests of the files in `stages` that this process has imported, but for the one that only keeps times."""
     root = Path(__file__).parents[2]
     stages = [module for name, module in sys.modules.items() if name.split(".")[0] in {"stages", "__main__"}]
     files = {Path(file).resolve() for module in stages if (file := getattr(module, "__file__", None))}
+    files.discard(Path(times.__file__).resolve())
     return {str(p.relative_to(root)): digest(p) for p in sorted(files) if p.is_relative_to(root / "stages")}
 
 

@@ -200,9 +200,7 @@ class Causes:
 
     def stages(self) -> list[StageChange]:
         """The stages that ran anew, came or went, in the order of the pipeline."""
-        order = {verb: place for place, verb in enumerate(self.b.pipeline.get("stages", {}))}
-        names = {*self.a.lock, *self.b.lock}
-        ordered = sorted(names, key=lambda name: (order.get(name.partition("@")[0], len(order)), name))
+        ordered = self.b.in_order({*self.a.lock, *self.b.lock})
         return [change for name in ordered if (change := self.stage(name))]
 
 

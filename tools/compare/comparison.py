@@ -17,6 +17,7 @@ from tools.compare.curves import Curve, curves, renamed
 from tools.compare.predictions import prediction_changes
 from tools.compare.snapshot import Snapshot
 from tools.compare.summary import what_became, what_changed, what_ran
+from tools.compare.times import TimeChange, time_changes
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Comparison:
     curves: list[Curve]
     predictions: dict[str, PredictionChanges]
     caveats: list[str]
+    times: list[TimeChange]
 
     @property
     def headlines(self) -> list[MetricChange]:
@@ -66,4 +68,5 @@ def compare(a: Snapshot, b: Snapshot) -> Comparison:
         curves(a, b),
         dict(prediction_changes(a, b)),
         notes,
+        time_changes(a, b),
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from stages.report.page import text
+from tools.compare import times
 from tools.compare.changes import MetricChange
 from tools.compare.comparison import Comparison
 from tools.compare.summary import note_text
@@ -87,6 +88,9 @@ def _blocks(c: Comparison) -> Iterator[str]:
     if c.stages:
         rows = [(s.name, reasons(s.reasons), ", ".join(s.changed_outputs) or s.without_outputs) for s in c.stages]
         yield "### Stages that ran anew\n\n" + table(("stage", "why", "outputs with other bytes"), rows)
+    if c.times:
+        cells = table(times.HEADER, [change.cells for change in c.times])
+        yield folded("Times and memory", f"{escape(times.MEANING)}\n\n{cells}")
     if changed := [m for m in c.metrics if m.verdict != "same"]:
         yield "### Metrics\n\n" + table(METRICS_HEADER, map(metric_row, changed))
     if unchanged := [(m.workload, m.key, m.after) for m in c.metrics if m.verdict == "same"]:

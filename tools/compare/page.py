@@ -24,6 +24,7 @@ from stages.report.page import (
     verdict,
 )
 from stages.report.predictions import PredictionChanges
+from tools.compare import times
 from tools.compare.changes import MetricChange, incomparable
 from tools.compare.comparison import Comparison
 from tools.compare.curves import Curve
@@ -176,6 +177,10 @@ def _sections(c: Comparison) -> Iterator[Section]:
     yield Section("summary", "Summary", _summary(c))
     yield Section("parameters", "Parameters", _params(c))
     yield Section("stages", "Stages", _stages(c))
+    if c.times:
+        rows = (change.cells for change in c.times)
+        body = join(paragraph(times.MEANING, "soft"), table(times.HEADER, rows))
+        yield Section("times", "Times", body)
     yield Section("metrics", "Metrics", _metrics(c))
     yield Section("curves", "Curves", _curves(c))
     if c.predictions:

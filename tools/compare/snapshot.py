@@ -3,6 +3,7 @@
 import csv
 import json
 import subprocess
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,11 @@ class Snapshot:
         stage, _, item = name.partition("@")
         items = declared[stage].get("foreach")
         return (item == "") if items is None else item in [str(i) for i in items]
+
+    def in_order(self, stages: Iterable[str]) -> list[str]:
+        """Names of locked stages in the order of the pipeline."""
+        order = {verb: place for place, verb in enumerate(self.pipeline.get("stages", {}))}
+        return sorted(stages, key=lambda name: (order.get(name.partition("@")[0], len(order)), name))
 
     @cached_property
     def outputs(self) -> dict[str, str]:
