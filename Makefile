@@ -1,7 +1,7 @@
 # Two targets do everything on a fresh machine: `make repro` and `make test`.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help repro compare experiments cluster test test-all lint verify soak publish serve format schema graph workload baseline lock clean
+.PHONY: help repro compare experiments cluster test test-all lint verify soak mutate publish serve format schema graph workload baseline lock clean
 
 VENV := .venv
 MOTO := .benchmarks/moto
@@ -52,6 +52,11 @@ verify: $(VENV)/.installed-report ## Run the committed pipeline in a scratch clo
 
 soak: $(VENV)/.installed-dev ## Kill training runs at random moments; compare bytes. ARGS='--trials 20 --workloads mnist'
 	python -m tools.kill_runs $(ARGS)
+
+SAMPLE ?= 12
+SEED ?= 0
+mutate: $(VENV)/.installed-dev ## Change modules at random places; do their tests notice? MODULE=stages/core SAMPLE=12 SEED=0
+	python -m tools.mutate $(MODULE) --sample $(SAMPLE) --seed $(SEED)
 
 A ?= main
 B ?= .
