@@ -6,9 +6,10 @@ a stage reads besides is the same for all workloads and stands here, in a class 
 """
 
 import argparse
+import functools
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from functools import reduce
+from copy import deepcopy
 from operator import getitem
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
@@ -54,7 +55,8 @@ Seed = Index
 class Section(BaseModel):
     """A section of `params.yaml`: its keys with types and ranges. Unknown keys and infinite numbers are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    # A stage reads few of the sections that it imports; the others' validators need not be built.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True)
 
 
 SectionT = TypeVar("SectionT", bound=Section)
@@ -118,7 +120,7 @@ class StageParams(BaseModel, Generic[SectionT]):
     `TrainParams[Train]`, with the class `Train` of `stages/mnist/params.py`, reads `mnist.train`.
     """
 
-    model_config = ConfigDict(frozen=True, strict=True)
+    model_config = ConfigDict(frozen=True, strict=True, defer_build=True)
     section: ClassVar[str] = ""
     """Name of the workload's section."""
 
@@ -145,7 +147,7 @@ class StageParams(BaseModel, Generic[SectionT]):
         values, found = load(path), {}
         for name, key in cls.keys().items():
             with suppress(KeyError, TypeError):
-                found[name] = reduce(getitem, key.split("."), values)
+                found[name] = functools.reduce(getitem, key.split("."), values)
         return validate(cls, found, path)
 
     def as_dict(self) -> dict[str, Any]:
@@ -236,6 +238,11 @@ def add_params(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="parameter file")
 
 
+@functools.lru_cache(1)  # a stage reads its section and that of its operation
+def _parsed(text: str) -> Any:
+    return YAML(typ="safe", pure=True).load(text)
+
+
 def load(path: Path) -> dict[str, Any]:
     """Read a YAML file of sections by the parser that DVC reads and writes it with: 3e-06 is a number, in YAML 1.2.
 
@@ -243,7 +250,7 @@ def load(path: Path) -> dict[str, Any]:
         InputError: if the file is missing or is not YAML with sections.
     """
     try:
-        values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        values = deepcopy(_parsed(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except OSError:

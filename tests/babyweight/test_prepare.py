@@ -208,3 +208,20 @@ def test_the_arrays_are_as_numpy_saves_them(tmp_path: Path, params_file: Write) 
 def test_the_module_needs_no_tensorflow() -> None:
     code = "import sys, stages.babyweight.prepare; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_files_are_prepared_without_pandas(tmp_path: Path, params_file: Write, births: pd.DataFrame) -> None:
+    # Arrow's usual conversions import it, which takes longer than to prepare a million births.
+    raw = tmp_path / "raw"
+    (raw / "mother_race=1").mkdir(parents=True)
+    births.to_csv(raw / "whole.csv", index=False)
+    holes = births.drop(columns="key").astype(object)
+    holes.iloc[:5] = np.nan  # flawed, and without a number
+    holes.to_csv(raw / "holes.csv", index=False)
+    births.drop(columns="mother_race").assign(key="").to_csv(raw / "mother_race=1" / "folder.csv", index=False)
+    births.to_parquet(raw / "packed.parquet")
+    outputs = ("--sample", tmp_path / "sample.csv", tmp_path / "out", tmp_path / "prepare.json")
+    arguments = ("--raw", raw, *outputs, "--params", csv_params(params_file, raw))
+    code = "import sys; from stages.babyweight.prepare import main; main(); print('pandas' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from stages.babyweight.source import arrays
 from stages.babyweight.source.births import (
     FEATURES,
     FLAW_NAMES,
@@ -77,7 +78,9 @@ class Block:
     ) -> "Block":
         """A block with the columns that the folder's name gives."""
         for column, value in in_folder.items():
-            rows = rows.append_column(column, pa.array([value] * rows.num_rows, pa.string()))
+            rows = rows.append_column(
+                column, arrays.text(value).take(arrays.to_arrow(np.zeros(rows.num_rows, np.int8)))
+            )
         return cls(name, rows, lines, bad_rows)
 
 
@@ -133,9 +136,9 @@ class _Column:
         encoded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
         values, indices = encoded.dictionary, encoded.indices
         if indices.null_count:
-            values = pa.concat_arrays([values.cast(pa.string()), pa.array([""], pa.string())])
-            indices = indices.fill_null(len(values) - 1)
-        return cls(values, indices.to_numpy())
+            values = pa.concat_arrays([values.cast(pa.string()), arrays.text("")])
+            indices = indices.fill_null(arrays.to_arrow(np.array([len(values) - 1]))[0].cast(indices.type))
+        return cls(values, arrays.to_numpy(indices))
 
     def texts(self) -> Iterator[str]:
         """The distinct values as text."""
@@ -153,7 +156,7 @@ class _Column:
         """The distinct values as weights in pounds or codes of this column, and their flaws."""
         if name == WEIGHT:
             with suppress(pa.ArrowException):  # some are no numbers
-                pounds = self.values.cast(pa.float64()).to_numpy()
+                pounds = arrays.to_numpy(self.values.cast(pa.float64()))
                 if ((pounds > 0) & (pounds <= MAX_POUNDS)).all():
                     return pounds, np.zeros(len(pounds), np.uint8)
         pairs = (interpret(name, text) for text in self.texts())
@@ -165,8 +168,7 @@ def _small_numbers(array: pa.Array) -> Features | None:
     """Whole numbers from 0 to 255, as nearly all are, which are their own codes; None if others are among them."""
     if not array.null_count and (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
         with suppress(pa.ArrowInvalid):
-            codes: Features = array.cast(pa.uint8()).to_numpy()
-            return codes
+            return arrays.to_numpy(array.cast(pa.uint8()))
     return None
 
 
@@ -226,7 +228,7 @@ def encode(block: Block, validation_share: float, test_share: float) -> Encoded:
         name=block.name,
         rows=count + len(block.bad_rows),
         splits=[(features.take(rows, axis=0), weights.take(rows)) for rows in rows_of],
-        sample=(features[first].copy(), weights[first].copy(), keys.take(pa.array(kept[first])).to_pylist()),
+        sample=(features[first].copy(), weights[first].copy(), keys.take(arrays.to_arrow(kept[first])).to_pylist()),
         dropped=dropped,
         bad_rows=sorted(block.bad_rows + bad_rows, key=lambda row: row.line),
         unknown_words={n: _count_words(columns[n], flaws, kept) for n, flaws in unknown.items() if flaws.any()},
@@ -242,11 +244,12 @@ def _keys(block: Block) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
     keys = pa.nulls(block.rows.num_rows, pa.large_string())
     if KEY in block.rows.schema.names:
         keys = block.rows[KEY].cast(pa.large_string())
-    has_key = pc.greater(pc.binary_length(keys), 0).fill_null(False).to_numpy(zero_copy_only=False)
+    has_key = (np.diff(arrays.edges(keys)) > 0) & arrays.to_numpy(keys.is_valid())
     if not has_key.all():
-        name = PurePosixPath(block.name).name
-        lines = pc.binary_join_element_wise(name, pa.array(block.lines).cast(pa.string()), ":").cast(pa.large_string())
-        keys = pc.if_else(has_key, keys, lines)
+        name, colon = arrays.text(PurePosixPath(block.name).name)[0], arrays.text(":")[0]
+        lines = pc.binary_join_element_wise(name, arrays.to_arrow(block.lines).cast(pa.string()), colon)
+        is_own = arrays.to_arrow(has_key.view(np.uint8)).cast(pa.bool_())
+        keys = pc.if_else(is_own, keys, lines.cast(pa.large_string()))
     return keys, has_key
 
 

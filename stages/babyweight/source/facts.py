@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
 from stages.core.errors import InputError, one_line
 
@@ -19,6 +18,8 @@ def read_facts(path: Path) -> dict[str, Any]:
     Raises:
         InputError: if the file is missing or no YAML mapping.
     """
+    import yaml  # slow to import
+
     try:
         return dict(yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
     except FileNotFoundError:

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from stages.babyweight.source import arrays
+
 Bytes = npt.NDArray[np.uint8]
 Words = npt.NDArray[np.uint64]
 Positions = npt.NDArray[np.int64]
@@ -30,11 +32,10 @@ def fingerprints(strings: pa.Array) -> Words:
         [n].
     """
     strings = strings.cast(pa.large_binary())
-    _, offsets, data = strings.buffers()
     if not len(strings):
         return np.zeros(0, np.uint64)
-    edges = np.frombuffer(offsets, np.int64)[strings.offset : strings.offset + len(strings) + 1]
-    text = np.frombuffer(data or b"", np.uint8)
+    text = np.frombuffer(strings.buffers()[2] or b"", np.uint8)
+    edges = arrays.edges(strings)
     starts, lengths = edges[:-1], np.diff(edges)
     shortest, longest = lengths.min(), lengths.max()
     hashes = np.empty(len(lengths), np.uint64)

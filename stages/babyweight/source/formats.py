@@ -1,11 +1,14 @@
 """Files of births in either format, as tasks that make their blocks."""
 
+import io
 from collections.abc import Generator, Iterator, Sequence
 
-from stages.babyweight.source import csv_file, parquet_file
+from stages.babyweight.source import csv_file
 from stages.babyweight.source.births import COLUMNS
 from stages.babyweight.source.encode import BlockTask
 from stages.babyweight.source.files import File
+
+_PARQUET = b"PAR1"
 
 
 def default_columns(files: Sequence[File]) -> list[str]:
@@ -15,8 +18,13 @@ def default_columns(files: Sequence[File]) -> list[str]:
         InputError: if the first file cannot be used.
     """
     with files[0].open() as stream:
-        named = None if parquet_file.is_parquet(stream) else csv_file.header(files[0], stream)
+        named = None if _is_parquet(stream) else csv_file.header(files[0], stream)
     return named or list(COLUMNS)
+
+
+def _is_parquet(stream: io.BufferedReader) -> bool:
+    """Whether an open file begins as Parquet does."""
+    return stream.peek(len(_PARQUET)).startswith(_PARQUET)
 
 
 def block_tasks(file: File, default: Sequence[str]) -> Iterator[BlockTask]:
@@ -48,7 +56,9 @@ def all_block_tasks(files: Sequence[File]) -> Iterator[BlockTask]:
 def _block_tasks(file: File, default: list[str]) -> Generator[BlockTask, None, list[str]]:
     """The tasks of a file's blocks. Returns the columns that its header names, else the default ones."""
     with file.open() as stream:
-        if parquet_file.is_parquet(stream):
+        if _is_parquet(stream):
+            from stages.babyweight.source import parquet_file  # slow to import
+
             yield from parquet_file.block_tasks(file, stream)
             return default
         return (yield from csv_file.block_tasks(file, stream, default))

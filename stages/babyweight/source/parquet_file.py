@@ -15,7 +15,6 @@ from stages.babyweight.source.encode import Block, BlockTask
 from stages.babyweight.source.files import File
 from stages.core.errors import InputError, one_line
 
-_MAGIC = b"PAR1"
 BLOCK_ROWS = 1 << 16
 BLOCK_BYTES = 8 << 20
 """About how much a block takes at most, of births with long texts."""
@@ -30,11 +29,6 @@ _REMOTE_TIMES = 4
 _MOST_BYTES, _MOST_TIMES = 1 << 28, 100
 """What a group's column may take, unpacked, and for how many times its own bytes."""
 _DICTIONARY_PAGE = 2
-
-
-def is_parquet(stream: Any) -> bool:
-    """Whether an open file begins as Parquet does."""
-    return bool(stream.peek(len(_MAGIC)).startswith(_MAGIC))
 
 
 def block_tasks(file: File, stream: Any) -> Iterator[BlockTask]:
