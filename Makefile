@@ -1,7 +1,7 @@
 # Two targets do everything on a fresh machine: `make repro` and `make test`.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help repro compare experiments cluster test test-all lint verify soak mutate publish serve format schema graph workload baseline lock clean
+.PHONY: help repro compare experiments seeds cluster test test-all lint verify soak mutate publish serve format schema graph workload baseline lock clean
 
 VENV := .venv
 MOTO := .benchmarks/moto
@@ -24,6 +24,11 @@ repro: $(VENV)/.installed-report ## Set up, fetch the data and run the pipeline;
 	dvc repro $(ARGS)
 	python -m tools.processor
 	python -m tools.times
+
+SEEDS ?= 10
+seeds: $(VENV)/.installed-report ## Train a workload with several seeds: curve, band and interval in the report. WORKLOAD=cartpole SEEDS=10
+	@python -m tools.seeds "$(WORKLOAD)" "$(SEEDS)" $(ARGS)
+	dvc repro report
 
 WORKERS ?= 2
 WORKLOAD ?= babyweight

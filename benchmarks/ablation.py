@@ -17,6 +17,7 @@ import yaml
 
 from benchmarks.peers.common import EPISODES, returns
 from stages import runtime
+from stages.cartpole.environments import evaluation_seed
 from stages.cartpole.params import Train
 from stages.cartpole.train import DQN
 from stages.core.files import significant, write_table, write_text
@@ -58,7 +59,7 @@ def play(params: TrainParams[Train]) -> Row:
     while run.steps < params.train.total_timesteps and not run.round():
         pass
     loop = time.process_time() - began
-    fresh = float(returns(params.train.env, run.act, EPISODES, 2**32 + params.seed).mean())
+    fresh = float(returns(run.environment, run.act, EPISODES, evaluation_seed(params.seed)).mean())
     counts = {"steps": run.steps, "updates": run.learner.updates}
     values = {"fresh_return": significant(fresh), "loop_cpu": significant(loop, 3)}
     return {"seed": params.seed, "solved": fresh >= run.trial.threshold, **counts, **values}

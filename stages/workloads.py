@@ -108,6 +108,7 @@ class Workload:
             other values they are other metrics.
         groups: the table of figures by group.
         card: what the model's card says that no result tells.
+        curve: column of `curve.csv` that is drawn over seeds; None: `validation_<headline>`.
     """
 
     name: str
@@ -124,6 +125,7 @@ class Workload:
     metric_parameters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     groups: Groups | None = None
     card: Card = field(default_factory=Card)
+    curve: str | None = None
 
     @property
     def headline(self) -> str | None:

@@ -14,6 +14,7 @@ import torch  # noqa: E402
 from stages import runtime  # noqa: E402
 from stages.cartpole import model, train  # noqa: E402
 from stages.cartpole.dqn import learner  # noqa: E402
+from stages.cartpole.dqn.replay import transition_type  # noqa: E402
 from stages.cartpole.params import Train  # noqa: E402
 
 del sys.modules["tensorflow"]  # PyTorch looks for it
@@ -23,7 +24,7 @@ class QLearner:
     """Double DQN with Adam, as `stages.cartpole.dqn.learner.QLearner`, update by update."""
 
     def __init__(self, config: dict[str, Any], numbers: Train, random: np.random.Generator) -> None:
-        self.numbers, self.updates = numbers, 0
+        self.config, self.numbers, self.updates = config, numbers, 0
         self.online = model.initial(config, random)
         self.network, self.valued = self._network(config), self._network(config)
         self.adam = torch.optim.Adam(self.network.parameters(), numbers.learning_rate, eps=learner.EPSILON)
@@ -43,7 +44,10 @@ class QLearner:
         return self._flat(self.valued) if self.numbers.tau < 1 else self.online
 
     def compile(self) -> None:
-        """Nothing to compile."""
+        """Let PyTorch import and start what it needs for an update, by one of a copy that is dropped."""
+        shape = (1, self.numbers.batch_size)
+        nothing = np.zeros(shape, transition_type(self.config["observations"]))
+        QLearner(self.config, self.numbers, np.random.default_rng(0)).learn(nothing, np.ones(shape, np.float32))
 
     def learn(self, transitions: npt.NDArray[np.void], weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Make one update with each batch."""

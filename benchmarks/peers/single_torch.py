@@ -4,7 +4,6 @@ Source of the hyperparameters: https://docs.cleanrl.dev/rl-algorithms/dqn/ (its 
 needs the Gym of then).
 """
 
-import time
 from typing import Any
 
 import gymnasium as gym
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from benchmarks.peers.common import MOST_STEPS, TRIAL_EVERY, Judge, arguments, report
+from benchmarks.peers.common import MOST_STEPS, Contest
 
 STARTS, EVERY, COPY, BATCH, MEMORY, GAMMA, RATE = 10_000, 10, 500, 128, 10_000, 0.99, 2.5e-4
 START, END, FALL = 1.0, 0.05, 0.5 * MOST_STEPS
@@ -70,17 +69,21 @@ class Agent:
 
 def main() -> None:
     """Train, save, report."""
-    args = arguments()
     torch.set_num_threads(1)
-    imported, wall = time.process_time(), time.perf_counter()
-    env, judge, every = gym.make(args.env), Judge(args.env, args.seed), TRIAL_EVERY.get(args.env, 1000)
-    agent = Agent(env.observation_space.shape[0], int(env.action_space.n), args.seed)
-    observation, _ = env.reset(seed=args.seed)
+    contest = Contest()
+    env = gym.make(contest.env)
+    size, actions = env.observation_space.shape[0], int(env.action_space.n)
+    warm = Agent(size, actions, 0)
+    warm.remember(np.zeros(size, np.float32), 0, 0.0, True, np.zeros(size, np.float32))
+    warm.update()
+    agent = Agent(size, actions, contest.seed)
+    contest.start()
+    observation, _ = env.reset(seed=contest.seed)
     updates = step = 0
     for step in range(1, MOST_STEPS + 1):
         share = max(END, START + (END - START) * step / FALL)
         explore = agent.random.random() < share
-        action = int(agent.random.integers(env.action_space.n) if explore else agent.act(observation[None])[0])
+        action = int(agent.random.integers(actions) if explore else agent.act(observation[None])[0])
         after, reward, terminated, truncated, _ = env.step(action)
         agent.remember(observation, action, float(reward), terminated, after)
         observation = env.reset()[0] if terminated or truncated else after
@@ -90,21 +93,10 @@ def main() -> None:
                 updates += 1
             if step % COPY == 0:
                 agent.target.load_state_dict(agent.online.state_dict())
-            if step % every == 0 and judge.solved(agent.act):
+            if step % contest.every == 0 and contest.solved(agent.act):
                 break
-    looped, wall = time.process_time(), time.perf_counter() - wall
-    torch.save(agent.online.state_dict(), args.weights)
-    measured = {
-        "import_cpu": imported,
-        "compile_cpu": 0.0,
-        "training_cpu": looped - imported - judge.cpu,
-        "training_wall": wall - judge.wall,
-        "trials_cpu": judge.cpu,
-        "process_cpu": time.process_time() - judge.cpu,
-        "steps": step,
-        "updates": updates,
-    }
-    report(args, agent.act, measured)
+    contest.finish(agent.act, step, updates)
+    torch.save(agent.online.state_dict(), contest.weights)
 
 
 if __name__ == "__main__":

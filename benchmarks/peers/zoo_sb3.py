@@ -3,7 +3,6 @@
 Source of the parameters: https://github.com/DLR-RM/rl-baselines3-zoo/blob/22e3ff2/hyperparams/dqn.yml
 """
 
-import time
 from typing import Any
 
 import numpy.typing as npt
@@ -11,7 +10,7 @@ import torch
 from stable_baselines3 import DQN
 from stable_baselines3.common.callbacks import BaseCallback
 
-from benchmarks.peers.common import MOST_STEPS, TRIAL_EVERY, Judge, arguments, report
+from benchmarks.peers.common import MOST_STEPS, Contest
 
 WIDE = {"policy_kwargs": {"net_arch": [256, 256]}}
 CARTPOLE = {
@@ -61,12 +60,15 @@ ZOO: dict[str, tuple[int, dict[str, Any]]] = {
 """By environment: the steps that the Zoo trains for, and the agent's parameters."""
 
 
-class Stop(BaseCallback):  # type: ignore[misc]
-    """Ends the training once the judge is content."""
+WARM_UP = {"buffer_size": 64, "learning_starts": 0, "train_freq": 1, "gradient_steps": 1}
 
-    def __init__(self, judge: Judge) -> None:
+
+class Stop(BaseCallback):  # type: ignore[misc]
+    """Ends the training once a trial is passed."""
+
+    def __init__(self, contest: Contest) -> None:
         super().__init__()
-        self.judge, self.every = judge, TRIAL_EVERY.get(judge.name, 1024)
+        self.contest = contest
 
     def act(self, observation: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Greedy actions."""
@@ -75,35 +77,24 @@ class Stop(BaseCallback):  # type: ignore[misc]
         return values.argmax(1).numpy()  # type: ignore[no-any-return]
 
     def _on_step(self) -> bool:
-        due = self.num_timesteps % self.every == 0 and self.num_timesteps > self.model.learning_starts
-        return not (due and self.judge.solved(self.act))
+        due = self.num_timesteps % self.contest.every == 0 and self.num_timesteps > self.model.learning_starts
+        return not (due and self.contest.solved(self.act))
 
 
 def main() -> None:
     """Train, save, report."""
-    args = arguments()
     torch.set_num_threads(1)
-    imported = time.process_time()
-    wall = time.perf_counter()
-    steps, parameters = ZOO[args.env]
+    contest = Contest()
+    steps, parameters = ZOO[contest.env]
     # The share of steps that explores is the Zoo's; here a run may go on after them.
     parameters = parameters | {"exploration_fraction": parameters["exploration_fraction"] * steps / MOST_STEPS}
-    agent = DQN("MlpPolicy", args.env, **parameters, seed=args.seed, device="cpu")
-    stop = Stop(Judge(args.env, args.seed))
+    stop = Stop(contest)
+    DQN("MlpPolicy", contest.env, **parameters | WARM_UP, device="cpu").learn(8, callback=stop)
+    agent = DQN("MlpPolicy", contest.env, **parameters, seed=contest.seed, device="cpu")
+    contest.start()
     agent.learn(MOST_STEPS, callback=stop)
-    looped, wall = time.process_time(), time.perf_counter() - wall
-    agent.save(args.weights)
-    measured = {
-        "import_cpu": imported,
-        "compile_cpu": 0.0,
-        "training_cpu": looped - imported - stop.judge.cpu,
-        "training_wall": wall - stop.judge.wall,
-        "trials_cpu": stop.judge.cpu,
-        "process_cpu": time.process_time() - stop.judge.cpu,
-        "steps": agent.num_timesteps,
-        "updates": agent._n_updates,
-    }
-    report(args, stop.act, measured)
+    contest.finish(stop.act, agent.num_timesteps, agent._n_updates)
+    agent.save(contest.weights)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ WORKLOAD = Workload(
         Metric("solved", "solved"),
     ),
     sample_size="episodes",
+    curve="return",
     has_data=False,
     conditions={
         "train.env": "environment",

@@ -4,12 +4,9 @@ The headline is judged by the spread between seeds, if that was measured. All el
 judged by the difference on the same held-out instances, or, if those are not at hand, by the two intervals.
 """
 
-import csv
 import math
-import statistics as stdlib_statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +16,6 @@ from stages import workloads
 from stages.evaluation import statistics
 from stages.workloads import Workload
 
-SEEDS = Path("benchmarks/results/seeds.csv")
 WORDS = {
     "better": "better", "worse": "worse", "noise": "within seed noise", "chance": "within chance", "same": "equal",
     "other": "not judged",
@@ -98,21 +94,6 @@ def paired(before: Measure, after: Measure) -> Difference | None:
     return Difference(*statistics.percentiles(after.of(means[:, width:]) - before.of(means[:, :width])))
 
 
-def seed_deviations(path: Path) -> dict[str, float]:
-    """Standard deviation of each workload's headline over seeds, by workload; that of the last recipe measured.
-
-    Empty if there is no such file.
-    """
-    if not path.exists():
-        return {}
-    values: dict[str, dict[str, list[float]]] = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            values.setdefault(row["workload"], {}).setdefault(row["recipe"], []).append(float(row["test"]))
-    last = {workload: list(recipes.values())[-1] for workload, recipes in values.items()}
-    return {workload: stdlib_statistics.stdev(found) for workload, found in last.items() if len(found) > 2}
-
-
 def judge(
     workload: Workload,
     key: str,
@@ -128,7 +109,7 @@ def judge(
         key: of the metric in `evaluate.json`.
         before: flat metrics.
         after: flat metrics.
-        deviation: standard deviation of the headline over seeds, if known.
+        deviation: standard deviation of the headline over seeds of the same recipe, if known.
         difference: finds the interval of the difference on the same instances, if they are at hand.
     """
     old, new = before.get(key), after.get(key)

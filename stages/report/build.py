@@ -16,8 +16,10 @@ from markupsafe import Markup
 from stages.core.errors import run
 from stages.core.files import read_json, whole_folder, write_text
 from stages.core.params import flatten, load
-from stages.evaluation.judge import SEEDS, judge, seed_deviations
+from stages.evaluation.judge import judge
+from stages.evaluation.seeds import Seeds, read
 from stages.report import graph, groups
+from stages.report import seeds as over_seeds
 from stages.report.page import (
     NO_VALUE,
     Section,
@@ -107,24 +109,23 @@ def against_baseline(
     return verdict({"better": True, "worse": False}.get(found.word), words[found.word])
 
 
-def chance_lines(run: Run, metric: Metric, deviation: float | None) -> Iterator[str]:
+def chance_lines(run: Run, metric: Metric, seeds: Seeds | None) -> Iterator[str]:
     """What chance does to the headline: that of the test data, and that of training."""
     if interval := run.interval(metric.key):
         yield f"95% interval of the test data: {interval_text(metric, interval)}"
-    if deviation is not None:
+    if seeds and (deviation := seeds.deviation) is not None:
         spread = metric_text(metric, deviation, deviation) if deviation else metric_text(metric, 0.0)
-        yield f"seeds of training: ±{spread} (standard deviation)"
+        yield f"{len(seeds.values)} other seeds: {over_seeds.middle(run, seeds)}; standard deviation {spread}"
 
 
-def result_card(
-    run: Run, told: Story, baseline: dict[str, Any], deviations: Mapping[str, float] | None = None
-) -> Markup:
+def result_card(run: Run, told: Story, baseline: dict[str, Any], measured: Mapping[str, Seeds] | None = None) -> Markup:
     """A workload's card."""
     headline, *_ = metrics(run)
-    value, deviation = run.metric(headline.key), (deviations or {}).get(run.name)
+    value, seeds = run.metric(headline.key), (measured or {}).get(run.name)
+    deviation = seeds.deviation if seeds else None
     lines = [
         against_baseline(run.workload, headline, run.metrics, baseline.get(run.name, {}), deviation),
-        *chance_lines(run, headline, deviation),
+        *chance_lines(run, headline, seeds),
         *told.beside,
     ]
     return card(run.workload.title, metric_text(headline, value), headline.label, lines, f"#{run.name}", told.picture)
@@ -188,17 +189,16 @@ def model_panel(run: Run) -> Markup:
 
 
 def sections(
-    pipeline: Section, stories: list[tuple[Run, Story]], baseline: dict[str, Any], deviations: Mapping[str, float]
+    pipeline: Section, stories: list[tuple[Run, Story]], baseline: dict[str, Any], measured: Mapping[str, Seeds]
 ) -> Iterator[Section]:
     """The parts of the page."""
-    cards = join(*(result_card(r, s, baseline, deviations) for r, s in stories))
+    cards = join(*(result_card(r, s, baseline, measured) for r, s in stories))
     yield Section("results", "Results", Markup('<div class="cards">{}</div>').format(cards))
     yield pipeline
     for r, s in stories:
         lead = r.workload.lead
-        yield Section(
-            r.name, r.workload.title, join(paragraph(lead, "soft") if lead else "", s.body, groups.section(r))
-        )
+        parts = (s.body, groups.section(r), over_seeds.section(r, measured.get(r.name)))
+        yield Section(r.name, r.workload.title, join(paragraph(lead, "soft") if lead else "", *parts))
     panels = (Markup('<div class="panel">{}</div>').format(model_panel(r)) for r, _ in stories)
     yield Section("models", "Models", grid(*panels))
 
@@ -224,13 +224,14 @@ def main() -> None:
     args = parser.parse_args()
 
     parameters = args.root / "params.yaml"
-    runs = evaluated(args.root, load(parameters))
+    values = load(parameters)
+    runs = evaluated(args.root, values)
     pipeline = pipeline_section(args.root, parameters.read_text(encoding="utf-8"))
     baseline = read_json(args.root / "results" / "baseline.json")
-    deviations = seed_deviations(args.root / SEEDS)
+    measured = read(args.root, values)
     stories = [(r, story(r)) for r in runs]
     lead = "What the pipeline made of its data and parameters. Point at a mark of a chart to see its values."
-    html = page("Pipeline report", lead, list(sections(pipeline, stories, baseline, deviations)))
+    html = page("Pipeline report", lead, list(sections(pipeline, stories, baseline, measured)))
     with whole_folder(args.report) as folder:
         write_text(folder / "index.html", html)
         write_text(folder / "summary.md", summary(runs))

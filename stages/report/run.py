@@ -43,9 +43,9 @@ def _digits(noise: float) -> int:
     return min(12, max(0, 1 - math.floor(math.log10(noise))))
 
 
-def interval_text(metric: Metric, interval: tuple[float, float]) -> str:
-    """An interval as `1.013 to 1.036 lb`."""
-    low, high = (metric_text(metric, end) for end in interval)
+def interval_text(metric: Metric, interval: tuple[float, float], noise: float | None = None) -> str:
+    """An interval as `1.013 to 1.036 lb`, with at least two digits of the noise, if given."""
+    low, high = (metric_text(metric, end, noise) for end in interval)
     unit = metric.form.partition("}")[2]
     return f"{low.removesuffix(unit)} to {high}"
 

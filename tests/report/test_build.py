@@ -1,6 +1,5 @@
 """The report of this project's results, and of a workload that nobody wrote a story for."""
 
-import csv
 import json
 import shutil
 import statistics
@@ -10,15 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 
-from benchmarks.seeds import recipe
 from stages.babyweight import report as births
 from stages.cartpole import report as agent
 from stages.core.errors import InputError
 from stages.core.files import digest, write_json, write_table
 from stages.core.params import load
 from stages.evaluation.groups import ErrorGroups
+from stages.evaluation.seeds import read
 from stages.evaluation.statistics import ErrorSums
 from stages.mnist import report as digits
 from stages.report import groups
@@ -42,14 +40,10 @@ def test_the_readme_shows_the_results() -> None:
 
 
 def test_the_readme_quotes_the_measured_seeds() -> None:
-    values: dict[str, list[float]] = {}
-    with (ROOT / "benchmarks/results/seeds.csv").open(newline="") as file:
-        params = yaml.safe_load((ROOT / "params.yaml").read_text())
-        for row in csv.DictReader(file):
-            if row["recipe"] == recipe(row["workload"], params):
-                values.setdefault(row["workload"], []).append(float(row["test"]))
-    assert set(map(len, values.values())) == {10}
-    mean, sd = ({name: f(tests) for name, tests in values.items()} for f in (statistics.mean, statistics.stdev))
+    measured = read(ROOT, load(ROOT / "params.yaml"))
+    assert {name: len(seeds.values) for name, seeds in measured.items()} == dict.fromkeys(measured, 10)
+    mean = {name: statistics.mean(seeds.values.values()) for name, seeds in measured.items()}
+    sd = {name: seeds.deviation or 0.0 for name, seeds in measured.items()}
     births = f"babyweight {mean['babyweight']:.4f} ± {sd['babyweight']:.4f} lb"
     digits = f"mnist {100 * mean['mnist']:.2f} ± {100 * sd['mnist']:.2f} %"
     agent = f"cartpole {mean['cartpole']:g} ± {sd['cartpole']:g}"

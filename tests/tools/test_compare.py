@@ -11,9 +11,8 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from benchmarks.seeds import COLUMNS
 from stages.core.files import write_table
-from stages.evaluation.judge import SEEDS, seed_deviations
+from stages.evaluation.seeds import COLUMNS, SEEDS, recipe
 from tests.conftest import ROOT, assert_refused, run_stage
 from tools import processor
 from tools.compare.changes import (
@@ -24,6 +23,7 @@ from tools.compare.changes import (
     metric_changes,
     moves,
     param_changes,
+    seed_deviations,
     stale,
 )
 from tools.compare.comparison import compare
@@ -193,20 +193,23 @@ def test_other_arguments_of_the_environment_are_not_compared() -> None:
 
 def test_a_difference_between_seeds_is_noise(project: Path, tmp_path: Path) -> None:
     shutil.copytree(project, tmp_path / "copy")
-    measured = {"0000": [0.90, 0.95, 0.99], "1111": [0.9948, 0.9952, 0.9956, 0.9950]}
+    both = Snapshot(tmp_path / "copy", "HEAD~1"), Snapshot(tmp_path / "copy", "HEAD")
+    own = recipe("mnist", both[0].sections)
+    measured = {own: [0.9948, 0.9952, 0.9956, 0.9950], "0000": [0.90, 0.95, 0.99]}
     rows = [
         {**dict.fromkeys(COLUMNS, ""), "workload": "mnist", "recipe": recipe, "seed": seed, "test": accuracy}
         for recipe, accuracies in measured.items()
         for seed, accuracy in enumerate(accuracies)
     ]
-    write_table(tmp_path / "copy/benchmarks/results/seeds.csv", rows, COLUMNS)
-    assert seed_deviations(tmp_path / "copy" / SEEDS)["mnist"] == pytest.approx(0.000342, abs=1e-6)
-    both = Snapshot(tmp_path / "copy", "HEAD~1"), Snapshot(tmp_path / "copy", "HEAD")
+    write_table(tmp_path / "copy" / SEEDS, rows, COLUMNS)
+    assert seed_deviations(*both) == {"mnist": pytest.approx(0.000342, abs=1e-6)}
     (change,) = (m for m in metric_changes(*both) if m.key == "evaluate.accuracy")
     assert (change.verdict, change.note) == ("noise", "")
     assert headline(change) == "mnist accuracy 99.55% → 99.50%, within seed noise of ±0.097%"
     assert not any("seeds.csv" in note for note in caveats(*both)), "seed noise is known"
-    assert any("seeds.csv` is missing" in note for note in caveats(*map(Snapshot, [project] * 2, ["HEAD~1", "HEAD"])))
+    assert any("has no seeds" in note for note in caveats(*map(Snapshot, [project] * 2, ["HEAD~1", "HEAD"])))
+    write_table(tmp_path / "copy" / SEEDS, [row for row in rows if row["recipe"] == "0000"], COLUMNS)
+    assert seed_deviations(*both) == {}, "another recipe's seeds say nothing"
 
 
 def test_curves_are_overlaid_folded_or_explained(pair: tuple[Snapshot, Snapshot]) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from stages import workloads
-from stages.evaluation.judge import SEEDS, Difference, Measure, Verdict, judge, paired, seed_deviations
+from stages.evaluation.judge import Difference, Measure, Verdict, judge, paired
+from stages.evaluation.seeds import SEEDS, read
 from tools.compare.snapshot import FORMER, Snapshot, git, read_params
 
 
@@ -242,12 +243,21 @@ def incomparable(a: Snapshot, b: Snapshot, workload: str, key: str | None = None
     return None
 
 
+def seed_deviations(a: Snapshot, b: Snapshot) -> dict[str, float]:
+    """Standard deviation of each workload's headline over seeds, by workload: of `a`'s recipe, else of `b`'s.
+
+    Workloads whose recipe nobody has run with several seeds in either state are not in it.
+    """
+    found = [read(s.root, s.sections) for s in (b, a)]
+    return {name: sd for measured in found for name, each in measured.items() if (sd := each.deviation) is not None}
+
+
 class Judge:
     """Judges the metrics of two states: the same verdict for the same pair, whoever asks."""
 
     def __init__(self, a: Snapshot, b: Snapshot) -> None:
         self.a, self.b = a, b
-        self._deviations = seed_deviations(a.root / SEEDS)
+        self._deviations = seed_deviations(a, b)
         self._pairs: dict[str, tuple[dict[str, Measure], dict[str, Measure]] | str | None] = {}
 
     def pairs(self, workload: str) -> tuple[dict[str, Measure], dict[str, Measure]] | str | None:
@@ -307,10 +317,10 @@ class Judge:
 def caveats(a: Snapshot, b: Snapshot) -> list[str]:
     """What a reader must know before trusting the differences, a sentence each."""
     notes = []
-    if not seed_deviations(b.root / SEEDS):
+    if not seed_deviations(a, b):
         notes.append(
-            f"`{SEEDS}` is missing or too short: how far seeds alone move a metric is not known. Metrics are judged by "
-            "the chance of the test data alone."
+            f"`{SEEDS}` has no seeds of these recipes: how far seeds alone move a metric is not known. Metrics are "
+            "judged by the chance of the test data alone."
         )
     for workload in b.workloads:
         if reason := incomparable(a, b, workload):

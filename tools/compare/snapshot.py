@@ -135,10 +135,14 @@ class Snapshot:
         return target if target.exists() else None
 
     @cached_property
+    def sections(self) -> dict[str, Any]:
+        """`params.yaml`, nested."""
+        return YAML(typ="safe", pure=True).load(self.text("params.yaml") or "") or {}
+
+    @cached_property
     def params(self) -> dict[str, Any]:
         """Every parameter by its dotted key."""
-        text = self.text("params.yaml")
-        return dict(flatten(YAML(typ="safe", pure=True).load(text) or {})) if text else {}
+        return dict(flatten(self.sections))
 
     @cached_property
     def pipeline(self) -> dict[str, Any]:
