@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.dqn import AGENTS, ALL, MEASURES, SETS, per_solved_run, run, table
+from benchmarks.dqn import AGENTS, ALL, MEASURES, SETS, measured_before, per_solved_run, run, table
 from benchmarks.peers.common import TRIAL_EVERY
+from tests.conftest import ROOT
 
 
 def row(agent: int, seed: int, solved: bool, **measured: float) -> dict[str, Any]:
@@ -40,6 +41,15 @@ def test_the_table_compares_whole_runs_and_marks_bounds() -> None:
 def test_everyone_is_tried_at_least_as_often_as_this_project_where_that_costs_time() -> None:
     own = {env: changes.get("cartpole.train.stop.eval_freq", 1024) for env, changes in SETS.items()}
     assert all(every <= own[env] for env, every in TRIAL_EVERY.items())
+
+
+def test_the_documentation_quotes_the_measured_runs() -> None:
+    measured = measured_before(ROOT / "benchmarks/results/dqn.csv")
+    assert (ROOT / "benchmarks/results/dqn.md").read_text().splitlines()[1:] == table(measured).splitlines()[1:]
+    text = (ROOT / "docs/benchmarks.md").read_text()
+    for line in table(measured).partition("**LunarLander-v3**")[2].splitlines()[4:]:
+        cells = line.strip("| ").split(" | ")
+        assert f"| {' | '.join([*cells[:3], cells[4], *cells[7:9]])} |" in text
 
 
 @pytest.mark.timeout(120)
