@@ -126,6 +126,19 @@ def test_three_loaders_agree_in_both_forms(form: str, request_file: Path, reques
     assert [set(row) for row in predictions] == [{"classes", "probabilities"}] * 3
 
 
+def test_saved_model_cli_that_fails_is_an_error_with_its_last_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from stages import predict as stage
+
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho first >&2\necho the last >&2\nexit 3\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(InputError, match=r"^model: saved_model_cli failed: \['the last'\]$"):
+        stage.by_cli(Path("model"), {"x": np.zeros(1)})
+
+
 def test_the_other_loaders_do_not_wait_for_saved_model_cli(
     model: Path, request_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,6 +284,12 @@ def test_the_checks_rules() -> None:
     assert rule(values=[7.2], within=9) == ["outputs: expected 1 answers, found the shape [3]"]
     assert any("below the one before" in line for line in rule(values=[7, 7, 7], within=9, decreasing=True))
     assert any("finite positive" in line for line in rule(values=[7, 7, 7], within=9, positive=True))
+    answers["outputs"] = np.array([0.0, 1e-9, np.inf])
+    assert rule(values=[0, 0, 0], within=1e-9, positive=True) == [
+        "instance 0: outputs: expected a finite positive number, found 0",
+        "instance 2: outputs: expected 0 within 1e-09, found inf",
+        "instance 2: outputs: expected a finite positive number, found inf",
+    ]
     close, far = {"outputs": np.array([1.0, 2.0])}, {"outputs": np.array([1.0, 2.001])}
     assert list(disagreement("x", close, close, 1e-5)) == []
     assert list(disagreement("x", close, far, 1e-5)) == ["x: instance 1: outputs: expected 2.0, found 2.001"]

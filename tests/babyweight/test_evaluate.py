@@ -121,10 +121,10 @@ def test_an_effect_is_the_difference_to_the_commonest_value() -> None:
     index = {name: FEATURES.index(name) for name in ("mother_married", "gestation_weeks", "is_male")}
 
     def predict(varied: np.ndarray) -> np.ndarray:
-        """Half a pound for each week, and marriage counts twice for boys."""
+        """Half a pound for each week, and marriage counts by a third more for boys."""
         married = varied[:, index["mother_married"]] == 2
         boy = varied[:, index["is_male"]] == 2
-        pounds: np.ndarray = 0.5 * varied[:, index["gestation_weeks"]] + married * (1.0 + boy)
+        pounds: np.ndarray = 0.5 * varied[:, index["gestation_weeks"]] + married * (1.0 + boy / 3)
         return pounds
 
     rows = effects(predict, births, SCHEMA)
@@ -133,8 +133,8 @@ def test_an_effect_is_the_difference_to_the_commonest_value() -> None:
         "input": "mother_married", "value": "True", "births": 300, "effect": 0.0, "low": 0.0, "high": 0.0
     }  # fmt: skip
     boys = (births[:, index["is_male"]] == 2).mean()
-    assert married["False"]["effect"] == pytest.approx(-1 - boys, abs=1e-4)
-    assert (married["False"]["low"], married["False"]["high"]) == (-2.0, -1.0)
+    assert married["False"]["effect"] == round(-1 - boys / 3, 4)
+    assert (married["False"]["low"], married["False"]["high"]) == (-1.3333, -1.0)
     weeks = [row for row in rows if row["input"] == "gestation_weeks"]
     assert sum(row["births"] for row in weeks) == 400
     assert np.diff([row["effect"] for row in weeks]) == pytest.approx(0.5)
@@ -228,6 +228,20 @@ def test_the_tables_cover_every_test_birth(folder: Path) -> None:
     effect = {(r["input"], r["value"]): float(r["effect"]) for r in table(folder / "plots/effects.csv")}
     assert effect["is_male", "True"] > effect["is_male", "False"]
     assert effect["gestation_weeks", "39"] > effect["gestation_weeks", "35"] > effect["gestation_weeks", "30"]
+    pounds = np.load(folder / "data/test/weight_pounds.npy")
+    rows = table(folder / "examples.csv")
+    assert [float(row["actual"]) for row in rows] == pytest.approx(
+        [pounds[int(row["birth"])] for row in rows], rel=1e-5
+    )
+    weeks, deciles = ({k: np.array([float(row[k]) for row in table(folder / "plots" / name)]) for k in keys}
+                      for name, keys in (("by_week.csv", ("births", "predicted", "actual", "rmse")),
+                                         ("calibration.csv", ("predicted", "actual"))))  # fmt: skip
+    mean = {key: (weeks["births"] * weeks[key]).sum() / births for key in ("predicted", "actual")}
+    assert mean["actual"] == pytest.approx(pounds.mean(), abs=1e-3)
+    assert {key: deciles[key].mean() for key in mean} == pytest.approx(mean, abs=0.01)
+    assert np.sqrt((weeks["births"] * weeks["rmse"] ** 2).sum() / births) == pytest.approx(found["rmse"], rel=1e-4)
+    middle = sum((float(r["error"]) + 0.125) * int(r["births"]) for r in table(folder / "plots/residuals.csv")) / births
+    assert middle == pytest.approx(mean["predicted"] - mean["actual"], abs=0.02)
     actual = [float(row["actual"]) for row in table(folder / "plots/calibration.csv")]
     assert actual[0] < 5.5 < 7.7 < actual[-1]
 

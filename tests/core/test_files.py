@@ -10,11 +10,13 @@ from stages.core.errors import InputError
 from stages.core.files import (
     digest,
     read_json,
+    remove,
     significant,
     whole_file,
     whole_folder,
     write_json,
     write_table,
+    write_text,
 )
 from tests.conftest import ROOT
 
@@ -27,6 +29,41 @@ def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path: Path) -> 
         raise RuntimeError
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_written_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, flushed, fsync = tmp_path / "new" / "out", list[tuple[int, bool]](), os.fsync
+
+    def note(descriptor: int) -> None:
+        flushed.append((os.fstat(descriptor).st_ino, path.exists()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    opened = len(list(Path("/dev/fd").iterdir()))
+    with whole_folder(path) as temporary:
+        (temporary / "inner").mkdir()
+        (temporary / "inner/file").write_text("a")
+    entries = [path / "inner", path / "inner/file", path, path.parent]
+    assert flushed == [(entry.stat().st_ino, entry == path.parent) for entry in entries]
+    assert len(list(Path("/dev/fd").iterdir())) == opened
+
+
+def test_remove_takes_files_folders_and_links_alone(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/file").touch()
+    (tmp_path / "link").symlink_to("folder")
+    for name in ("none", "link"):
+        remove(tmp_path / name)
+    assert [path.name for path in sorted(tmp_path.rglob("*"))] == ["folder", "file"]
+    remove(tmp_path / "folder")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / ".out.tmp").mkdir()
+    (tmp_path / ".out.tmp/half").touch()
+    write_text(tmp_path / "out", "a\r\n")
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("out", b"a\r\n")]
 
 
 def test_a_folder_replaces_the_one_before(tmp_path: Path) -> None:
@@ -69,7 +106,13 @@ def test_digest_of_a_folder_depends_on_names_and_bytes(tmp_path: Path) -> None:
     (tmp_path / "a").rename(tmp_path / "b")
     second = digest(tmp_path)
     (tmp_path / "b").write_text("2")
-    assert len({first, second, digest(tmp_path)}) == 3
+    third = digest(tmp_path)
+    assert len({first, second, third}) == 3
+    (tmp_path / "c").touch()
+    assert digest(tmp_path, without=Path("c")) == third != digest(tmp_path)
+    (tmp_path / "c").unlink()
+    (tmp_path / "c").mkdir()
+    assert digest(tmp_path) == third, "an empty folder is no file"
 
 
 def test_significant_rounds_by_digits_and_keeps_integers() -> None:

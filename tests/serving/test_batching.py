@@ -5,9 +5,11 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
+from prometheus_client import REGISTRY
 
 from serving import batching
 from serving.batching import Batcher
@@ -90,9 +92,11 @@ def test_a_shared_call_has_a_limit(pool: ThreadPoolExecutor) -> None:
         tasks = [asyncio.create_task(target.run(values(1, 2, 3))) for _ in range(2)]
         tasks.append(asyncio.create_task(target.run(values(1, 2, 3, 4, 5))))
         await model.running()  # the large one has a call of its own, beside
+        tasks.append(asyncio.create_task(target.run(values(1))))  # fills the second call
+        await asyncio.sleep(0)
         model.let_go(4)
         await asyncio.gather(model_held, *tasks)
-        assert model.calls == [1, 5, 3, 3]
+        assert model.calls == [1, 5, 3, 4]
 
     asyncio.run(scenario())
 
@@ -106,11 +110,58 @@ def test_no_wait_beyond_the_bound(pool: ThreadPoolExecutor) -> None:
         second = asyncio.create_task(target.run(values(2)))
         await model.running()  # begun although the first call has not ended
         assert model.calls == [1, 1]
-        model.let_go(2)
+        third = asyncio.create_task(target.run(values(3)))
+        await model.running()  # also the next time
+        model.let_go(3)
         assert (await second)["y"].tolist() == [4]
-        await stuck
+        await asyncio.gather(stuck, third)
 
     asyncio.run(scenario())
+
+
+def test_a_call_that_ends_stops_the_timer_of_those_that_waited_for_it(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        model, timers = Model(), list[asyncio.TimerHandle]()
+        loop = asyncio.get_running_loop()
+        call_later = loop.call_later
+
+        def note(delay: float, callback: Any, *arguments: Any) -> asyncio.TimerHandle:
+            timers.append(call_later(delay, callback, *arguments))
+            return timers[-1]
+
+        target = batcher(model, pool, wait_ms=50_000)
+        first = asyncio.create_task(target.run(values(1)))
+        await model.running()
+        monkeypatch.setattr(loop, "call_later", note)
+        second = asyncio.create_task(target.run(values(2)))
+        await asyncio.sleep(0)
+        monkeypatch.undo()
+        model.let_go(2)
+        await asyncio.gather(first, second)
+        (timer,) = timers
+        assert timer.when() - loop.time() == pytest.approx(50, abs=15)
+        assert timer.cancelled()
+
+    asyncio.run(scenario())
+
+
+def test_each_calls_instances_are_counted(pool: ThreadPoolExecutor) -> None:
+    def instances() -> list[float]:
+        labels = {"model": "demo", "version": "1"}
+        return [REGISTRY.get_sample_value(f"serving_call_instances_{name}", labels) or 0 for name in ("count", "sum")]
+
+    async def scenario() -> None:
+        model = Model()
+        model.let_go(2)
+        target = batcher(model, pool, rows=4)
+        await target.run(values(1, 2))
+        await target.run(values(1, 2, 3, 4, 5))  # by itself
+
+    before = instances()
+    asyncio.run(scenario())
+    assert np.subtract(instances(), before).tolist() == [2, 7]
 
 
 def test_an_error_hits_only_its_own_request(pool: ThreadPoolExecutor) -> None:

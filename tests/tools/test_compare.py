@@ -256,6 +256,18 @@ def test_different_processors_are_told(project: Path, tmp_path: Path) -> None:
     assert "Made on different processors: first and second." in notes
 
 
+def test_other_prepared_data_are_told(project: Path, tmp_path: Path) -> None:
+    shutil.copytree(project, tmp_path / "copy")
+    lock = yaml.safe_load((tmp_path / "copy/dvc.lock").read_text())
+    for data, is_said in (("first", True), ("second", True), ("second", False)):
+        lock["stages"]["evaluate@mnist"]["outs"].append({"path": "data/mnist", "md5": digest(data)})
+        write(tmp_path / "copy", {"dvc.lock": lock})
+        notes = caveats(Snapshot(tmp_path / "copy", "HEAD"), Snapshot(tmp_path / "copy", WORK_TREE))
+        assert ("mnist: the prepared data differ, though the test splits have the same size." in notes) is is_said
+        if is_said:
+            commit(tmp_path / "copy", data)
+
+
 def test_page_and_markdown_tell_the_same(pair: tuple[Snapshot, Snapshot]) -> None:
     comparison = compare(*pair)
     assert comparison.summary == {

@@ -35,9 +35,11 @@ def test_only_the_newest_are_kept(tmp_path: Path) -> None:
 
 
 def test_none_ahead_of_the_steps_asked_for(tmp_path: Path) -> None:
-    found = saved(tmp_path, 4, 8).latest(at_most=7)
-    assert found is not None
-    assert found[0] == 4
+    checkpoints = saved(tmp_path, 4, 8)
+    assert [found[0] for step in (7, 8) if (found := checkpoints.latest(at_most=step))] == [4, 8]
+    assert checkpoints.latest(at_most=3) is None
+    checkpoints.clear()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
@@ -74,6 +76,8 @@ def test_the_digest_tells_runs_apart_by_what_matters() -> None:
     expected = run_digest(PROVENANCE, "mnist", ["max_to_keep"])
     assert expected != run_digest(changed, "mnist", ["max_to_keep"])
     assert expected == run_digest(kept, "mnist", ["max_to_keep"])
+    assert expected == run_digest(dict(reversed(PROVENANCE.items())), "mnist", ["max_to_keep"])
+    assert len(expected) == 16 and "max_to_keep" in kept["parameters"]["mnist"]["train"]  # type: ignore[index]
 
 
 def test_a_run_that_starts_over_with_other_steps_says_why(
@@ -93,13 +97,16 @@ def test_a_run_that_starts_over_with_other_steps_says_why(
 
 
 def test_a_second_process_waits_for_the_first(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "folder"
     script = textwrap.dedent(f"""
         from pathlib import Path
         from stages.training.checkpoint import Checkpoints
-        with Checkpoints("mnist", "other", 1, Path({str(tmp_path)!r})):
+        with Checkpoints("mnist", "other", 1, Path({str(folder)!r})):
             print("in")
     """)
-    with Checkpoints("mnist", "run", 1, tmp_path):
+    with Checkpoints("mnist", "run", 1, folder):
+        pass
+    with Checkpoints("mnist", "run", 1, folder):
         second = subprocess.Popen(
             [sys.executable, "-c", script],
             cwd=ROOT,

@@ -19,6 +19,9 @@ def test_lines_that_are_no_csv_spoil_themselves_alone(tmp_path: Path) -> None:
         "7.5,True",
         ROWS[1].replace("White", "Wh\rite"),
         ROWS[1].replace("White", "X\xe9"),
+        '"' + ROWS[1],
+        ROWS[1].replace("White", '""b'),
+        ROWS[1].replace("White", '"Wh""ite"'),
         ROWS[2],
     ]
     rows = read(write(tmp_path, *lines, encoding="latin-1"))
@@ -32,8 +35,10 @@ def test_lines_that_are_no_csv_spoil_themselves_alone(tmp_path: Path) -> None:
         (9, "number_of_fields"),
         (10, "stray_carriage_return"),
         (11, "no_utf8"),
+        (12, "stray_quote"),
+        (13, "stray_quote"),
     ]
-    assert rows.keys == ["k0", "k2"] and rows.lines == [2, 12]
+    assert rows.keys == ["k0", "k1", "k2"] and rows.lines == [2, 14, 15]
 
 
 def test_rows_with_other_line_ends_than_the_first_count_one_by_one(tmp_path: Path) -> None:

@@ -28,6 +28,15 @@ def test_a_trial_passes_a_good_policy_with_the_means_of_two_sets() -> None:
     assert play(balance) == [200.0, 200.0]
 
 
+def test_returns_exactly_at_the_threshold_pass() -> None:
+    assert play(balance, STOP.model_copy(update={"reward_threshold": 200.0})) == [200.0, 200.0]
+    trial = Trial(Environment(TRAIN), STOP)
+    exact, below = np.full(40, 195.0), np.full(40, np.nextafter(195.0, 0))
+    assert trial._can_pass(exact, exact) and not trial._can_pass(below, below)
+    assert trial._can_pass(below, exact), "still reachable"
+    assert not trial._is_hopeless(exact[:5]) and trial._is_hopeless(below[:5])
+
+
 def test_a_trial_that_is_given_up_says_what_the_episodes_had_earned() -> None:
     environment = Environment(TRAIN.model_copy(update={"stop": STOP}))
     trial = Trial(environment, STOP)
