@@ -50,7 +50,7 @@ Row = dict[str, Any]
 
 
 def start(module: str, way: str, workload: str, cores: set[int], *more: str, **extra: str) -> "subprocess.Popen[str]":
-    """Start a contestant on some cores."""
+    """Start a contestant on some cores; more arguments count before those given here."""
     torch = next(agent for agent in AGENTS if agent.module == "recipe_torch")
     python = torch.python() if module == "fit_torch" else Path(sys.executable)
     command = [str(python), "-m", f"benchmarks.peers.{module}", workload, way, "--steps", str(STEPS[workload]), *more]
@@ -60,19 +60,25 @@ def start(module: str, way: str, workload: str, cores: set[int], *more: str, **e
     return subprocess.Popen(command, cwd=ROOT, env=settings, stdout=subprocess.PIPE, text=True, preexec_fn=pin)
 
 
-def finished(process: "subprocess.Popen[str]") -> float:
-    """A contestant's examples a second."""
+def finished(process: "subprocess.Popen[str]") -> dict[str, float]:
+    """What a contestant measured."""
     out, _ = process.communicate()
     if process.returncode:
         raise SystemExit(f"error: {' '.join(map(str, process.args))}: ended with {process.returncode}")  # type: ignore[arg-type]
-    return float(json.loads(out.splitlines()[-1])["examples_per_second"])
+    measured: dict[str, float] = json.loads(out.splitlines()[-1])
+    return measured
+
+
+def speed(process: "subprocess.Popen[str]") -> float:
+    """A contestant's examples a second."""
+    return finished(process)["examples_per_second"]
 
 
 def fastest(name: str, workload: str, cores: set[int]) -> float:
     """A contestant's examples a second at the number of threads that suits it."""
     extra = AVX2 if name.endswith("AVX2") else {}
     counts = map(str, THREADS[workload])
-    return max(finished(start(*CONTESTANTS[name], workload, cores, "--threads", n, **extra)) for n in counts)
+    return max(speed(start(*CONTESTANTS[name], workload, cores, "--threads", n, **extra)) for n in counts)
 
 
 def workers(workload: str, batch: int) -> dict[str, float]:
@@ -80,7 +86,7 @@ def workers(workload: str, batch: int) -> dict[str, float]:
     one = ("--threads", "1")
     first, second = sorted(os.sched_getaffinity(0))[:2]
     speeds = {
-        name: finished(start("fit_ours", "chunks", workload, {first}, *one, "--batch-size", str(size)))
+        name: speed(start("fit_ours", "chunks", workload, {first}, *one, "--batch-size", str(size)))
         for name, size in ((ALONE, batch), (HALF, batch // 2))
     }
     with reserved_addresses(2) as addresses:
@@ -88,7 +94,7 @@ def workers(workload: str, batch: int) -> dict[str, float]:
             start("fit_ours", "chunks", workload, {core}, *one, "--replicas", "2", **environment(addresses, index))
             for index, core in enumerate((first, second))
         ]
-        return speeds | {PAIR: min(finished(process) for process in pair)}
+        return speeds | {PAIR: min(speed(process) for process in pair)}
 
 
 def cell(values: list[float]) -> str:

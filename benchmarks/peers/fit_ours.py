@@ -1,11 +1,10 @@
 """This project's training loop: its speed in examples a second, alone or as one process of a `TF_CONFIG`."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.speed import arguments
+from benchmarks.peers.speed import Stopwatch, arguments, examples
 from stages import runtime
 from stages.babyweight.params import Train as BabyweightTrain
 from stages.babyweight.train import BirthWeightTask
@@ -17,7 +16,7 @@ from stages.supervised.trainer import Trainer
 
 
 def main() -> None:
-    """Train for some steps, print the speed."""
+    """Train for some steps, print the speed; with a seed, the accuracy, too."""
     args = arguments(("chunks",))
     params: Any = (TrainParams[MnistTrain] if args.workload == "mnist" else TrainParams[BabyweightTrain]).read(
         Path("params.yaml")
@@ -27,6 +26,7 @@ def main() -> None:
     changes = {"steps": args.warm_up + args.steps, "batch_size": batch, "micro_batches": micro_batches}
     never = {"evaluate_every": 10**9, "replicas": args.replicas}
     train = params.train.model_copy(update=never | changes)
+    params = params.model_copy(update={"seed": params.seed if args.seed is None else args.seed})
     runtime.configure(Runtime(threads=args.threads), params.seed, micro_batches)
     data = Path("data") / args.workload
     with cluster.join(args.replicas, 60.0) as joined:
@@ -34,11 +34,15 @@ def main() -> None:
         trainer = Trainer(task, train, params.seed, joined)
         while trainer.step < args.warm_up:
             trainer.advance()
-        first, began = trainer.step, time.perf_counter()
+        first, watch = trainer.step, Stopwatch()
         while not trainer.finished():
             trainer.advance()
-        seconds = time.perf_counter() - began
-    print(json.dumps({"examples_per_second": (trainer.step - first) * trainer.batch_size / seconds}))
+        result = watch.read((trainer.step - first) * trainer.batch_size)
+    if args.seed is not None:
+        images, labels = examples(args.workload, "test")
+        task.validation_pixels, task.validation_labels = images, labels
+        result["accuracy"] = task.evaluate()["validation_accuracy"]
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

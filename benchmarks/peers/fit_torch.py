@@ -3,8 +3,7 @@
 import itertools
 import json
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.peers.speed import arguments, examples
+from benchmarks.peers.speed import Stopwatch, arguments, examples
 from stages.core.params import load
 
 
@@ -82,21 +81,34 @@ class Digits(nn.Module):  # type: ignore[misc]
         turn, shear, scale, shift = (augment[name] for name in ("rotation", "shear", "scale", "shift"))
         self.register_buffer("most", torch.tensor([math.radians(turn), shear, scale, scale, shift / 14, shift / 14]))
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits [n, 10] of images float32 [n, 1, 28, 28]."""
+    def distorted(self, images: torch.Tensor) -> torch.Tensor:
+        """Images float32 [n, 1, 28, 28], each distorted at random."""
         angle, shear, wider, higher, right, down = (self.most * (2 * torch.rand(len(images), 6) - 1)).unbind(1)
         cos, sin = torch.cos(angle), torch.sin(angle)
         first = torch.stack([cos / (1 + wider), (shear * cos - sin) / (1 + wider), right], 1)
         second = torch.stack([sin / (1 + higher), (shear * sin + cos) / (1 + higher), down], 1)
         grid = nn.functional.affine_grid(torch.stack([first, second], 1), list(images.shape), align_corners=False)
-        logits: torch.Tensor = self.layers(nn.functional.grid_sample(images, grid, align_corners=False))
+        sampled: torch.Tensor = nn.functional.grid_sample(images, grid, align_corners=False)
+        return sampled
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits [n, 10] of images float32 [n, 1, 28, 28], which are distorted in training."""
+        logits: torch.Tensor = self.layers(self.distorted(images) if self.training else images)
         return logits
 
 
+def shuffled(examples: int, batch: int) -> Iterator[torch.Tensor]:
+    """Places [batch] of each step's examples, in another order in each epoch."""
+    while True:
+        yield from torch.randperm(examples).split(batch)[: examples // batch]
+
+
 def main() -> None:
-    """Train for some steps, print the speed."""
+    """Train for some steps, print the speed; with a seed, the accuracy, too."""
     args = arguments(("eager", "channels last", "compiled"))
     torch.set_num_threads(args.threads)
+    if args.seed is not None:
+        torch.manual_seed(args.seed)
     params = load(Path("params.yaml"))[args.workload]
     inputs, targets = map(torch.from_numpy, examples(args.workload))
     batch, rate = args.batch_size or params["train"]["batch_size"], params["train"]["learning_rate"]
@@ -110,23 +122,40 @@ def main() -> None:
         config = json.loads(Path("weights/babyweight/config.json").read_text())
         model, loss = WideAndDeep(config), nn.functional.mse_loss
     adam = torch.optim.Adam(model.parameters(), rate, fused=True)
+    warm_up = args.steps // 4
+    one_cycle = torch.optim.lr_scheduler.SequentialLR(
+        adam,
+        [
+            torch.optim.lr_scheduler.LinearLR(adam, 1 / 25, total_iters=warm_up),
+            torch.optim.lr_scheduler.CosineAnnealingLR(adam, args.steps - warm_up),
+        ],
+        [warm_up],
+    )
     apply: Any = torch.compile(model) if args.way == "compiled" else model
 
+    def images(pixels: torch.Tensor) -> torch.Tensor:
+        return (pixels.float() / 255).view(-1, 1, 28, 28).contiguous(memory_format=layout)
+
     def step(places: torch.Tensor) -> None:
-        rows = inputs[places].float()
-        if args.workload == "mnist":
-            rows = (rows / 255).view(-1, 1, 28, 28).contiguous(memory_format=layout)
+        rows = images(inputs[places]) if args.workload == "mnist" else inputs[places].float()
         adam.zero_grad()
         loss(apply(rows), targets[places]).backward()
         adam.step()
+        if args.seed is not None:
+            one_cycle.step()
 
-    order = torch.randperm(len(targets))
+    batches = shuffled(len(targets), batch)
     for phase in (args.warm_up, args.steps):
-        began = time.perf_counter()
-        for i in range(phase):
-            first = i * batch % (len(targets) - batch)
-            step(order[first : first + batch])
-    print(json.dumps({"examples_per_second": args.steps * batch / (time.perf_counter() - began)}))
+        watch = Stopwatch()
+        for places in itertools.islice(batches, phase):
+            step(places)
+    result = watch.read(args.steps * batch)
+    if args.seed is not None:
+        pixels, digits = map(torch.from_numpy, examples(args.workload, "test"))
+        model.eval()
+        with torch.no_grad():
+            result["accuracy"] = float((model(images(pixels)).argmax(1) == digits).float().mean())
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

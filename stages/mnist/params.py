@@ -63,6 +63,7 @@ class Network(Section):
 class Train(SupervisedTrain):
     """The training run."""
 
+    hardest_of: Count
     network: Network
     augment: Augment
 

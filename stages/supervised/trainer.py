@@ -54,7 +54,7 @@ class SupervisedTask(ABC):
 
     @abstractmethod
     def loss(self, batch: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Compute the losses float32 [n] of a micro-batch.
+        """Compute the losses float32 [n] of a micro-batch; those left out count as zero.
 
         The model's own losses, such as a regularizer's, are added. Variables that are not trained, such as the moving
         statistics of batch normalisation, keep their values within a step. They become the mean of what the

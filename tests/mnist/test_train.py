@@ -3,13 +3,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from stages.core.files import digest
-from stages.mnist.params import Augment
-from stages.mnist.train import distort
+from stages.core.params import TrainParams
+from stages.mnist.params import Augment, Train
+from stages.mnist.train import DigitTask, cross_entropies, distort
+from stages.supervised.sequential import predict_outputs
 from tests.conftest import start_stage
 from tests.fork_server import ForkedModule
 
@@ -68,6 +71,22 @@ def small(tmp_path: Path) -> Path:
         np.save(tmp_path / "data" / part / "labels.npy", labels)
         np.save(tmp_path / "data" / part / "images.npy", images.reshape(count, -1))
     return tmp_path / "data"
+
+
+def test_only_the_hardest_images_are_learned_from(small: Path, params_file: Callable[..., Path]) -> None:
+    changes = {"mnist.train.hardest_of": 4, "mnist.train.network.dropout": 0.5}
+    task = DigitTask(small, TrainParams[Train].read(params_file(changes)))
+    pixels, labels = (tf.constant(array[:18]) for array in (task.images, task.labels))
+    batch = [pixels, labels, *task.draw(tf.constant(3, tf.int64), 18)]
+    images = tf.reshape(tf.cast(pixels, tf.float32) / 255, [-1, 28, 28, 1])
+    logits = predict_outputs(task.model, tf.reshape(distort(images, task.augment, batch[2]), [-1, 784]))
+    hardest = np.argsort(-cross_entropies(labels, logits).numpy())[:5]
+    with keras.StatelessScope():
+        found = task.loss(batch)
+        task.hardest_of = 1
+        expected, every = task.loss([tf.gather(rows, hardest) for rows in batch]), task.loss(batch)
+    assert (found.numpy() == expected.numpy()).all()
+    assert found.shape == (5,) and every.shape == (18,)
 
 
 def start(folder: Path, params: Path) -> ForkedModule:
