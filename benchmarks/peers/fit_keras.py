@@ -13,7 +13,7 @@ import stages  # noqa: F401 - the same oneDNN kernels
 import keras
 import tensorflow as tf
 
-from benchmarks.peers.speed import Stopwatch, arguments, examples
+from benchmarks.peers.speed import FROM_ALL, Stopwatch, arguments, examples
 from stages.babyweight.model import build as build_babyweight
 from stages.core.files import read_json
 from stages.core.params import TrainParams, load
@@ -75,12 +75,12 @@ def main() -> None:
     args = arguments(("arrays", "arrays, 100 steps a call", "tf.data", "tf.data, 100 steps a call"))
     tf.config.threading.set_intra_op_parallelism_threads(args.threads)
     inputs, targets = examples(args.workload)
-    train = load(Path("params.yaml"))[args.workload]["train"]
+    train = load(Path("params.yaml"))[args.workload]["train"] | FROM_ALL[args.workload]
     rate, batch = train["learning_rate"], args.batch_size or train["batch_size"]
     if args.seed is not None:
         keras.utils.set_random_seed(args.seed)
         recipe = TrainParams[Train].read(Path("params.yaml")).train
-        rate = learning_rate(recipe.model_copy(update={"steps": args.steps}))
+        rate = learning_rate(recipe.model_copy(update={"steps": args.steps, "learning_rate": rate}))
     feed = tf.data.Dataset.from_tensor_slices((inputs, targets)).shuffle(len(targets)).repeat()
     feed = feed.batch(batch, drop_remainder=True)
     if args.workload == "mnist":

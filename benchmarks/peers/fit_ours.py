@@ -1,10 +1,13 @@
-"""This project's training loop: its speed in examples a second, alone or as one process of a `TF_CONFIG`."""
+"""This project's training loop: its speed in examples a second, alone or as one process of a `TF_CONFIG`.
+
+It learns from all examples, as the others do, or from the hardest digits, as the pipeline does.
+"""
 
 import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.speed import Stopwatch, arguments, examples
+from benchmarks.peers.speed import FROM_ALL, Stopwatch, arguments, examples
 from stages import runtime
 from stages.babyweight.params import Train as BabyweightTrain
 from stages.babyweight.train import BirthWeightTask
@@ -17,16 +20,17 @@ from stages.supervised.trainer import Trainer
 
 def main() -> None:
     """Train for some steps, print the speed; with a seed, the accuracy, too."""
-    args = arguments(("chunks",))
+    args = arguments(("chunks", "chunks, hardest"))
     params: Any = (TrainParams[MnistTrain] if args.workload == "mnist" else TrainParams[BabyweightTrain]).read(
         Path("params.yaml")
     )
-    batch = args.batch_size or params.train.batch_size
-    micro_batches = max(params.train.micro_batches * batch // params.train.batch_size, 1)  # as large as usual
+    recipe = params.train.model_copy(update=FROM_ALL[args.workload] if args.way == "chunks" else {})
+    batch = args.batch_size or recipe.batch_size
+    micro_batches = max(recipe.micro_batches * batch // recipe.batch_size, 1)  # as large as usual
     changes = {"steps": args.warm_up + args.steps, "batch_size": batch, "micro_batches": micro_batches}
     never = {"evaluate_every": 10**9, "replicas": args.replicas}
-    train = params.train.model_copy(update=never | changes)
-    params = params.model_copy(update={"seed": params.seed if args.seed is None else args.seed})
+    train = recipe.model_copy(update=never | changes)
+    params = params.model_copy(update={"train": train, "seed": params.seed if args.seed is None else args.seed})
     runtime.configure(Runtime(threads=args.threads), params.seed, micro_batches)
     data = Path("data") / args.workload
     with cluster.join(args.replicas, 60.0) as joined:

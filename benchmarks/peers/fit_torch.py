@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.peers.speed import Stopwatch, arguments, examples
+from benchmarks.peers.speed import FROM_ALL, Stopwatch, arguments, examples
 from stages.core.params import load
 
 
@@ -109,14 +109,14 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     if args.seed is not None:
         torch.manual_seed(args.seed)
-    params = load(Path("params.yaml"))[args.workload]
+    params = load(Path("params.yaml"))[args.workload]["train"] | FROM_ALL[args.workload]
     inputs, targets = map(torch.from_numpy, examples(args.workload))
-    batch, rate = args.batch_size or params["train"]["batch_size"], params["train"]["learning_rate"]
+    batch, rate = args.batch_size or params["batch_size"], params["learning_rate"]
     layout = torch.preserve_format if args.way == "eager" else torch.channels_last
     loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     model: nn.Module
     if args.workload == "mnist":
-        model, loss = Digits(params["train"]["augment"]).to(memory_format=layout), nn.functional.cross_entropy
+        model, loss = Digits(params["augment"]).to(memory_format=layout), nn.functional.cross_entropy
         targets = targets.long()
     else:
         config = json.loads(Path("weights/babyweight/config.json").read_text())
