@@ -97,6 +97,16 @@ class Digits(nn.Module):  # type: ignore[misc]
         return logits
 
 
+def one_cycle(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """This project's schedule: a linear warm-up in the first quarter of the steps, then a cosine decay to zero."""
+    warm_up = steps // 4
+    phases = [
+        torch.optim.lr_scheduler.LinearLR(optimizer, 1 / 25, total_iters=warm_up),
+        torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps - warm_up),
+    ]
+    return torch.optim.lr_scheduler.SequentialLR(optimizer, phases, [warm_up])
+
+
 def shuffled(examples: int, batch: int) -> Iterator[torch.Tensor]:
     """Places [batch] of each step's examples, in another order in each epoch."""
     while True:
@@ -122,15 +132,7 @@ def main() -> None:
         config = json.loads(Path("weights/babyweight/config.json").read_text())
         model, loss = WideAndDeep(config), nn.functional.mse_loss
     adam = torch.optim.Adam(model.parameters(), rate, fused=True)
-    warm_up = args.steps // 4
-    one_cycle = torch.optim.lr_scheduler.SequentialLR(
-        adam,
-        [
-            torch.optim.lr_scheduler.LinearLR(adam, 1 / 25, total_iters=warm_up),
-            torch.optim.lr_scheduler.CosineAnnealingLR(adam, args.steps - warm_up),
-        ],
-        [warm_up],
-    )
+    schedule = one_cycle(adam, args.steps) if args.seed is not None else None
     apply: Any = torch.compile(model) if args.way == "compiled" else model
 
     def images(pixels: torch.Tensor) -> torch.Tensor:
@@ -141,8 +143,8 @@ def main() -> None:
         adam.zero_grad()
         loss(apply(rows), targets[places]).backward()
         adam.step()
-        if args.seed is not None:
-            one_cycle.step()
+        if schedule:
+            schedule.step()
 
     batches = shuffled(len(targets), batch)
     for phase in (args.warm_up, args.steps):
