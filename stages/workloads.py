@@ -36,12 +36,14 @@ class Instances:
         same: columns by which an instance is known: what was asked and what is right, not what a model says.
         measures: `module:function`, which takes the table's columns and the workload's parameters by dotted key, and
             returns a `stages.evaluation.judge.Measure` for each metric's key.
+        same_cells: likewise, if single instances may not be told and the table has cells of several.
         parameters: keys of `params.yaml` that must be the same for rows to be the same instances.
     """
 
     table: str
     same: tuple[str, ...]
     measures: str
+    same_cells: tuple[str, ...] = ()
     parameters: tuple[str, ...] = ()
 
 

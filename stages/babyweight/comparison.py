@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.babyweight.evaluate import blocks, instances
+from stages.babyweight.evaluate import blocks, instances, is_personal
 from stages.core.files import read_json
 from stages.report.predictions import BATCH, SHOWN, PredictionChanges
 
@@ -21,11 +21,15 @@ def compare(models: tuple[Any, Any], data: Path) -> PredictionChanges:
     codes, pounds, before, after = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     difference = after - before
     top = np.argsort(-np.abs(difference), kind="stable")[:SHOWN]
+    personal = is_personal(schema)
+    at_most = "" if personal else f" and by {np.abs(difference).max():.2f} lb at most"
     summary = (
-        f"{len(pounds):,} test births: the prediction moves by {np.abs(difference).mean():.3f} lb in the mean and by "
-        f"{np.abs(difference).max():.2f} lb at most; "
+        f"{len(pounds):,} test births: "
+        f"the prediction moves by {np.abs(difference).mean():.3f} lb in the mean{at_most}; "
         f"{(np.abs(after - pounds) < np.abs(before - pounds)).mean():.0%} come closer to the actual weight."
     )
+    if personal:
+        return PredictionChanges(f"{summary} They are of people, so none is shown: see docs/privacy.md.")
     inputs = instances(codes[top], schema)
     header = (*schema["features"], "actual lb", "A", "B", "B - A")
     rows = [

@@ -10,12 +10,13 @@ import numpy.typing as npt
 
 from stages import runtime
 from stages.babyweight.params import Evaluate
+from stages.core import disclosure
 from stages.core.arguments import evaluation_arguments
 from stages.core.errors import run
 from stages.core.files import read_json, significant, whole_folder, write_json, write_table
 from stages.core.params import EvaluateParams
 from stages.evaluation.groups import ErrorGroups
-from stages.evaluation.statistics import ErrorSums
+from stages.evaluation.statistics import CELLS, NOTHING, ErrorSums
 from stages.savedmodel.predictor import Predictor
 
 BATCH = 16384
@@ -39,9 +40,14 @@ AGES = {"below 20": 0, "20 to 29": 20, "30 to 39": 30, "40 and above": 40}
 TERMS = ("term", "preterm")
 CROSSED = "race and preterm"
 FEWEST_CROSSED = 100  # births of a race and term that are told of
+BANDS = {"mother_age": "mother's age", "gestation_weeks": "preterm"}
+"""The group that joins values of an input."""
+CELL = 20  # births of people whose errors are told together
+CELL_COLUMNS = ("term", "cell", "births", "actual", "actual_squared", "absolute_error", "squared_error")
 
 Codes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
+Row = dict[str, Any]
 
 
 def blocks(data: Path, split: str) -> Iterator[tuple[Codes, Floats]]:
@@ -60,6 +66,11 @@ def _shape(file: IO[bytes]) -> tuple[int, ...]:
     np.lib.format.read_magic(file)
     shape: tuple[int, ...] = np.lib.format.read_array_header_1_0(file)[0]
     return shape
+
+
+def is_personal(schema: dict[str, Any]) -> bool:
+    """Whether births are of people, and not for everybody to see one by one."""
+    return schema["source"] != "synthetic" and not schema.get("public", False)
 
 
 def instances(codes: Codes, schema: dict[str, Any]) -> dict[str, npt.NDArray[Any]]:
@@ -113,11 +124,15 @@ class Errors:
         """Add births [n]."""
         self._sums.add(predicted, pounds, preterm.astype(np.int64))
 
-    def metrics(self) -> dict[str, Any]:
-        """RMSE, MAE (in pounds) and R², RMSE of preterm and term births, with intervals; null where none are."""
+    def metrics(self, with_terms: bool = True) -> dict[str, Any]:
+        """RMSE, MAE (in pounds) and R², RMSE of preterm and term births, with intervals; null where none are.
+
+        Args:
+            with_terms: whether preterm and term births may be told of; null if not.
+        """
         sums = self._sums
         found = {"rmse": sums.rmse(), "mae": sums.mae(), "r2": sums.r2()}
-        found |= {f"rmse_{term}": sums.rmse(place) for place, term in enumerate(TERMS)}
+        found |= {f"rmse_{term}": sums.rmse(place) if with_terms else NOTHING for place, term in enumerate(TERMS)}
         return {key: value for name, estimate in found.items() for key, value in estimate.metrics(name).items()}
 
 
@@ -144,9 +159,62 @@ def group_places(
     }
 
 
-def calibration(predicted: npt.NDArray[np.floating], pounds: npt.NDArray[np.floating]) -> list[dict[str, Any]]:
-    """Mean prediction and mean weight by decile of prediction."""
-    groups = enumerate(np.array_split(np.argsort(predicted, kind="stable"), DECILES), 1)
+def band(group: str, values: Sequence[int] | Codes, preterm_weeks: int) -> npt.NDArray[np.int64]:
+    """Which of a group's values each number [n] is in: of the terms, each week; of the bands of ages, each year."""
+    if group == "preterm":
+        return (np.asarray(values) < preterm_weeks).astype(np.int64)
+    return np.digitize(values, list(AGES.values())).astype(np.int64) - 1
+
+
+class Told:
+    """What may be told of personal births: no table has a row of few, nor do tables have rows from which one follows.
+
+    Attributes:
+        values: which of each group's values may be told.
+        terms: whether preterm and term births may.
+    """
+
+    def __init__(self, groups: ErrorGroups, values: Iterable[str]) -> None:
+        self.values = {group: disclosure.told(groups.counts(group)) for group in values}
+        self.terms = bool(self.values["preterm"].all())
+        crossed = groups.counts(CROSSED).reshape(-1, len(TERMS))
+        pairs = disclosure.told(crossed, left_out=~self.values["race"]) & self.terms
+        self.values[CROSSED] = np.repeat(pairs, len(TERMS))
+
+    def _rows(self, rows: list[Row], bands: npt.NDArray[np.int64] | None = None, group: str = "") -> list[Row]:
+        births = np.array([row["births"] for row in rows], np.int64)
+        if bands is None:
+            parts = births
+        else:  # a value that is told is a total of rows; those that are not told are one together
+            told = self.values[group]
+            columns = np.where(told, np.arange(len(told)), len(told))[bands]
+            parts = np.zeros((len(rows), len(told) + 1), np.int64)
+            parts[np.arange(len(rows)), columns] = births
+        return [row for row, tell in zip(rows, disclosure.told(parts), strict=True) if tell]
+
+    def tables(self, tables: dict[str, list[Row]], preterm_weeks: int) -> dict[str, list[Row]]:
+        """What may be told of the tables."""
+
+        def rows(name: str, column: str, group: str, of: str | None = None) -> list[Row]:
+            found = [row for row in tables[name] if of is None or row["input"] == of]
+            places = band(group, [row[column] for row in found], preterm_weeks) if group else None
+            return self._rows(found, places, group)
+
+        inputs = dict.fromkeys(row["input"] for row in tables["effects"])
+        return {
+            **tables,
+            "residuals": rows("residuals", "error", ""),
+            "by_week": rows("by_week", "week", "preterm"),
+            "effects": [row for name in inputs for row in rows("effects", "value", BANDS.get(name, ""), name)],
+        }
+
+
+def calibration(
+    predicted: npt.NDArray[np.floating], pounds: npt.NDArray[np.floating], fewest: int = 1
+) -> list[dict[str, Any]]:
+    """Mean prediction and mean weight by decile of prediction, or by fewer parts if deciles had fewer than so many."""
+    parts = max(1, min(DECILES, len(pounds) // fewest))
+    groups = enumerate(np.array_split(np.argsort(predicted, kind="stable"), parts), 1)
     return [
         {
             "decile": number,
@@ -229,18 +297,46 @@ def effects(predict: Callable[[Codes], Floats], codes: Codes, schema: dict[str, 
     return rows
 
 
+def by_hash(codes: Codes, pounds: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """The births [n] in the order of a hash of what they are."""
+    hashes = np.asarray(pounds).view("<u4") * np.uint64(0x9E3779B97F4A7C15)
+    hashes ^= np.ascontiguousarray(codes, np.uint8).view("<u8")[:, 0]
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):  # the finalizer of SplitMix64
+        hashes = (hashes ^ (hashes >> np.uint64(shift))) * np.uint64(factor)
+    return np.argsort(hashes, kind="stable")
+
+
 def chosen(codes: Codes, pounds: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.int64]:
     """The births that are examples: all, or `count` by a hash of what they are, in the data's order.
 
     So two models, and two states of the data, have the same births as far as they are in both.
     """
-    if len(pounds) <= count:
-        return np.arange(len(pounds))
-    hashes = np.asarray(pounds).view("<u4") * np.uint64(0x9E3779B97F4A7C15)
-    hashes ^= np.ascontiguousarray(codes, np.uint8).view("<u8")[:, 0]
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):  # the finalizer of SplitMix64
-        hashes = (hashes ^ (hashes >> np.uint64(shift))) * np.uint64(factor)
-    return np.sort(np.argsort(hashes, kind="stable")[:count])
+    return np.arange(len(pounds)) if len(pounds) <= count else np.sort(by_hash(codes, pounds)[:count])
+
+
+def cells(
+    codes: Codes,
+    pounds: npt.NDArray[np.float32],
+    predicted: npt.NDArray[np.float32],
+    terms: dict[str, npt.NDArray[np.bool_]],
+) -> Iterator[dict[str, Any]]:
+    """What a comparison of two models needs of test births that may not be told one by one: means of `CELL` or more.
+
+    Args:
+        codes: the births [n, features].
+        pounds: their weights [n].
+        predicted: the predictions [n].
+        terms: which births [n] cells are made of, by name.
+    """
+    order = by_hash(codes, pounds)
+    for term, inside in terms.items():
+        births = order[inside[order]]
+        parts = np.array_split(births, min(CELLS, max(1, len(births) // CELL))) if len(births) else []
+        for number, cell in enumerate(parts, 1):
+            actual = pounds[cell].astype(np.float64)
+            error = predicted[cell] - actual
+            means = (significant(float(v.mean())) for v in (actual, actual**2, np.abs(error), error**2))
+            yield dict(zip(CELL_COLUMNS, (term, number, len(cell), *means), strict=True))
 
 
 def examples(
@@ -270,7 +366,8 @@ def main() -> None:
     weights, mean_weight = linear(blocks(args.data, "train"), schema)
     errors, of_mean, of_linear = Errors(), Errors(), Errors()
     residuals, weeks = Residuals(), ByWeek()
-    groups = ErrorGroups(group_values(schema), "births", {CROSSED: FEWEST_CROSSED})
+    values_of = group_values(schema)
+    groups = ErrorGroups(values_of, "births", {CROSSED: FEWEST_CROSSED})
     answers: list[npt.NDArray[np.float32]] = []
     for births, actual in blocks(args.data, "test"):
         predicted = predict(births)
@@ -287,24 +384,34 @@ def main() -> None:
     every_answer = np.concatenate(answers)
     arrays = (args.data / "test" / f"{name}.npy" for name in ("features", "weight_pounds"))
     codes, pounds = (np.load(path, mmap_mode="r") for path in arrays)
+    told = Told(groups, values_of) if is_personal(schema) else None
+    with_terms = told is None or told.terms
     metrics = {
-        **errors.metrics(),
-        "baselines": {"mean": of_mean.metrics(), "linear": of_linear.metrics()},
+        **errors.metrics(with_terms),
+        "baselines": {"mean": of_mean.metrics(with_terms), "linear": of_linear.metrics(with_terms)},
         "test_births": len(pounds),
     }
     tables = {
-        "calibration": calibration(every_answer, pounds),
+        "calibration": calibration(every_answer, pounds, disclosure.FEWEST if told else 1),
         "residuals": residuals.rows(),
         "by_week": weeks.rows(),
         "effects": effects(predict, codes, schema),
     }
+    shown = told.tables(tables, params.evaluate.preterm_weeks) if told else tables
     with whole_folder(args.plots) as folder:
         for name, rows in tables.items():
-            write_table(folder / f"{name}.csv", rows, list(rows[0]))
-        write_table(folder / "groups.csv", groups.rows(), groups.header)
-    header = ["birth", *schema["features"], "actual", "predicted"]
-    some = chosen(codes, pounds, params.evaluate.examples)
-    table = examples(codes[some], schema, pounds[some], every_answer[some], some.tolist())
+            write_table(folder / f"{name}.csv", shown[name], list(rows[0]))
+        write_table(folder / "groups.csv", groups.rows(told.values if told else None), groups.header)
+    if told:
+        weeks_of = codes[:, schema["features"].index("gestation_weeks")]
+        places = band("preterm", weeks_of, params.evaluate.preterm_weeks if told.terms else 0)
+        names = TERMS if told.terms else ("all",)
+        table = cells(codes, pounds, every_answer, {name: places == place for place, name in enumerate(names)})
+        header = list(CELL_COLUMNS)
+    else:
+        some = chosen(codes, pounds, params.evaluate.examples)
+        table = examples(codes[some], schema, pounds[some], every_answer[some], some.tolist())
+        header = ["birth", *schema["features"], "actual", "predicted"]
     write_table(args.examples, table, header)
     write_json(args.metrics, metrics)
 

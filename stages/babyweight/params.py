@@ -25,7 +25,13 @@ class Source(Section):
     kind: Literal["synthetic", "files"]
     path: Location
     pattern: Pattern | None
+    public: bool
     rows: Count
+
+    @property
+    def is_personal(self) -> bool:
+        """Whether they are of people, and not for everybody to see one by one."""
+        return self.kind == "files" and not self.public
 
 
 class Dask(Section):

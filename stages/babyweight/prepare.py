@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from stages.babyweight.params import Dask, Operation, Prepare
+from stages.babyweight.params import Dask, Operation, Prepare, Source
 from stages.babyweight.source import workers
 from stages.babyweight.source.births import (
     COLUMNS,
@@ -129,10 +129,11 @@ def raw_rows(
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def schema(kind: str) -> dict[str, Any]:
-    """What the arrays' columns and codes mean."""
+def schema(source: Source) -> dict[str, Any]:
+    """What the arrays' columns and codes mean; files of births are of people unless `public` is there and true."""
     return {
-        "source": kind,
+        "source": source.kind,
+        **({"public": True} if source.kind == "files" and source.public else {}),
         "features": FEATURES,
         "numbers": NUMBERS,
         "vocabularies": VOCABULARIES,
@@ -145,19 +146,23 @@ def main() -> None:
     """Write the splits and their schema, a sample of births and the counts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--raw", required=True, help="file or folder of own births, or its address")
-    parser.add_argument("--sample", type=Path, required=True, help=f"CSV file for the first {SAMPLE_ROWS} births")
+    sample_help = f"CSV file for the first {SAMPLE_ROWS} births; its header alone if they are personal"
+    parser.add_argument("--sample", type=Path, required=True, help=sample_help)
     parser.add_argument("data", type=Path, help="folder to write the splits to")
     parser.add_argument("metrics", type=Path, help="file to write the counts to")
     add_params(parser)
     args = parser.parse_args()
     params = PrepareParams[Prepare].read(args.params)
+    source = params.prepare.source
     dask = OperationParams[Operation].read(args.params).operation.dask
 
     with files.whole_folder(args.data) as folder:
         counts, sample = write_splits(folder, args.raw, params, FACTS, dask)
-        files.write_json(folder / "schema.json", schema(params.prepare.source.kind))
-    files.write_table(args.sample, sample, COLUMNS)
-    files.write_json(args.metrics, counts.metrics(params.prepare.source.kind))
+        files.write_json(folder / "schema.json", schema(source))
+    files.write_table(args.sample, [] if source.is_personal else sample, COLUMNS)
+    files.write_json(args.metrics, counts.metrics(source.kind, source.is_personal))
+    for quoted in counts.quoted() if source.is_personal else ():
+        print(f"babyweight: {quoted}", file=sys.stderr)
     if summary := counts.summary():
         print(f"babyweight: {summary}", file=sys.stderr)
 

@@ -19,6 +19,9 @@ FACTS = "stages/babyweight/source/facts.yaml"
 WEIGHT_BIN, RESIDUAL_BIN = 0.5, 0.25  # pounds; residuals in the bins of the evaluation
 YES_NO = {"is_male": "boy", "mother_married": "married", "cigarette_use": "smoker", "alcohol_use": "drinker"}
 ANSWERS = {"True": "yes", "False": "no", "None": "not asked", "Unknown": "unknown"}
+TOO_FEW = "Nothing to show: fewer than ten births have any one value."
+RACES = {"White": "of the mothers are White", "Black": "Black"}
+PERSONAL = "These births are of people: what fewer than ten have in common is left out (docs/privacy.md)."
 
 
 def published_facts(run: Run) -> Any:
@@ -42,9 +45,9 @@ def percent(counts: Counts) -> dict[Any, float]:
 
 
 def fraction(counts: Counts, value: Any, unless: Collection[str] = ("Unknown", "None")) -> float | None:
-    """Fraction of births with a value, of those where it is known; None if it never is."""
+    """Fraction of births with a value, of those where it is known; None if it is not told how many have it."""
     known = sum(births for other, births in counts.items() if other not in unless)
-    return counts.get(value, 0) / known if known else None
+    return counts[value] / known if value in counts else None
 
 
 def published_weeks(shares: dict[str, Any]) -> dict[int, float]:
@@ -60,6 +63,8 @@ def published_weeks(shares: dict[str, Any]) -> dict[int, float]:
 def distribution(values: Counts, published: dict[int, float], title: str) -> Markup:
     """A column of numbers: percentage of births by value, with the published ones as a line."""
     here = percent(values)
+    if not here:
+        return figure(Markup(), title.capitalize(), TOO_FEW)
     rows = [{"value": value - 0.5, "percent": share} for value, share in here.items()]
     points = [{"value": value, "published": round(share, 4)} for value, share in sorted(published.items())]
     dots = alt.OverlayMarkDef(color=charts.COLOURS[1], size=14)
@@ -88,7 +93,8 @@ def races(values: Counts, known: dict[str, int]) -> Markup:
         color=alt.Color("source:N", scale=alt.Scale(domain=list(both))),
         shape=alt.Shape("source:N", scale=alt.Scale(domain=list(both), range=["circle", "diamond"])),
     )
-    words = f"{here.get('White', 0):.1f}% of the mothers are White, {here.get('Black', 0):.1f}% Black."
+    told = [f"{here[race]:.1f}% {words}" for race, words in RACES.items() if race in here]
+    words = f"{', '.join(told)}." if told else TOO_FEW
     return figure(charts.svg(chart, f"Births by race of mother. {words}"), "Race of mother", words)
 
 
@@ -97,6 +103,8 @@ def weights(bins: Mapping[str, int], mean: float, deviation: float) -> Markup:
     counts = {low: bins[f"{low:g}"] for low in sorted(map(float, bins))}
     rows = [{"pounds": low, "births (%)": share} for low, share in percent(counts).items()]
     words = f"Mean {mean:.2f} lb, standard deviation {deviation:.2f} lb."
+    if not rows:
+        return figure(Markup(), "Weight, to be predicted", f"{words} {TOO_FEW}")
     chart = charts.bars(rows, "pounds", "births (%)", "weight (lb)", "births (%)", WEIGHT_BIN)
     return figure(charts.svg(chart, f"Distribution of weight. {words}"), "Weight, to be predicted", words)
 
@@ -105,8 +113,9 @@ def compared_facts(prepared: dict[str, Any], published: dict[str, Any]) -> Marku
     """Shares and means of the births beside the published ones."""
     known, every = published["shares"], published["all_births"]
     of_weights, values = prepared["distributions"]["weights"], prepared["distributions"]["values"]
-    births = prepared["rows"]["kept"]
-    early = sum(count for week, count in numbers(values["gestation_weeks"]).items() if week < 37)
+    births, weeks, below = prepared["rows"]["kept"], numbers(values["gestation_weeks"]), of_weights["below_2500_g"]
+    early = sum(count for week, count in weeks.items() if week < 37)
+    all_told = sum(weeks.values()) == births
     share, lb = "{:.2%}", "{:.3f}\N{NO-BREAK SPACE}lb"
     figures = [
         ("boys", share, fraction(values["is_male"], "True"), known["male"]),
@@ -115,8 +124,8 @@ def compared_facts(prepared: dict[str, Any], published: dict[str, Any]) -> Marku
         ("drinkers, of those asked", share, fraction(values["alcohol_use"], "True"), known["alcohol"]),
         ("not asked", share, fraction(values["cigarette_use"], "None", unless=()), known["use_not_asked"]),
         ("twins", share, fraction(values["plurality"], "2"), known["plurality"][2]),
-        ("before 37 weeks", share, early / births, every["below_37_weeks"]),
-        ("below 2,500 g", share, of_weights["below_2500_g"] / births, every["below_2500_g"]),
+        ("before 37 weeks", share, early / births if all_told else None, every["below_37_weeks"]),
+        ("below 2,500 g", share, None if below is None else below / births, every["below_2500_g"]),
         ("mean weight", lb, prepared["numbers"]["weight_pounds"]["mean"], every["mean"]),
         ("mean of boys", lb, of_weights["mean_of_boys"], every["mean_of_boys"]),
         ("mean of girls", lb, of_weights["mean_of_girls"], every["mean_of_girls"]),
@@ -139,13 +148,15 @@ def data_facts(run: Run) -> Markup:
         if count
     ]
     unknown = [
-        (column.replace("_", " "), prepared["unknown_words"][column], ", ".join(words))
-        for column, words in prepared["commonest_unknown_words"].items()
+        (column.replace("_", " "), count, ", ".join(prepared["commonest_unknown_words"].get(column, ())))
+        for column, count in prepared["unknown_words"].items()
+        if count
     ]
     absent = [(column.replace("_", " "), count) for column, count in prepared["absent_columns"].items() if count]
     return join(
         heading("Data"),
         facts({"source": prepared["source"], **counts, **splits}),
+        *([paragraph(PERSONAL, "soft")] if prepared.get("personal") else []),
         table(["why", "rows"], reasons, "Rows left out"),
         table(["the first rows that cannot be read"], [(row,) for row in prepared.get("first_bad", ())]),
         table(["column", "rows", "commonest"], unknown, "Words taken as unknown"),
@@ -176,8 +187,9 @@ def calibration(run: Run) -> Markup:
     rows = run.table("evaluation/calibration.csv")
     chart = charts.against_diagonal(rows, "predicted", "actual", "mean prediction (lb)", "mean weight (lb)")
     farthest = max(rows, key=lambda row: abs(row["predicted"] - row["actual"]))
+    part = "a tenth" if len(rows) == 10 else f"one of {len(rows)} equal parts"
     words = (
-        "Each point is a tenth of the test births, by prediction. Farthest from the diagonal: "
+        f"Each point is {part} of the test births, by prediction. Farthest from the diagonal: "
         f"{farthest['predicted']:.2f} lb predicted, {farthest['actual']:.2f} lb weighed."
     )
     return figure(charts.svg(chart, f"Calibration. {words}"), "Calibration", words)
@@ -185,7 +197,9 @@ def calibration(run: Run) -> Markup:
 
 def by_week(run: Run, height: int = charts.HEIGHT) -> Markup:
     """Mean prediction and mean weight by week."""
-    rows = run.table("evaluation/by_week.csv")
+    rows = run.table("evaluation/by_week.csv", empty=True)
+    if not rows:
+        return paragraph(TOO_FEW)
     values = {name: [(row["week"], row[name]) for row in rows] for name in ("actual", "predicted")}
     chart = charts.lines(values, "completed week of gestation", "mean weight (lb)", dash=["predicted"], height=height)
     return charts.svg(chart, f"Mean prediction and mean weight, by week from {rows[0]['week']} to {rows[-1]['week']}.")
@@ -193,7 +207,9 @@ def by_week(run: Run, height: int = charts.HEIGHT) -> Markup:
 
 def error_by_week(run: Run) -> Markup:
     """RMSE by week, with as many births as there are."""
-    rows = run.table("evaluation/by_week.csv")
+    rows = run.table("evaluation/by_week.csv", empty=True)
+    if not rows:
+        return figure(Markup(), "Error by week", TOO_FEW)
     points = charts.chart(rows).mark_circle(opacity=0.85)
     chart = points.encode(
         x=alt.X("week:Q", title="completed week of gestation", scale=alt.Scale(zero=False)),
@@ -207,7 +223,9 @@ def error_by_week(run: Run) -> Markup:
 
 def residuals(run: Run) -> Markup:
     """Histogram of the errors."""
-    rows = run.table("evaluation/residuals.csv")
+    rows = run.table("evaluation/residuals.csv", empty=True)
+    if not rows:
+        return figure(Markup(), "Errors", TOO_FEW)
     chart = charts.bars(rows, "error", "births", "prediction less weight (lb)", "test births", RESIDUAL_BIN)
     near = sum(row["births"] for row in rows if -1 <= row["error"] < 1)
     words = f"{near / run.metric('test_births'):.0%} of the predictions are within a pound."
@@ -216,6 +234,8 @@ def residuals(run: Run) -> Markup:
 
 def effect_of_number(rows: list[Row], title: str, label: str) -> Markup:
     """What a number adds to the prediction: the mean over births, and the band that holds eight of ten."""
+    if not rows:
+        return figure(Markup(), title, TOO_FEW)
     base = charts.chart(rows).encode(x=alt.X("value:Q", title=label, scale=alt.Scale(zero=False, nice=False)))
     band = base.mark_area(opacity=0.25).encode(y=alt.Y("low:Q", title="effect (lb)"), y2="high:Q")
     chart = band + base.mark_line(point=alt.OverlayMarkDef(opacity=0)).encode(y="effect:Q")
@@ -247,6 +267,8 @@ def published_effect(known: dict[str, Any], row: Row) -> float | None:
 def effect_of_words(rows: Iterable[Row], title: str, published: dict[str, Any]) -> Markup:
     """What categories add to the prediction: mean and spread over births, and the published effect."""
     named = [{**row, "category": category(row), "published": published_effect(published, row)} for row in rows]
+    if not named:
+        return figure(Markup(), title, TOO_FEW)
     y = alt.Y("category:N", title=None, sort=None)
     base = charts.chart(named, width=charts.WIDTH - 90, height=alt.Step(18)).encode(y=y)
     spread = base.mark_rule(color=charts.COLOURS[0], opacity=0.4, strokeWidth=7).encode(
@@ -263,7 +285,7 @@ def effect_of_words(rows: Iterable[Row], title: str, published: dict[str, Any]) 
 def effects(run: Run) -> Markup:
     """What each input adds to the prediction."""
     published = published_facts(run)["effects"]
-    rows = run.table("evaluation/effects.csv")
+    rows = run.table("evaluation/effects.csv", empty=True)
 
     def of(*names: str) -> list[Row]:
         return [row for name in names for row in rows if row["input"] == name]

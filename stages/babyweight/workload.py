@@ -29,6 +29,7 @@ WORKLOAD = Workload(
             "alcohol_use",
             "actual",
         ),
+        same_cells=("term", "cell", "births", "actual", "actual_squared"),
         measures="stages.babyweight.measures:measures",
     ),
     metric_parameters={"*rmse_preterm*": ("evaluate.preterm_weeks",), "*rmse_term*": ("evaluate.preterm_weeks",)},

@@ -43,11 +43,20 @@ class ErrorGroups:
         for group, sums in self._sums.items():
             sums.add(predicted, actual, places[group])
 
-    def rows(self) -> Iterator[Row]:
-        """A row of each value that occurs; the mean of prediction less actual value is its bias."""
+    def counts(self, group: str) -> Places:
+        """Instances of each value of a group."""
+        return self._sums[group].counts
+
+    def rows(self, told: Mapping[str, npt.NDArray[np.bool_]] | None = None) -> Iterator[Row]:
+        """A row of each value that occurs; the mean of prediction less actual value is its bias.
+
+        Args:
+            told: which values of each group may be told; None: all.
+        """
         for group, sums in self._sums.items():
             for place, value in enumerate(self._values[group]):
-                if (count := sums.count(place)) >= self._fewest.get(group, 1):
+                count = sums.count(place)
+                if count >= self._fewest.get(group, 1) and (told is None or told[group][place]):
                     row = _row(group, value, self._instances, count, "rmse", sums.rmse(place))
                     yield row | {"bias": significant(sums.bias(place).value or 0.0)}
 

@@ -1,5 +1,6 @@
 """The figures of a workload by group, from the table that it declares: drawn with intervals, and told in words."""
 
+from collections import Counter
 from typing import Any
 
 import altair as alt
@@ -43,8 +44,11 @@ def judged(run: Run, groups: list[Group]) -> list[tuple[Group, bool]]:
     assert declared
     is_share = run.workload.direction(declared.figure) > 0
     interval = run.interval(declared.figure) or (None, None)
+    counts = Counter[str]()
+    for group in groups:
+        counts[group.group] += group.instances
     everything = Group(
-        "all", "all", sum(g.instances for g in groups if g.group == groups[0].group),
+        "all", "all", max(counts.values()),  # a group that leaves out values has less than all
         Estimate(run.metric(declared.figure), *interval),
     )  # fmt: skip
     worst_first = sorted(groups, key=lambda g: (g.estimate.value or 0.0) * (1 if is_share else -1))

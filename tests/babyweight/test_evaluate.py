@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -9,22 +10,34 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
+from stages.babyweight.comparison import compare
 from stages.babyweight.evaluate import (
     BLOCK,
+    CROSSED,
     ByWeek,
     Errors,
     Residuals,
+    Told,
+    band,
     blocks,
     calibration,
     chosen,
     design,
     effects,
     examples,
+    group_places,
+    group_values,
     instances,
+    is_personal,
     linear,
 )
 from stages.babyweight.source.births import FEATURES, VOCABULARIES, decode
+from stages.evaluation.groups import ErrorGroups
+from stages.report.predictions import SHOWN
+from stages.savedmodel.predictor import Predictor
 from stages.workloads import is_end
 from tests.conftest import ROOT, assert_refused, run_stage, set_key
 
@@ -244,6 +257,113 @@ def test_the_tables_cover_every_test_birth(folder: Path) -> None:
     assert middle == pytest.approx(mean["predicted"] - mean["actual"], abs=0.02)
     actual = [float(row["actual"]) for row in table(folder / "plots/calibration.csv")]
     assert actual[0] < 5.5 < 7.7 < actual[-1]
+
+
+@pytest.fixture(scope="module")
+def personal(folder: Path) -> Path:
+    """The same births as if they were of people, evaluated."""
+    shutil.copytree(folder / "data", folder / "people")
+    schema = json.loads((folder / "people/schema.json").read_text())
+    (folder / "people/schema.json").write_text(json.dumps(schema | {"source": "files"}))
+    outputs = ("people.json", "people_plots", "people.csv")
+    done = run_stage("stages.babyweight.evaluate", "model", "people", *outputs, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_nothing_tells_of_few_births_of_people(personal: Path) -> None:
+    for name in ("residuals", "by_week", "effects", "groups"):
+        every, some = (table(personal / plots / f"{name}.csv") for plots in ("plots", "people_plots"))
+        assert any(int(row["births"]) < 10 for row in every), "or the test shows nothing"
+        assert all(int(row["births"]) >= 10 for row in some)
+        assert all(row in every for row in some) and len(every) > len(some) > 10
+    assert table(personal / "plots/calibration.csv") == table(personal / "people_plots/calibration.csv")
+    assert (personal / "evaluate.json").read_text() == (personal / "people.json").read_text()
+    cells = table(personal / "people.csv")
+    births = json.loads((personal / "evaluate.json").read_text())["test_births"]
+    assert sum(int(row["births"]) for row in cells) == births and min(int(row["births"]) for row in cells) >= 20
+    assert {row["term"] for row in cells} == {"preterm", "term"} and not {*FEATURES} & {*cells[0]}
+
+
+def told_of(births: np.ndarray, preterm_weeks: int = 37) -> tuple[Told, dict[str, list[dict[str, Any]]], ErrorGroups]:
+    """What is told of births that weigh 7 pounds each, the tables that it leaves, and the groups."""
+    values = group_values(SCHEMA)
+    groups, pounds = ErrorGroups(values, "births", {}), np.full(len(births), 7.0)
+    weeks = births[:, FEATURES.index("gestation_weeks")]
+    groups.add(group_places(births, SCHEMA, weeks < preterm_weeks), pounds, pounds)
+    by_week, residuals = ByWeek(), Residuals()
+    by_week.add(weeks, pounds, pounds)
+    residuals.add(births[:, FEATURES.index("mother_age")] / 10)
+    found = effects(lambda varied: np.zeros(len(varied)), births, SCHEMA)
+    told = Told(groups, values)
+    tables = {"by_week": by_week.rows(), "residuals": residuals.rows(), "effects": found, "calibration": []}
+    return told, told.tables(tables, preterm_weeks), groups
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(60, 600), st.integers(1, 12))
+def test_no_few_births_follow_from_groups_and_tables_together(seed: int, count: int, spread: int) -> None:
+    random = np.random.default_rng(seed)
+    births = codes(count, seed)
+    births[:, FEATURES.index("gestation_weeks")] = 40 - random.geometric(1 / spread, count).clip(0, 20)
+    births[:, FEATURES.index("mother_race")] = random.geometric(0.4, count).clip(0, 11)
+    births[:, FEATURES.index("mother_age")] = random.normal(27, spread, count).clip(12, 60)
+    told, tables, groups = told_of(births)
+    values = group_values(SCHEMA)
+
+    def left(rows: list[dict[str, Any]], counts: np.ndarray, answer: np.ndarray, places: list[int]) -> None:
+        """No total of a group that is told, less the rows of its births, is of few; nor is that of all others."""
+        inside = np.zeros(len(counts) + 1, int)
+        np.add.at(inside, np.where(answer, np.arange(len(counts)), len(counts))[places], [r["births"] for r in rows])
+        rest = np.append(np.where(answer, counts, 0), counts[~answer].sum()) - inside
+        assert not ((rest > 0) & (rest < 10)).any()
+
+    for rows, group, column in (
+        (tables["by_week"], "preterm", "week"),
+        ([r for r in tables["effects"] if r["input"] == "gestation_weeks"], "preterm", "value"),
+        ([r for r in tables["effects"] if r["input"] == "mother_age"], "mother's age", "value"),
+    ):
+        places = band(group, [row[column] for row in rows], 37).tolist()
+        left(rows, groups.counts(group), told.values[group], places)
+    rows = list(groups.rows(told.values))
+    assert all(row["births"] >= 10 for row in [*rows, *tables["residuals"], *tables["effects"], *tables["by_week"]])
+    crossed = groups.counts(CROSSED).reshape(-1, 2)
+    pairs = told.values[CROSSED].reshape(-1, 2)
+    assert (pairs.all(axis=1) == pairs.any(axis=1)).all() and not (pairs[:, 0] & ~told.values["race"]).any()
+    if pairs.any():
+        rest = crossed[~pairs[:, 0]].sum(axis=0)
+        assert not ((rest > 0) & (rest < 10)).any() and told.terms
+    assert len(values[CROSSED]) == pairs.size
+
+
+def test_few_preterm_births_have_no_error_of_their_own() -> None:
+    errors = Errors()
+    errors.add(np.arange(100.0), np.arange(100.0) + 1, np.arange(100) < 9)
+    hidden = errors.metrics(with_terms=False)
+    assert hidden["rmse_preterm"] is None and hidden["rmse_term"] is None and hidden["rmse_term_low"] is None
+    assert errors.metrics()["rmse_preterm"] == 1
+    births = codes(300)
+    births[:, FEATURES.index("gestation_weeks")] = [36] * 9 + [38] * 150 + [39] * 141
+    told, tables, _ = told_of(births)
+    assert not told.terms and not told.values[CROSSED].any() and not told.values["preterm"].any()
+    assert [row["week"] for row in tables["by_week"]] == [38], "else the nine follow from all"
+    assert told_of(births, preterm_weeks=30)[0].terms, "if all are term"
+
+
+def test_deciles_of_few_births_are_joined() -> None:
+    table = calibration(np.arange(39.0), np.arange(39.0), fewest=10)
+    assert [row["decile"] for row in table] == [1, 2, 3]
+    assert len(calibration(np.arange(100.0), np.arange(100.0), fewest=10)) == 10
+
+
+def test_a_comparison_shows_no_births_of_people(personal: Path) -> None:
+    models = Predictor(personal / "model"), Predictor(personal / "model")
+    shown, hidden = compare(models, personal / "data"), compare(models, personal / "people")
+    assert len(shown.rows) == SHOWN and not hidden.rows and not hidden.header
+    assert "at most" in shown.summary and "at most" not in hidden.summary
+    assert hidden.summary.endswith("They are of people, so none is shown: see docs/privacy.md.")
+    schema = json.loads((personal / "people/schema.json").read_text())
+    assert is_personal(schema) and not is_personal(schema | {"public": True})
+    assert not is_personal(schema | {"source": "synthetic"})
 
 
 def test_a_missing_model_is_named(folder: Path) -> None:

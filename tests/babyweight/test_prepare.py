@@ -40,6 +40,9 @@ def prepare(tmp_path: Path, params: Path) -> subprocess.CompletedProcess[str]:
     return run_stage("stages.babyweight.prepare", "--raw", raw, *outputs, "--params", params)
 
 
+PUBLIC = {"babyweight.prepare.source.public": True}
+
+
 def csv_params(params_file: Write, path: Path, **more: Any) -> Path:
     return params_file({"babyweight.prepare.source.kind": "files", "babyweight.prepare.source.path": str(path), **more})
 
@@ -103,7 +106,7 @@ def test_rows_are_dropped_and_counted_by_reason(tmp_path: Path, params_file: Wri
     changed.loc[2:4, "plurality"] = 0
     changed.loc[5, "gestation_weeks"] = "long"
     changed.to_csv(tmp_path / "births.csv", index=False)
-    done = prepare(tmp_path, csv_params(params_file, tmp_path / "births.csv"))
+    done = prepare(tmp_path, csv_params(params_file, tmp_path / "births.csv", **PUBLIC))
     assert done.returncode == 0, done.stderr
     counts = json.loads((tmp_path / "prepare.json").read_text())
     assert counts["rows"] == {"read": ROWS, "kept": ROWS - 6, "dropped": 5, "bad": 1}
@@ -113,6 +116,32 @@ def test_rows_are_dropped_and_counted_by_reason(tmp_path: Path, params_file: Wri
     }
     assert counts["bad"] == {"gestation_weeks_no_number": 1}
     assert counts["first_bad"] == ["births.csv:7: gestation_weeks_no_number: 'long'"]
+
+
+def test_births_of_people_stay_where_they_are(tmp_path: Path, params_file: Write, births: pd.DataFrame) -> None:
+    """No row, key or quoted text leaves the arrays, unless the parameter says that they are public."""
+    changed = births.astype(object)
+    changed["key"] = [f"mother-{i}" for i in range(ROWS)]
+    changed.loc[5, "gestation_weeks"] = "secret-text"
+    changed.loc[6, "mother_race"] = "secret-word"
+    changed.loc[7:30, "mother_race"] = "frequent-word"
+    changed.to_csv(tmp_path / "births.csv", index=False)
+    for public in (False, True):
+        source = {**PUBLIC, "babyweight.prepare.source.public": public}
+        done = prepare(tmp_path, csv_params(params_file, tmp_path / "births.csv", **source))
+        assert done.returncode == 0, done.stderr
+        assert "births.csv:7: gestation_weeks_no_number: 'secret-text'" in done.stderr
+        assert public or "unknown words of mother_race: 'frequent-word' (24), 'secret-word' (1)" in done.stderr
+        counts = json.loads((tmp_path / "prepare.json").read_text())
+        sample, schema = pd.read_csv(tmp_path / "sample.csv"), json.loads((tmp_path / "out/schema.json").read_text())
+        assert counts["unknown_words"]["mother_race"] == 25
+        assert list(sample) == list(COLUMNS)
+        assert len(sample) == (SAMPLE_ROWS if public else 0)
+        assert schema.get("public", False) is public
+        kept = b"".join(path.read_bytes() for path in [*tmp_path.glob("out/**/*.*"), *tmp_path.glob("*.json")])
+        kept += (tmp_path / "sample.csv").read_bytes()
+        secrets = (b"secret-text", b"secret-word", b"frequent-word", b"mother-1")
+        assert [word in kept for word in secrets] == [public] * 4
 
 
 def spoil_column(text: bytes) -> bytes:
@@ -176,7 +205,7 @@ def test_one_bad_line_in_a_hundred_is_survived(tmp_path: Path, params_file: Writ
     lines = births.to_csv(index=False).splitlines()
     lines[1::100] = ['7.5,True,"26,White,1,39'] * len(lines[1::100])
     (tmp_path / "births.csv").write_text("\n".join(lines))
-    done = prepare(tmp_path, csv_params(params_file, tmp_path / "births.csv"))
+    done = prepare(tmp_path, csv_params(params_file, tmp_path / "births.csv", **PUBLIC))
     assert done.returncode == 0, done.stderr
     counts = json.loads((tmp_path / "prepare.json").read_text())
     assert counts["bad"] == {"stray_quote": 30} and counts["rows"]["kept"] == ROWS - 30

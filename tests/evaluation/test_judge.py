@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stages.babyweight.evaluate import cells as cells_of_births
 from stages.babyweight.measures import measures as of_births
 from stages.cartpole.measures import measures as of_episodes
 from stages.evaluation.judge import UNKNOWN, Difference, Measure, judge, paired
@@ -52,6 +53,31 @@ def test_equal_models_are_within_chance_and_a_better_one_is_beyond() -> None:
     for key in ("rmse", "mae"):
         found = paired(*(of_births(t, {"evaluate.preterm_weeks": 37})[key] for t in (a, better)))
         assert found and found.high < 0, key
+
+
+def cells(table: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The table that the evaluation writes of births that are personal."""
+    codes = np.zeros((len(table["actual"]), 8), np.uint8)
+    preterm = table["gestation_weeks"] < 37
+    pounds, predicted = (table[name].astype(np.float32) for name in ("actual", "predicted"))
+    rows = list(cells_of_births(codes, pounds, predicted, {"term": ~preterm, "preterm": preterm}))
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+@pytest.mark.parametrize("key", ["rmse", "mae", "r2", "rmse_preterm", "rmse_term"])
+def test_cells_of_births_are_judged_like_the_births(key: str) -> None:
+    random = np.random.default_rng(5)
+    before = births(random, 1.0, 6000)
+    after = before | {"predicted": before["predicted"] + random.normal(0.03, 0.1, 6000)}
+    tables = (before, after, cells(before), cells(after))
+    one_by_one, found = (
+        paired(*(of_births(table, {"evaluate.preterm_weeks": 37})[key] for table in pair))
+        for pair in (tables[:2], tables[2:])
+    )
+    assert one_by_one and found
+    assert found.low == pytest.approx(one_by_one.low, abs=0.25 * one_by_one.noise)
+    assert found.high == pytest.approx(one_by_one.high, abs=0.25 * one_by_one.noise)
+    assert tables[2]["births"].min() >= 20
 
 
 @pytest.mark.parametrize(("won", "lost", "chance"), [(1, 0, True), (5, 0, True), (6, 0, False), (8, 2, True)])

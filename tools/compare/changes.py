@@ -270,10 +270,14 @@ class Judge:
         declared = workloads.find(workload).instances
         if declared is None or any(self.a.params.get(key) != self.b.params.get(key) for key in declared.parameters):
             return None
-        tables = [s.table(f"results/{workload}/{declared.table}") for s in (self.a, self.b)]
-        if not all(tables) or any(name not in rows[0] for rows in tables if rows for name in declared.same):
+        tables = [s.table(f"results/{workload}/{declared.table}") or [] for s in (self.a, self.b)]
+        if not all(tables):
             return None
-        rows = [{tuple(row[name] for name in declared.same): row for row in table or []} for table in tables]
+        shared = tables[0][0].keys() & tables[1][0].keys()
+        same = next((names for names in (declared.same, declared.same_cells) if names and shared >= {*names}), None)
+        if same is None:
+            return None
+        rows = [{tuple(row[name] for name in same): row for row in table} for table in tables]
         common = [key for key in rows[1] if key in rows[0]]
         if 2 * len(common) < min(map(len, rows)):
             return f"other test instances ({len(common):,} of {len(rows[1]):,} are the same)"

@@ -12,8 +12,9 @@ import numpy.typing as npt
 from stages.babyweight.params import Prepare
 from stages.babyweight.source import plausible
 from stages.babyweight.source.births import KEY, MAX_POUNDS, MOST, SMOKING, SPLITS, UNITS, VOCABULARIES, WEIGHT
-from stages.babyweight.source.distributions import Distributions
+from stages.babyweight.source.distributions import BIN, POUNDS_OF_2500_G, Distributions
 from stages.babyweight.source.encode import Encoded
+from stages.core.disclosure import FEWEST, few, told_counts
 from stages.core.errors import InputError
 
 _QUOTED_ROWS = 5
@@ -44,6 +45,30 @@ def _count_words(counters: UnknownWords, words_of: dict[str, dict[str, int]]) ->
 
 def _quote(text: str) -> str:
     return repr(text if len(text) <= _QUOTED_CHARACTERS else text[:_QUOTED_CHARACTERS] + "…")
+
+
+def _joined(reasons: Mapping[str, int]) -> dict[str, int]:
+    """Rows by reason, those of reasons that few rows have together."""
+    found = {reason: count for reason, count in reasons.items() if not few(count)}
+    rest = sum(reasons.values()) - sum(found.values())
+    return found | ({"other": rest} if rest else {})
+
+
+def _without_few(distributions: dict[str, Any], births: int) -> dict[str, Any]:
+    """What may be told of people: no value of few births, and no figure from which one follows."""
+    values, weights = distributions["values"], distributions["weights"]
+    told = {"values": {name: told_counts(counts) for name, counts in values.items()}}
+    bins = told_counts(weights["bins"])
+    middle = POUNDS_OF_2500_G // BIN * BIN  # the bin that has births on either side of 2,500 g
+    below = weights["below_2500_g"]
+    beside = (
+        below - sum(count for pounds, count in bins.items() if float(pounds) < middle),
+        births - below - sum(count for pounds, count in bins.items() if float(pounds) > middle),
+    )
+    hidden = {"below_2500_g"} if any(map(few, (below, births - below, *beside))) else set()
+    if told["values"]["is_male"] != values["is_male"]:
+        hidden |= {"mean_of_boys", "mean_of_girls"}
+    return told | {"weights": {**weights, "bins": bins, **dict.fromkeys(hidden)}}
 
 
 def _named(counts: Mapping[str, int]) -> str:
@@ -115,6 +140,11 @@ class Counts:
     def _commonest(self, column: str) -> list[str]:
         return [f"{_quote(word)} ({count})" for word, count in self.unknown_words[column].most_common(_QUOTED_WORDS)]
 
+    def quoted(self) -> list[str]:
+        """The first bad rows and the commonest unknown words, a line each."""
+        words = ((column, ", ".join(self._commonest(column))) for column, unknown in self.unknown.items() if unknown)
+        return [f"bad row: {row}" for row in self.first_bad] + [f"unknown words of {c}: {found}" for c, found in words]
+
     def check(self, limits: Prepare, expected: npt.NDArray[np.float64] | None = None) -> None:
         """Check the limits of bad rows and unknown words, units and answers, and that every split has a birth.
 
@@ -146,11 +176,12 @@ class Counts:
         if problem := self.problem or self._file.problem() or lost:
             raise InputError(problem)
         for split, count in self.kept.items():
-            if not count:
+            fewest = FEWEST if limits.source.is_personal else 1
+            if count < fewest:
                 dropped = "".join(f"; {reason}: {n}" for reason, n in self.dropped.items() if n)
                 raise InputError(
-                    f"{source}: no birth for {split} among {self.rows} rows{dropped}; "
-                    f"expected at least one: see babyweight.prepare"
+                    f"{source}: {count or 'no'} birth{'s' * (count > 1)} for {split} among {self.rows} rows{dropped}; "
+                    f"expected at least {fewest if fewest > 1 else 'one'}: see babyweight.prepare"
                 )
 
     def _expected(self) -> str:
@@ -182,8 +213,28 @@ class Counts:
         first = f"; the first bad row: {self.first_bad[0]}" if self.first_bad else ""
         return f"kept {kept:,} of {self.rows:,} births; {found}{first}"
 
-    def metrics(self, kind: str) -> dict[str, Any]:
-        """The counts as JSON values."""
+    def metrics(self, kind: str, is_personal: bool = False) -> dict[str, Any]:
+        """The counts as JSON values; of personal births nothing that tells of few, and nothing quoted."""
+        found = self._metrics(kind)
+        if not is_personal:
+            return found
+        no_few = {
+            name: {key: None if few(count) else count for key, count in found[name].items()}
+            for name in ("absent_columns", "unknown_words")
+        }
+        return {
+            **found,
+            **no_few,
+            "personal": True,
+            "numbers": {name: {"mean": figures["mean"]} for name, figures in found["numbers"].items()},
+            "distributions": _without_few(found["distributions"], found["rows"]["kept"]),
+            "dropped": _joined(self.dropped),
+            "bad": _joined(self.bad),
+            "first_bad": [],
+            "commonest_unknown_words": {},
+        }
+
+    def _metrics(self, kind: str) -> dict[str, Any]:
         kept, dropped, bad = sum(self.kept.values()), self.dropped.total(), self.bad.total()
         return {
             "source": kind,

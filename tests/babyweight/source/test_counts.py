@@ -1,10 +1,12 @@
 import re
+from typing import Any
 
 import numpy as np
 import pytest
 
 from stages.babyweight.params import Prepare
 from stages.babyweight.source.counts import Counts
+from stages.babyweight.source.distributions import Distributions
 from stages.babyweight.source.encode import BadRow, Encoded
 from stages.core.errors import InputError
 from stages.core.params import PrepareParams
@@ -42,6 +44,51 @@ def test_metrics() -> None:
     assert metrics["unknown_words"]["mother_race"] == 2 and metrics["unknown_words"]["is_male"] == 0
     assert metrics["commonest_unknown_words"] == {"mother_race": ["'Martian' (2)"]}
     assert metrics["absent_columns"]["alcohol_use"] == 10 and metrics["absent_columns"]["is_male"] == 0
+
+
+def test_metrics_of_people_tell_of_ten_or_more() -> None:
+    words = {"mother_race": {"Martian": 2}, "is_male": {"2": 12}}
+    found = counts(block((80, 10, 10), bad=9, words=words, absent=["alcohol_use"]), block((8, 1, 1)))
+    found.dropped.update({"plurality_missing": 3, "mother_age_missing": 14})
+    metrics = found.metrics("files", is_personal=True)
+    assert metrics["dropped"] == {"a_missing": 0, "mother_age_missing": 14, "other": 3} and metrics["bad"] == {
+        "other": 9
+    }
+    assert metrics["unknown_words"]["mother_race"] is None and metrics["unknown_words"]["is_male"] == 12
+    assert not metrics["first_bad"] and not metrics["commonest_unknown_words"]
+    assert "Martian" not in str(metrics) and "xxx" not in str(metrics)
+    assert found.quoted()[0] == f"bad row: b.csv:2: number_of_fields: '{'x' * 60}…'"
+    assert "unknown words of mother_race: 'Martian' (2)" in found.quoted()
+
+
+def test_weights_of_people_do_not_tell_of_few() -> None:
+    def told(weights: list[float], sexes: list[int]) -> dict[str, Any]:
+        features = np.ones((len(weights), 8), np.uint8)
+        features[:, 0] = sexes
+        found = counts(block((len(weights), 0, 0)))
+        found.distributions = Distributions.of(features, np.array(weights, np.float32))
+        metrics = found.metrics("files", is_personal=True)
+        assert metrics["numbers"].keys() >= {"weight_pounds"}
+        assert all(figures.keys() == {"mean"} for figures in metrics["numbers"].values())
+        return dict(metrics["distributions"]["weights"])
+
+    usual = [7.1] * 20 + [5.1] * 20
+    assert told(usual, [1, 2] * 20)["below_2500_g"] == 20
+    assert told(usual, [1, 2] * 20)["mean_of_boys"] == pytest.approx(6.1, rel=1e-4)
+    assert told([*usual, 9.3], [1, 2] * 20 + [1])["bins"] == {"7": 20}, "else the one follows from all"
+    assert told([*usual, *[5.505] * 9, *[5.6] * 30], [1, 2] * 39 + [1])["below_2500_g"] is None, "nine are below 5.5116"
+    assert told([*usual, *[5.505] * 10, *[5.6] * 30], [1, 2] * 40)["below_2500_g"] == 30
+    few = told([*usual, 7.1], [1, 2] * 20 + [0])
+    assert few["mean_of_boys"] is None and few["mean_of_girls"] is None, "else the one of unknown sex follows"
+
+
+def test_a_split_of_few_people_is_refused() -> None:
+    limits = LIMITS.model_copy(update={"source": LIMITS.source.model_copy(update={"kind": "files"})})
+    with pytest.raises(InputError, match="9 births for test among 99 rows; expected at least 10: see"):
+        counts(block((80, 10, 9))).check(limits)
+    counts(block((80, 10, 10))).check(limits)
+    public = limits.model_copy(update={"source": limits.source.model_copy(update={"public": True})})
+    counts(block((80, 10, 9))).check(public)
 
 
 def test_bad_rows_up_to_the_limit_are_accepted() -> None:
