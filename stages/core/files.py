@@ -85,12 +85,37 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: expected JSON, found: {error}") from None
 
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a spreadsheet takes for the beginning of a formula; the last four are the wide signs of East Asian fonts."""
+
+
+def no_formula(cell: Any) -> Any:
+    """A cell that a spreadsheet shows and does not run: a text like a formula, but no number, gets an apostrophe first.
+
+    Source: OWASP, "CSV Injection".
+    """
+    if not isinstance(cell, str):
+        return cell
+    if "\r" in cell:  # which the csv module leaves without quotes, as the end of a row
+        cell = cell.replace("\r", "\n")
+    if not cell.startswith(_FORMULA):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell.strip()
+
+
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Write a CSV file atomically: a header with `columns`, then one line per row; lines end with `\\n`."""
+    """Write a CSV file atomically: a header with `columns`, then one line per row; lines end with `\\n`.
+
+    No cell is a formula to a spreadsheet, whatever text it has.
+    """
     with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        writer.writerow({column: no_formula(column) for column in columns})
+        writer.writerows({name: no_formula(cell) for name, cell in row.items()} for row in rows)
 
 
 def digest(path: Path, without: Path | None = None) -> str:

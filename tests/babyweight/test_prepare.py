@@ -144,6 +144,15 @@ def test_births_of_people_stay_where_they_are(tmp_path: Path, params_file: Write
         assert [word in kept for word in secrets] == [public] * 4
 
 
+def test_keys_of_a_sample_are_no_formulas(tmp_path: Path, params_file: Write, births: pd.DataFrame) -> None:
+    changed = births.astype(object)
+    changed.loc[:2, "key"] = ["=1+1", "@SUM(1+1)", "-0.5"]
+    changed.to_csv(tmp_path / "births.csv", index=False)
+    done = prepare(tmp_path, csv_params(params_file, tmp_path / "births.csv", **PUBLIC))
+    assert done.returncode == 0, done.stderr
+    assert pd.read_csv(tmp_path / "sample.csv")["key"][:3].tolist() == ["'=1+1", "'@SUM(1+1)", "-0.5"]
+
+
 def spoil_column(text: bytes) -> bytes:
     return text.replace(b"gestation_weeks", b"weeks", 1)
 

