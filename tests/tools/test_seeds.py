@@ -82,6 +82,7 @@ def test_a_stopped_run_goes_on_and_touches_nothing_else(tmp_path: Path) -> None:
         (root / path).write_text((root / path).read_text().splitlines(keepends=True)[0])
     commit(root, "Start")
     command = [sys.executable, "-m", "tools.seeds", "cartpole", "3"]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and theirs
     process = subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, start_new_session=True)
     while process.poll() is None and not rows(root / SEEDS):
         time.sleep(0.05)
