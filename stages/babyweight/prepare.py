@@ -3,7 +3,7 @@
 import argparse
 import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
@@ -76,7 +76,21 @@ def encoded(raw: str, params: PrepareParams[Prepare], facts: Path, dask: Dask | 
         default = default_columns(births) if births else []
         by_file = [functools.partial(_encode_file, file, default, params.prepare) for file in births]
         results = workers.on_cluster(by_block, by_file, births, dask.scheduler, dask.timeout)
-    return (block for blocks in results for block in blocks)
+    return _with_bar((block for blocks in results for block in blocks), births)
+
+
+def _with_bar(blocks: Iterator[Encoded], births: Sequence[File]) -> Iterator[Encoded]:
+    """The blocks; in a terminal, a bar shows how many of remote files are read."""
+    if not sys.stderr.isatty() or not any(file.is_remote for file in births):
+        yield from blocks
+        return
+    from tqdm import tqdm
+
+    number = {file.label: before for before, file in enumerate(births)}
+    with tqdm(desc="babyweight", total=len(births), unit="file", dynamic_ncols=True, leave=False) as bar:
+        for block in blocks:
+            bar.update(number[block.name] - bar.n)
+            yield block
 
 
 def _write_header(file: IO[bytes], name: str, rows: int) -> None:

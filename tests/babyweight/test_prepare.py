@@ -4,21 +4,26 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from stages.babyweight.params import Prepare
-from stages.babyweight.prepare import write_splits
+from stages.babyweight.prepare import _with_bar, write_splits
 from stages.babyweight.source import csv_file
 from stages.babyweight.source.births import COLUMNS, FACTS, FEATURES, SPLITS
-from stages.babyweight.source.encode import SAMPLE_ROWS
+from stages.babyweight.source.encode import SAMPLE_ROWS, Block, Encoded, encode
 from stages.babyweight.source.facts import read_facts
+from stages.babyweight.source.files import File
 from stages.babyweight.source.synthetic import Generator
+from stages.core.errors import InputError
 from stages.core.files import digest
 from stages.core.params import PrepareParams
 from tests.conftest import ROOT, assert_refused, run_stage
@@ -27,6 +32,7 @@ from tools.scratch import change, clone
 
 Write = Callable[..., Path]
 ROWS = 3000
+NO_BIRTHS = pa.RecordBatch.from_arrays([pa.array([], pa.string())] * len(COLUMNS), list(COLUMNS))
 
 
 @pytest.fixture(scope="module")
@@ -263,3 +269,32 @@ def test_files_are_prepared_without_pandas(tmp_path: Path, params_file: Write, b
     code = "import sys; from stages.babyweight.prepare import main; main(); print('pandas' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_terminal_shows_how_many_remote_files_are_read(monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    births = [File(f"s3://bucket/{name}.csv") for name in "abc"]
+
+    def blocks() -> Iterator[Encoded]:
+        for name in ("a.csv", "a.csv", "c.csv"):  # the second has no birth
+            time.sleep(0.12)  # a bar is drawn at most ten times a second
+            yield encode(Block(name, NO_BIRTHS, np.arange(0), []), 0.1, 0.1)
+        if fails:
+            raise InputError("s3://bucket/c.csv: damaged")
+
+    for terminal, files, shown in (
+        (_Terminal(), births, True),
+        (_Terminal(), [File("a.csv")], False),
+        (io.StringIO(), births, False),
+    ):
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with pytest.raises(InputError) if fails else nullcontext():
+            assert len(list(_with_bar(blocks(), files))) == 3
+        text = terminal.getvalue()
+        assert ("0/3" in text and "2/3" in text) is shown, text
+        assert not text.rstrip("\r").rpartition("\r")[2].strip(), "the bar is gone when a line follows"
