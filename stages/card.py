@@ -16,12 +16,12 @@ from stages.core.files import read_json, write_text
 from stages.core.params import flatten
 from stages.report import groups
 from stages.report.page import NO_VALUE, text
-from stages.report.run import Run, interval_text, metric_text
+from stages.report.run import Run, interval_text, metric_text, without_interval
 from stages.workloads import Metric, Workload, is_end
 
 LONG = 16  # numbers of an input that an example spells out
-DETAILS = {"distributions", "numbers"}
-"""Parts of a preparation's record that the report draws: too much for a card."""
+DETAILS = {"distributions", "numbers", "with_key"}
+"""Parts of a preparation's record that the report draws, or that are its own affair: too much for a card."""
 HUB_METRICS = {"r2": "r_squared"}
 """What the hub calls a metric that has another name here."""
 
@@ -47,7 +47,7 @@ def measured(run: Run) -> list[Metric]:
     declared = list(run.workload.metrics)
     named = {metric.key for metric in declared}
     others = [
-        Metric(key, key.replace("_", " "))
+        run.workload.metric(key)
         for key, value in flatten(run.metrics)
         if key not in named and not is_end(key) and run.workload.direction(key) and value is not None
     ]
@@ -98,7 +98,7 @@ def example(name: str, signature: Mapping[str, Any], request: Mapping[str, Any])
     def tensor(key: str) -> str:
         shape = [1, *inputs[key]["shape"][1:]]
         if len(json.dumps(given[key])) > 8 * LONG:
-            return f"tf.zeros({shape}, tf.{inputs[key]['dtype']})"
+            return f"tf.zeros({shape}, tf.{inputs[key]['dtype']})"  # in place of values that fill pages
         return f"tf.constant([{given[key]!r}], tf.{inputs[key]['dtype']})"
 
     arguments = "".join(f"    {key}={tensor(key)},\n" for key in inputs)
@@ -108,22 +108,36 @@ def example(name: str, signature: Mapping[str, Any], request: Mapping[str, Any])
     )
 
 
+def measured_under(run: Run) -> Iterator[tuple[str, str]]:
+    """The conditions of the evaluation, such as the environment, with their values; none that is not set."""
+    parameters = dict(flatten(run.provenance.get("parameters", {}).get(run.name, {})))
+    for key, title in run.workload.conditions.items():
+        own = {k.removeprefix(f"{key}."): value for k, value in parameters.items() if f"{k}.".startswith(f"{key}.")}
+        told = [text(value) if name == key else f"{name} {text(value)}" for name, value in own.items() if value]
+        if told:
+            yield title, ", ".join(told)
+
+
 def evaluation(run: Run) -> Iterator[str]:
     """The metrics with intervals, and the groups."""
     rows = []
     for metric in measured(run):
         interval = run.interval(metric.key)
-        ends = interval_text(metric, interval) if interval else NO_VALUE
+        ends = interval_text(metric, interval) if interval else without_interval(metric)
         rows.append((metric.label, metric_text(metric, run.metric(metric.key)), ends))
     size = run.workload.sample_size
     count = f" {run.metric(size):,} {size.replace('_', ' ')}" if size else " held-out data"
-    yield f"On{count}. The interval is that of the test data's chance."
+    conditions = "".join(f"; {title}: {value}" for title, value in measured_under(run))
+    yield (
+        f"On{count}{conditions}. An interval covers the true value in 95 of 100 such tests; the chance of training is "
+        "not in it."
+    )
     yield table(("metric", "value", "95% interval"), rows)
     if found := groups.read(run):
         declared, metric = run.workload.groups, groups.metric(run)
         judged = groups.judged(run, found)
         assert declared
-        yield f"### By group\n\n{groups.verdicts(run, judged)}"
+        yield f"### By group\n\n{groups.verdicts(run, judged)} The worst come first."
         lines = [
             (
                 group.group, group.value, group.instances, metric_text(metric, group.estimate.value),
@@ -155,12 +169,16 @@ def card(run: Run, made: Mapping[str, Any]) -> str:
     source = str(made.get("source", ""))
     sections = {
         "What it predicts, and from what": [tensors(workload, signature)],
-        "Data": [of_source(about.data, source), made_from(made)],
+        "Data": [
+            of_source(about.data, source),
+            "" if workload.has_data else "Its training:",
+            made_from(made),
+        ],
         "Evaluation": list(evaluation(run)),
         "Load it, and ask it": [example(workload.name, signature, described["example_request"])],
         "What it is for": [bullets(about.uses)],
         "What it must not be used for": [bullets(about.misuses)],
-        "Limits": [bullets(about.limits)],
+        "Limits": [bullets([*about.limits, *groups.limits(run)])],
         "Provenance": [
             table(
                 ("what", "SHA-256 or version"),

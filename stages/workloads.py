@@ -7,7 +7,7 @@ or unit retrains nothing.
 import importlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from itertools import chain
 from typing import Any
@@ -20,11 +20,19 @@ HIGHER = {"accuracy", "recall", "r2", "return", "solved"}
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric worth a line: its dotted key in `evaluate.json`, what a person calls it, and how a value is written."""
+    """A metric worth a line: its dotted key in `evaluate.json`, what a person calls it, and how a value is written.
+
+    Args:
+        key: in a workload's `details` also a pattern, whose `*` stands for the last word.
+        label: there it may have `{}` for that word.
+        form: of a value, with its unit.
+        no_interval: why it has no interval, if it cannot have one.
+    """
 
     key: str
     label: str
     form: str = ""
+    no_interval: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,7 @@ class Workload:
         title: what a person calls it.
         lead: what it predicts, in a sentence.
         metrics: the metrics worth a line; the first is the headline, by which the workload is judged.
+        details: other metrics that have a name and a unit, for cards and comparisons.
         higher_is_better: the headline's direction; None: by its name, as that of all other metrics.
         unit: of the headline; empty for shares.
         sample_size: key in `evaluate.json` of the number of instances that were measured.
@@ -117,6 +126,7 @@ class Workload:
     title: str
     lead: str = ""
     metrics: tuple[Metric, ...] = ()
+    details: tuple[Metric, ...] = ()
     higher_is_better: bool | None = None
     unit: str = ""
     sample_size: str | None = None
@@ -133,6 +143,15 @@ class Workload:
     def headline(self) -> str | None:
         """The key of the metric that the workload is judged by; None if it names none."""
         return self.metrics[0].key if self.metrics else None
+
+    def metric(self, key: str) -> Metric:
+        """How a metric is named and written; by its key alone if the workload does not say."""
+        for metric in (*self.metrics, *self.details):
+            if metric.key == key:
+                return metric
+            if fnmatch(key, metric.key):
+                return replace(metric, key=key, label=metric.label.format(key.rpartition(".")[2]))
+        return Metric(key, key.replace("_", " "))
 
     def parameters_of(self, key: str) -> list[str]:
         """The parameters that define a metric."""

@@ -1,6 +1,7 @@
 """Cards of models, as Hugging Face's own parser reads them."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,38 @@ def test_births_have_groups_uses_and_the_source_of_their_data(tmp_path: Path) ->
     assert "completed weeks" in text or "True, False or Unknown" in text
     assert "not known to the pipeline" in card(run, {"source": "files"})
     assert hub(text).datasets == ["synthetic-us-births"]
+    assert "## Limits" in text and "It errs more" not in text, "both sexes alike"
+
+
+def test_the_limits_name_the_groups_that_fare_worse_and_those_too_small_to_tell(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    place = np.repeat([0, 1, 2], [400, 400, 3])
+    errors = random.normal(0, 1, 803) * np.array([1.0, 2.0, 1.0])[place]
+    sums, groups = ErrorSums(), ErrorGroups({"race": ["White", "Black", "Samoan"]}, "births", {})
+    sums.add(errors, np.zeros(803))
+    groups.add({"race": place}, errors, np.zeros(803))
+    metrics = {**sums.rmse().metrics("rmse"), "rmse_preterm": 1.29095, "test_births": 803}
+    run = made(tmp_path, "babyweight", metrics)
+    write_table(run.folder / "evaluation/groups.csv", groups.rows(), groups.header)
+    text = card(run, {"source": "synthetic"})
+    assert re.search(
+        r"- It errs more, beyond chance, than for all others: race: Black \(\d\.\d{3} lb\)\. For all", text
+    )
+    assert "- Too few births to say how it does: race: Samoan (3)." in text
+    assert "| RMSE of preterm births | 1.291 lb |" in text, "with its unit"
+
+
+def test_an_agents_card_names_its_environment_and_why_a_figure_has_no_interval(tmp_path: Path) -> None:
+    metrics = {"mean_return": 200.0, "min_return": 198.0, "share_solved": 0.5, "solved": True, "episodes": 4}
+    made(tmp_path, "cartpole", metrics)
+    made_of = json.loads((tmp_path / "models/cartpole/assets.extra/provenance.json").read_text())
+    train = {"env": "FrozenLake-v1", "env_kwargs": {"map_name": "4x4", "is_slippery": True}, "wrappers": None}
+    made_of["parameters"] = {"cartpole": {"train": train}}
+    write_json(tmp_path / "models/cartpole/assets.extra/provenance.json", made_of)
+    text = card(Run(tmp_path, "cartpole", {}), {"steps": 10})
+    assert "environment: FrozenLake-v1; environment's arguments: is_slippery yes, map_name 4x4." in text
+    assert "| least return | 198 | \N{EN DASH} (the least of a sample" in text
+    assert "| episodes that reach the threshold | 50.0% |" in text
 
 
 @pytest.mark.parametrize("name", workload_names())

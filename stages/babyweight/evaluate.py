@@ -15,6 +15,7 @@ from stages.core.arguments import evaluation_arguments
 from stages.core.errors import run
 from stages.core.files import read_json, significant, whole_folder, write_json, write_table
 from stages.core.params import EvaluateParams
+from stages.evaluation import statistics
 from stages.evaluation.groups import ErrorGroups
 from stages.evaluation.statistics import CELLS, NOTHING, ErrorSums
 from stages.savedmodel.predictor import Predictor
@@ -112,6 +113,11 @@ def linear(train: Iterable[tuple[Codes, Floats]], schema: dict[str, Any]) -> tup
 def mean(values: float, births: float) -> float:
     """A mean, to six digits."""
     return significant(float(values / births))
+
+
+def number_or_empty(value: float | None) -> float | str:
+    """A number to six digits; an empty field of a table if there is none."""
+    return "" if value is None else significant(float(value))
 
 
 class Errors:
@@ -212,17 +218,23 @@ class Told:
 def calibration(
     predicted: npt.NDArray[np.floating], pounds: npt.NDArray[np.floating], fewest: int = 1
 ) -> list[dict[str, Any]]:
-    """Mean prediction and mean weight by decile of prediction, or by fewer parts if deciles had fewer than so many."""
+    """Mean prediction, and mean weight with its interval, by decile of prediction.
+
+    By fewer parts, if deciles had fewer births than `fewest`.
+    """
     parts = max(1, min(DECILES, len(pounds) // fewest))
     groups = enumerate(np.array_split(np.argsort(predicted, kind="stable"), parts), 1)
     return [
         {
             "decile": number,
             "predicted": significant(float(predicted[group].mean(dtype=np.float64))),
-            "actual": significant(float(pounds[group].mean(dtype=np.float64))),
+            "actual": significant(float(actual.value or 0.0)),
+            "low": number_or_empty(actual.low),
+            "high": number_or_empty(actual.high),
         }
         for number, group in groups
         if len(group)
+        for actual in [statistics.mean(pounds[group].astype(np.float64))]
     ]
 
 
@@ -243,14 +255,16 @@ class Residuals:
 
 
 class ByWeek:
-    """Mean prediction, mean weight and RMSE by completed week of gestation."""
+    """Mean prediction, mean weight and RMSE by completed week of gestation, with the interval of the RMSE."""
 
     def __init__(self) -> None:
-        self._sums = np.zeros([4, 256])
+        self._errors = ErrorSums(256)
+        self._sums = np.zeros([3, 256])
 
     def add(self, weeks: Codes, predicted: Floats, pounds: Floats) -> None:
         """Add births [n]."""
-        for sums, values in zip(self._sums, (None, predicted, pounds, (predicted - pounds) ** 2), strict=True):
+        self._errors.add(predicted, pounds, weeks)
+        for sums, values in zip(self._sums, (None, predicted, pounds), strict=True):
             sums += np.bincount(weeks, values, minlength=256)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -260,11 +274,14 @@ class ByWeek:
                 "week": int(week),
                 "predicted": mean(predicted, births),
                 "actual": mean(actual, births),
-                "rmse": significant(float(np.sqrt(squares / births))),
+                "rmse": number_or_empty(rmse.value),
                 "births": int(births),
+                "low": number_or_empty(rmse.low),
+                "high": number_or_empty(rmse.high),
             }
             for week in np.flatnonzero(self._sums[0])
-            for births, predicted, actual, squares in [self._sums[:, week]]
+            for births, predicted, actual in [self._sums[:, week]]
+            for rmse in [self._errors.rmse(int(week))]
         ]
 
 

@@ -1,5 +1,6 @@
 """What the report says about births."""
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from itertools import zip_longest
@@ -182,15 +183,24 @@ def learning_curve(run: Run) -> Markup:
     return figure(charts.svg(chart, f"RMSE on validation births by step. {words}"), "Learning curve", words)
 
 
+def with_intervals(chart: Any, rows: list[Row], x: str, most: float = math.inf) -> Any:
+    """A chart of rows with a line from their `low` to their `high`, behind it; those above `most` end there."""
+    ends = [{x: r[x], "low": r["low"], "high": min(r["high"], most)} for r in rows if r.get("low") is not None]
+    lines = charts.chart(ends).mark_rule(color=charts.SOFT).encode(x=f"{x}:Q", y="low:Q", y2="high:Q")
+    return lines + chart if ends else chart
+
+
 def calibration(run: Run) -> Markup:
     """Mean weight by decile of prediction."""
     rows = run.table("evaluation/calibration.csv")
     chart = charts.against_diagonal(rows, "predicted", "actual", "mean prediction (lb)", "mean weight (lb)")
+    chart = with_intervals(chart, rows, "predicted")
     farthest = max(rows, key=lambda row: abs(row["predicted"] - row["actual"]))
     part = "a tenth" if len(rows) == 10 else f"one of {len(rows)} equal parts"
     words = (
         f"Each point is {part} of the test births, by prediction. Farthest from the diagonal: "
-        f"{farthest['predicted']:.2f} lb predicted, {farthest['actual']:.2f} lb weighed."
+        f"{farthest['predicted']:.2f} lb predicted, {farthest['actual']:.2f} lb weighed. "
+        "Lines: 95% intervals."
     )
     return figure(charts.svg(chart, f"Calibration. {words}"), "Calibration", words)
 
@@ -212,12 +222,15 @@ def error_by_week(run: Run) -> Markup:
         return figure(Markup(), "Error by week", TOO_FEW)
     points = charts.chart(rows).mark_circle(opacity=0.85)
     chart = points.encode(
-        x=alt.X("week:Q", title="completed week of gestation", scale=alt.Scale(zero=False)),
-        y=alt.Y("rmse:Q", title="RMSE (lb)"),
+        x=alt.X(
+            "week:Q", title="completed week of gestation", scale=alt.Scale(zero=False), axis=alt.Axis(tickMinStep=1)
+        ),
+        y=alt.Y("rmse:Q", title="RMSE (lb)", scale=alt.Scale(domainMax=1.3 * max(row["rmse"] for row in rows))),
         size=alt.Size("births:Q", scale=alt.Scale(range=[8, 500]), legend=None),
     )
     most = max(rows, key=lambda row: row["births"])
-    words = f"Area: test births. In week {most['week']}, the commonest, {most['rmse']:.3f} lb."
+    chart = with_intervals(chart, rows, "week", most=1.3 * max(row["rmse"] for row in rows))
+    words = f"Area: test births. Lines: 95% intervals. In week {most['week']}, the commonest, {most['rmse']:.3f} lb."
     return figure(charts.svg(chart, f"RMSE by week of gestation. {words}"), "Error by week", words)
 
 
@@ -292,7 +305,8 @@ def effects(run: Run) -> Markup:
 
     note = (
         "What a value adds to the prediction in place of the commonest value, all other inputs as they are: the mean "
-        "over 1,000 test births, and the band that holds the middle eight of ten. Diamonds are published effects."
+        "over 1,000 test births, or all if there are fewer, and the band that holds the middle eight of ten. Diamonds "
+        "are published effects."
     )
     return join(
         heading("Effect of each input"),

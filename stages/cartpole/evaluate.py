@@ -14,7 +14,7 @@ from stages.core.arguments import evaluation_arguments
 from stages.core.errors import InputError, run
 from stages.core.files import significant, whole_folder, write_json, write_table
 from stages.core.params import EvaluateParams, validate
-from stages.evaluation.statistics import bootstrapped, interquartile_mean, plain_mean
+from stages.evaluation.statistics import NOTHING, bootstrapped, interquartile_mean, plain_mean, share
 from stages.savedmodel.graph import PROVENANCE, read_provenance
 from stages.savedmodel.predictor import Predictor
 
@@ -73,10 +73,12 @@ def main() -> None:
             print(f"no agent.gif: {environment.name} draws no pictures", file=sys.stderr)
     write_table(args.examples, values, list(values[0]) if values else [])
     threshold = environment.reward_threshold
+    reached = NOTHING if threshold is None else share(int((returns >= threshold).sum()), episodes)
     metrics = {
         **bootstrapped(returns, plain_mean).metrics("mean_return"),
         **bootstrapped(returns, interquartile_mean).metrics("interquartile_mean_return"),
         "min_return": significant(returns.min()),
+        **reached.metrics("share_solved"),
         "std_return": significant(returns.std()),
         "episodes": episodes,
         "threshold": threshold,

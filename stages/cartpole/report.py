@@ -9,7 +9,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from stages.report import charts
-from stages.report.page import animation, facts, figure, grid, heading, join
+from stages.report.page import animation, details, facts, figure, grid, heading, join, table
 from stages.report.run import Row, Run, Story
 
 BINS = 20  # of the histogram of returns
@@ -20,6 +20,7 @@ LOOKS = {
 }
 """Colour, shape and size of the marks of each kind of return."""
 SHOWN_ACTIONS = 4  # heat maps of action values
+SHOWN_VALUES = 7  # of either observation in the table of action values
 
 
 def environment(run: Run) -> str:
@@ -114,7 +115,27 @@ def action_values(run: Run) -> list[Markup]:
         figures.append(figure(charts.svg(coloured, words), f"Value of action {number}"))
     best = chart.encode(color=alt.Color("action:N", scale=alt.Scale(domain=list(range(len(actions))))))
     note = "All other observations are zero."
-    return [*figures, figure(charts.svg(best, f"Best action {over}."), "Best action", note)]
+    picture = join(charts.svg(best, f"Best action {over}."), details("Values", values_table(rows, actions, titles)))
+    return [*figures, figure(picture, "Best action", note)]
+
+
+def values_table(rows: list[Row], actions: list[str], titles: tuple[str, str]) -> Markup:
+    """The action values as a table: at most SHOWN_VALUES evenly spaced values of either observation."""
+    names = list(rows[0])[:2]
+    shown = [thinned(sorted({row[name] for row in rows})) for name in names]
+    header = (*titles, *(f"value of action {number}" for number in range(len(actions))), "best action")
+    lines = [
+        (*(f"{row[name]:.3g}" for name in names), *(f"{row[name]:.3g}" for name in actions), row["action"])
+        for row in rows
+        if all(row[name] in values for name, values in zip(names, shown, strict=True))
+    ]
+    return table(header, lines, "Values of the actions")
+
+
+def thinned(values: list[float]) -> set[float]:
+    """At most SHOWN_VALUES evenly spaced ones of sorted values, the first and the last among them."""
+    places = np.linspace(0, len(values) - 1, min(SHOWN_VALUES, len(values)))
+    return {values[round(place)] for place in places.tolist()}
 
 
 def agent_gif(run: Run) -> Markup | None:

@@ -9,9 +9,15 @@ WORKLOAD = Workload(
     metrics=(
         Metric("mean_return", "mean return", "{:.1f}"),
         Metric("interquartile_mean_return", "interquartile mean return", "{:.1f}"),
-        Metric("min_return", "least return", "{:.0f}"),
-        Metric("solved", "solved"),
+        Metric(
+            "min_return",
+            "least return",
+            "{:.0f}",
+            no_interval="the least of a sample tells no least of all",
+        ),
+        Metric("solved", "solved", no_interval="yes or no: whether the mean return reaches the threshold"),
     ),
+    details=(Metric("share_solved", "episodes that reach the threshold", "{:.1%}"),),
     sample_size="episodes",
     curve="return",
     has_data=False,

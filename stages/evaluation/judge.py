@@ -21,6 +21,8 @@ WORDS = {
     "other": "not judged",
 }  # fmt: skip
 UNKNOWN = "how far chance moves it is not known"
+NO_QUALITY = "no measure of quality"
+NO_NUMBER = "a side without a number, for which no chance is known"
 
 Floats = npt.NDArray[np.float64]
 Table = Mapping[str, npt.NDArray[Any]]
@@ -117,8 +119,10 @@ def judge(
         return Verdict("same")
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (old, new))
     way = workload.direction(key)
-    if not way or not numbers or old is None or new is None:
-        return Verdict("other")
+    if not way:
+        return Verdict("other", NO_QUALITY)
+    if not numbers or old is None or new is None:
+        return Verdict("other", NO_NUMBER)
     if deviation and key == workload.headline:
         limit = 2 * math.sqrt(2) * deviation
         return _verdict(way * (new - old), limit, "noise")

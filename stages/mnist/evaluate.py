@@ -18,7 +18,7 @@ from stages.savedmodel.predictor import Predictor
 
 BATCH = 1000
 WORST = 40  # images in the table of those that the model likes least
-INK = ("thinnest quarter", "second", "third", "thickest quarter")
+INK = ("thinnest quarter", "second quarter", "third quarter", "thickest quarter")
 EXAMPLE = ["image", "actual", "predicted", "probability", "probability_of_actual"]
 Digits = npt.NDArray[np.integer[Any]]
 Floats = npt.NDArray[np.float64]
@@ -82,12 +82,13 @@ def main() -> None:
     classes, probabilities = outputs["classes"], outputs["probabilities"].astype(np.float64)
     hits = classes == labels
     losses = -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(np.float32).tiny))
+    loss = statistics.mean(losses)
     error, bins = calibration(probabilities.max(axis=1), hits, params.evaluate.calibration_bins)
     gaps = statistics.calibration_gaps(probabilities.max(axis=1), hits, params.evaluate.calibration_bins)
     by_digit = [(str(label), _share(hits[labels == label]).metrics("recall")) for label in np.unique(labels)]
     metrics = {
         **_share(hits).metrics("accuracy"),
-        **statistics.mean(losses).metrics("loss"),
+        **loss._replace(low=None if loss.low is None else max(0.0, loss.low)).metrics("loss"),
         **statistics.calibration_error(gaps).metrics("expected_calibration_error"),
         "expected_calibration_error": significant(error, 4),
         **{key: {digit: found[key] for digit, found in by_digit} for key in ("recall", "recall_low", "recall_high")},

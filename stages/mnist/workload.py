@@ -11,6 +11,7 @@ WORKLOAD = Workload(
         Metric("loss", "cross entropy", "{:.4f} nats"),
         Metric("expected_calibration_error", "expected calibration error", "{:.2%}"),
     ),
+    details=(Metric("recall.*", "recall of {}", "{:.2%}"),),
     sample_size="test_images",
     comparison="stages.mnist.comparison:compare",
     instances=Instances(table="examples.csv", same=("image", "actual"), measures="stages.mnist.measures:measures"),
@@ -30,7 +31,7 @@ WORKLOAD = Workload(
         units={
             "inputs": "grey values from 0, the ground, to 1, the ink, row by row",
             "classes": "the most probable digit",
-            "probabilities": "of each digit",
+            "probabilities": "the probability of each digit, from 0 to 9",
         },
         uses=("To read single digits that are prepared as MNIST's are.", "To show and compare methods."),
         misuses=(

@@ -21,7 +21,6 @@ from stages.evaluation.seeds import Seeds, read
 from stages.report import graph, groups
 from stages.report import seeds as over_seeds
 from stages.report.page import (
-    NO_VALUE,
     Section,
     card,
     details,
@@ -35,7 +34,7 @@ from stages.report.page import (
     text,
     verdict,
 )
-from stages.report.run import Run, Story, interval_text, metric_text
+from stages.report.run import Run, Story, interval_text, metric_text, without_interval
 from stages.workloads import Metric, Workload, is_end
 
 TIMES = (
@@ -209,7 +208,7 @@ def summary(runs: list[Run]) -> str:
     for r in runs:
         for m in metrics(r):
             interval = r.interval(m.key)
-            ends = interval_text(m, interval) if interval else NO_VALUE
+            ends = interval_text(m, interval) if interval else without_interval(m)
             lines.append(f"| {r.name} | {m.label} | {metric_text(m, r.metric(m.key))} | {ends} |")
     return "\n".join(lines) + "\n"
 

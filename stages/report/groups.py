@@ -35,7 +35,7 @@ def read(run: Run) -> list[Group]:
 def metric(run: Run) -> Metric:
     """The metric that the groups tell."""
     key = run.workload.groups.figure if run.workload.groups else ""
-    return next((m for m in run.workload.metrics if m.key == key), Metric(key, key.replace("_", " ")))
+    return run.workload.metric(key)
 
 
 def judged(run: Run, groups: list[Group]) -> list[tuple[Group, bool]]:
@@ -55,6 +55,30 @@ def judged(run: Run, groups: list[Group]) -> list[tuple[Group, bool]]:
     return differing(worst_first, everything, is_share)
 
 
+def limits(run: Run) -> list[str]:
+    """What the groups say against the model, a sentence each: where it errs more, and of whom little is known."""
+    groups = read(run)
+    if not groups:
+        return []
+    declared = run.workload.groups
+    assert declared
+    way, overall = run.workload.direction(declared.figure), run.metric(declared.figure)
+    found = [g for g, differs in judged(run, groups) if differs and ((g.estimate.value or 0.0) - overall) * way < 0]
+    few = [f"{g.group}: {g.value} ({g.instances:,})" for g in groups if g.instances < FEWEST]
+    named = [f"{g.group}: {g.value} ({metric_text(metric(run), g.estimate.value)})" for g in found]
+    sentences = {
+        f"It errs more, beyond chance, than for all others: {_first(named)}. For all together: "
+        f"{metric_text(metric(run), overall)}.": named,
+        f"Too few {declared.instances} to say how it does: {_first(few)}.": few,
+    }
+    return [sentence for sentence, told in sentences.items() if told]
+
+
+def _first(names: list[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return "; ".join(names[:MOST_NAMED]) + more
+
+
 def verdicts(run: Run, found: list[tuple[Group, bool]]) -> str:
     """Which groups differ from the rest by more than chance, in words."""
     declared = run.workload.groups
@@ -68,9 +92,10 @@ def verdicts(run: Run, found: list[tuple[Group, bool]]) -> str:
             if differs and ((g.estimate.value or 0.0) - overall) * way * sign > 0
         ]
         if named:
-            more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
-            parts.append(f"{word} than all others: {'; '.join(named[:MOST_NAMED])}{more}")
+            parts.append(f"{word} than all others: {_first(named)}")
     tested = sum(g.instances >= FEWEST for g, _ in found)
+    if not tested:
+        return f"No group has {FEWEST} {declared.instances} or more, by which it could be told from the others."
     told = ". ".join(part[0].upper() + part[1:] for part in parts) or "No group differs from all others"
     return (
         f"{told}. Of the {tested} groups of {FEWEST} {declared.instances} or more that were tested, chance alone would "
@@ -92,7 +117,9 @@ def drawing(run: Run, found: list[tuple[Group, bool]]) -> Any:
     y = alt.Y("value:N", title=None, sort=None, axis=alt.Axis(labelLimit=150))
     base = charts.chart(rows, width=charts.WIDTH - 110, height=alt.Step(18)).encode(y=y)
     unit = f" ({run.workload.unit})" if run.workload.unit and declared.figure == run.workload.headline else ""
-    x = alt.X("low:Q", title=measured.label + unit, scale=alt.Scale(zero=False), axis=alt.Axis(grid=True))
+    percent = {"format": "~%"} if "%" in measured.form else {}
+    axis = alt.Axis(grid=True, tickCount=4, **percent)
+    x = alt.X("low:Q", title=measured.label + unit, scale=alt.Scale(zero=False), axis=axis)
     intervals = base.mark_rule(color=charts.COLOURS[0], opacity=0.4, strokeWidth=7).encode(x=x, x2="high:Q")
     points = base.mark_point(size=50, opacity=1, filled=True).encode(
         x=f"{measured.label}:Q",

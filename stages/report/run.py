@@ -15,7 +15,7 @@ from markupsafe import Markup
 from stages.core.errors import InputError
 from stages.core.files import read_json
 from stages.core.params import flatten
-from stages.report.page import text
+from stages.report.page import NO_VALUE, text
 from stages.workloads import Metric, Workload, find, interval
 
 Row = dict[str, Any]
@@ -48,6 +48,11 @@ def interval_text(metric: Metric, interval: tuple[float, float], noise: float | 
     low, high = (metric_text(metric, end, noise) for end in interval)
     unit = metric.form.partition("}")[2]
     return f"{low.removesuffix(unit)} to {high}"
+
+
+def without_interval(metric: Metric) -> str:
+    """What stands in place of an interval: a dash, and why there is none if that is known."""
+    return f"{NO_VALUE} ({metric.no_interval})" if metric.no_interval else NO_VALUE
 
 
 @dataclass(frozen=True)

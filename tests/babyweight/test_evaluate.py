@@ -111,7 +111,8 @@ def test_errors_by_hand() -> None:
 def test_tables_by_hand() -> None:
     predicted, pounds = np.arange(20.0), np.arange(20.0) + 1
     table = calibration(predicted[::-1], pounds[::-1])
-    assert table[0] == {"decile": 1, "predicted": 0.5, "actual": 1.5} and len(table) == 10
+    assert table[0] == {"decile": 1, "predicted": 0.5, "actual": 1.5, "low": 0.520018, "high": 2.47998}
+    assert len(table) == 10
     residuals, weeks = Residuals(), ByWeek()
     for errors in ([-0.3, 0.0], [0.1, 0.25]):
         residuals.add(np.array(errors))
@@ -123,8 +124,16 @@ def test_tables_by_hand() -> None:
     for week, answer, actual in ([38, 39], [6.0, 7.0], [5.0, 7.5]), ([38], [8.0], [8.0]):
         weeks.add(np.array(week, np.uint8), np.array(answer), np.array(actual))
     assert weeks.rows() == [
-        {"week": 38, "predicted": 7.0, "actual": 6.5, "rmse": pytest.approx(np.sqrt(0.5), rel=1e-5), "births": 2},
-        {"week": 39, "predicted": 7.0, "actual": 7.5, "rmse": 0.5, "births": 1},
+        {
+            "week": 38,
+            "predicted": 7.0,
+            "actual": 6.5,
+            "rmse": pytest.approx(np.sqrt(0.5), rel=1e-5),
+            "births": 2,
+            "low": pytest.approx(np.sqrt(0.5) / np.exp(1.96 / 2), rel=1e-4),
+            "high": pytest.approx(np.sqrt(0.5) * np.exp(1.96 / 2), rel=1e-4),
+        },
+        {"week": 39, "predicted": 7.0, "actual": 7.5, "rmse": 0.5, "births": 1, "low": "", "high": ""},
     ]
 
 

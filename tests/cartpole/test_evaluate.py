@@ -48,6 +48,8 @@ def test_the_exported_agent_solves_the_official_environment(exported: Path, tmp_
     assert metrics["episodes"] == len(returns) == 100
     assert metrics["mean_return"] == pytest.approx(returns.mean(), rel=1e-5)
     assert metrics["min_return"] == returns.min()
+    assert metrics["share_solved"] == (returns >= 195).mean()
+    assert 0.5 < metrics["share_solved_low"] < metrics["share_solved"] <= metrics["share_solved_high"]
     assert metrics["mean_return_low"] <= metrics["mean_return"] <= metrics["mean_return_high"]
     assert metrics["interquartile_mean_return"] == pytest.approx(np.sort(returns)[25:75].mean(), rel=1e-5)
     assert returns.mean() >= 195

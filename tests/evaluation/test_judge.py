@@ -9,7 +9,7 @@ import pytest
 from stages.babyweight.evaluate import cells as cells_of_births
 from stages.babyweight.measures import measures as of_births
 from stages.cartpole.measures import measures as of_episodes
-from stages.evaluation.judge import UNKNOWN, Difference, Measure, judge, paired
+from stages.evaluation.judge import NO_NUMBER, NO_QUALITY, UNKNOWN, Difference, Measure, judge, paired
 from stages.mnist.measures import measures as of_images
 from stages.workloads import find
 
@@ -148,4 +148,6 @@ def test_seeds_judge_the_headline_alone() -> None:
 
 @pytest.mark.parametrize(("key", "value"), [("solved", True), ("test_births", 3), ("rmse_low", 0.5), ("source", "x")])
 def test_facts_are_not_judged(key: str, value: Any) -> None:
-    assert judge(BIRTHS, key, {key: None}, {key: value}).word == "other"
+    found = judge(BIRTHS, key, {key: None}, {key: value})
+    assert found.word == "other"
+    assert found.note == (NO_NUMBER if key == "solved" else NO_QUALITY), "and it is said why"

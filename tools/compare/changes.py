@@ -14,6 +14,8 @@ from stages.evaluation.judge import Difference, Measure, Verdict, judge, paired
 from stages.evaluation.seeds import SEEDS, read
 from tools.compare.snapshot import FORMER, Snapshot, git, read_params
 
+OF_TRAINING = "measured while training, on data that steered it: how far chance moves it is not known"
+
 
 @dataclass(frozen=True)
 class ParamChange:
@@ -310,6 +312,8 @@ class Judge:
         if reason := incomparable(self.a, self.b, workload, name):
             return Verdict("other", reason)
         declared = workloads.find(workload)
+        if key.startswith("train.") and declared.direction(name):
+            return Verdict("other", OF_TRAINING)
         if declared.direction(name) and isinstance(pairs := self.pairs(workload), str):
             return Verdict("other", pairs)
         before, after = ({k.removeprefix("evaluate."): v for k, v in side.items()} for side in (old, new))

@@ -85,9 +85,7 @@ def what_ran(stages: Sequence[StageChange], total: int) -> list[str]:
 
 def metric_of(change: MetricChange) -> Metric:
     """How the report names and writes a metric of `evaluate.json`."""
-    key = change.key.removeprefix("evaluate.")
-    named = {metric.key: metric for metric in workloads.find(change.workload).metrics}
-    return named.get(key, Metric(key, key.replace("_", " ")))
+    return workloads.find(change.workload).metric(change.key.removeprefix("evaluate."))
 
 
 def value_text(change: MetricChange, value: Any) -> str:
