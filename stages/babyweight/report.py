@@ -326,7 +326,11 @@ def answers(run: Run) -> Markup:
     requests = run.root / "data" / "requests"
     instances = read_json(requests / "babyweight.json")["instances"]
     rules = read_json(requests / "expected" / "babyweight.json").values()
-    expected = [f"{v:g} ± {rule.get('within', 0):g}" for rule in rules for v in rule.get("values", [])]
+    expected = [
+        f"{v:g}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{rule.get('within', 0):g}"
+        for rule in rules
+        for v in rule.get("values", [])
+    ]
     predictions = [value for row in run.json("predictions.json")["predictions"] for value in row.values()]
     inputs = list(instances[0])
     # The answer stands first: a phone shows the first columns.

@@ -154,8 +154,8 @@ def agent_gif(run: Run) -> Markup | None:
 def story(run: Run) -> Story:
     """The agent: how it plays."""
     name, threshold = environment(run), run.metric("threshold")
-    played = f"in {name}, over {run.metric('episodes')} fresh episodes, least {run.metric('min_return'):g}"
-    solved = "no threshold is known" if threshold is None else f"solved from {threshold:g} on"
+    played = f"least of {run.metric('episodes')} fresh episodes in {name}: {run.metric('min_return'):g}"
+    solved = "no threshold is known" if threshold is None else f"solved from a mean of {threshold:g} on"
     gif = agent_gif(run)
     trained = run.json("train.json")
     body = join(

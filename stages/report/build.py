@@ -111,7 +111,7 @@ def against_baseline(
 def chance_lines(run: Run, metric: Metric, seeds: Seeds | None) -> Iterator[str]:
     """What chance does to the headline: that of the test data, and that of training."""
     if interval := run.interval(metric.key):
-        yield f"95% interval of the test data: {interval_text(metric, interval)}"
+        yield f"chance of the test data: {interval_text(metric, interval)}, 95% interval"
     if seeds and (deviation := seeds.deviation) is not None:
         spread = metric_text(metric, deviation, deviation) if deviation else metric_text(metric, 0.0)
         yield f"{len(seeds.values)} other seeds: {over_seeds.middle(run, seeds)}; standard deviation {spread}"
@@ -229,7 +229,9 @@ def main() -> None:
     baseline = read_json(args.root / "results" / "baseline.json")
     measured = read(args.root, values)
     stories = [(r, story(r)) for r in runs]
-    lead = "What the pipeline made of its data and parameters. Point at a mark of a chart to see its values."
+    lead = (
+        "What the pipeline made of its data and parameters. Point at a mark of a chart, or unfold the values below it."
+    )
     html = page("Pipeline report", lead, list(sections(pipeline, stories, baseline, measured)))
     with whole_folder(args.report) as folder:
         write_text(folder / "index.html", html)

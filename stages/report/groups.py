@@ -155,4 +155,5 @@ def section(run: Run) -> Markup:
         "The worst first, each with its 95% interval, which a single instance does not have. Dashed: all. Diamonds "
         "differ from all others by more than chance."
     )
-    return join(heading("By group"), paragraph(verdicts(run, found)), paragraph(note, "soft"), grid(*figures))
+    told = (paragraph(f"{sentence.removesuffix('.')}.") for sentence in verdicts(run, found).split(". "))
+    return join(heading("By group"), *told, paragraph(note, "soft"), grid(*figures))

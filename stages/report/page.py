@@ -16,7 +16,7 @@ from markupsafe import Markup
 HERE = Path(__file__).parent
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 NO_VALUE = "\N{EN DASH}"
-NUMBER = re.compile(r"[-+\N{MINUS SIGN}]?[\d,]*\.?\d+(?:e-?\d+)?(?:%|\N{NO-BREAK SPACE}\w+)?")
+NUMBER = re.compile(r"[-+\N{MINUS SIGN}]?[\d,]*\.?\d+(?:e-?\d+)?(?:%|[ \N{NO-BREAK SPACE}]\w+)?")
 
 
 @dataclass(frozen=True)

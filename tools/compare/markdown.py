@@ -9,7 +9,7 @@ from stages.report.page import text
 from tools.compare import times
 from tools.compare.changes import MetricChange
 from tools.compare.comparison import Comparison
-from tools.compare.summary import note_text
+from tools.compare.summary import difference_text, note_text, value_text
 
 SIGNS = {
     "better": "🟢 better",
@@ -67,7 +67,8 @@ def reasons(values: dict[str, list[str]], shown: int = SHOWN_REASONS) -> str:
 def metric_row(change: MetricChange) -> tuple[Any, ...]:
     """A metric's cells under `METRICS_HEADER`."""
     sign = SIGNS[change.verdict]
-    return change.workload, change.key, change.before, change.after, change.difference, sign, note_text(change)
+    values = (value_text(change, value) for value in (change.before, change.after))
+    return change.workload, change.key, *values, difference_text(change), sign, note_text(change)
 
 
 def _blocks(c: Comparison) -> Iterator[str]:
@@ -93,7 +94,7 @@ def _blocks(c: Comparison) -> Iterator[str]:
         yield folded("Times and memory", f"{escape(times.MEANING)}\n\n{cells}")
     if changed := [m for m in c.metrics if m.verdict != "same"]:
         yield "### Metrics\n\n" + table(METRICS_HEADER, map(metric_row, changed))
-    if unchanged := [(m.workload, m.key, m.after) for m in c.metrics if m.verdict == "same"]:
+    if unchanged := [(m.workload, m.key, value_text(m, m.after)) for m in c.metrics if m.verdict == "same"]:
         yield folded(f"{len(unchanged)} metrics are equal", table(("model", "metric", "value"), unchanged))
     if c.predictions:
         yield "### Predictions\n\n" + "\n".join(

@@ -29,7 +29,7 @@ from tools.compare.changes import MetricChange, incomparable
 from tools.compare.comparison import Comparison
 from tools.compare.curves import Curve
 from tools.compare.markdown import reasons
-from tools.compare.summary import metric_of, note_text, value_text
+from tools.compare.summary import difference_text, metric_of, note_text, value_text
 
 MEASURES = {"better": True, "worse": False}
 
@@ -50,10 +50,6 @@ def _marked(words: str) -> Markup:
 
 def _bullets(items: Iterable[str]) -> Markup:
     return Markup("<ul>{}</ul>").format(join(*(Markup("<li>{}</li>").format(item) for item in items)))
-
-
-def _signed(value: float | None) -> str:
-    return "" if value is None else f"{value:+.6g}"
 
 
 def _card(m: MetricChange) -> Markup:
@@ -102,16 +98,16 @@ def _metrics(c: Comparison) -> Markup:
         rows = [
             (
                 _code(m.key),
-                m.before,
-                m.after,
-                _signed(m.difference),
+                value_text(m, m.before),
+                value_text(m, m.after),
+                difference_text(m),
                 _verdict(m),
                 "" if m.note and m.note == reason else note_text(m),
             )
             for m in mine
             if m.verdict != "same"
         ]
-        same = [(_code(m.key), m.after) for m in mine if m.verdict == "same"]
+        same = [(_code(m.key), value_text(m, m.after)) for m in mine if m.verdict == "same"]
         blocks.append(heading(workload))
         if reason and rows:
             blocks.append(paragraph(f"Cannot be compared: {reason}."))

@@ -100,6 +100,16 @@ def value_text(change: MetricChange, value: Any) -> str:
     return metric_text(metric, value, change.noise or abs(change.difference or 0.0))
 
 
+def difference_text(change: MetricChange) -> str:
+    """B less A with its sign and unit; shares differ by points, hundredths. Empty if there is none."""
+    if change.difference is None:
+        return ""
+    metric, size = metric_of(change), abs(change.difference)
+    written = metric_text(metric, size, change.noise or size) if metric.form else text(size)
+    sign = "+" if change.difference > 0 else "\N{MINUS SIGN}" if change.difference else ""
+    return sign + written.replace("%", " points")
+
+
 def note_text(change: MetricChange) -> str:
     """A metric's note: why it is not judged, or the difference that chance alone may make."""
     if change.noise is None or change.note:
