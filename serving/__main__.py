@@ -107,19 +107,22 @@ def read_token(path: Path | None) -> str | None:
     return token
 
 
-def check_certificate(certificate: Path | None, key: Path | None) -> None:
-    """Check the files for TLS, if there are any.
+def read_certificate(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    """Read the files for TLS, if there are any.
 
     Raises:
         InputError: if one is missing, or they are not a certificate and its key.
     """
     if (certificate is None) != (key is None):
         raise InputError("expected both --ssl-certfile and --ssl-keyfile")
-    if certificate:
-        try:
-            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
-        except OSError as error:
-            raise InputError(f"{certificate}, {key}: expected a certificate and its key: {error}") from None
+    if certificate is None:
+        return None
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        tls.load_cert_chain(certificate, key)
+    except OSError as error:
+        raise InputError(f"{certificate}, {key}: expected a certificate and its key: {error}") from None
+    return tls
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -173,7 +176,14 @@ def open_source(args: argparse.Namespace, settings: Settings, cache: Path) -> So
     return PublishedFolder(Root(args.published, cache, every))
 
 
-def serve(args: argparse.Namespace, settings: Settings, source: Source, token: str | None, cache: Path) -> None:
+def serve(
+    args: argparse.Namespace,
+    settings: Settings,
+    source: Source,
+    token: str | None,
+    tls: ssl.SSLContext | None,
+    cache: Path,
+) -> None:
     """Answer requests until SIGTERM or Ctrl-C, then finish those in progress, as far as the settings give them time.
 
     Clients must send the token; without one, only loopback names are answered.
@@ -215,15 +225,13 @@ def serve(args: argparse.Namespace, settings: Settings, source: Source, token: s
     origins = settings.access.origins
     config = uvicorn.Config(
         app.create(registry, settings.limits, args.name_single_output, token, token is None, origins, requests, bodies),
-        http=protocol(limits),  # type: ignore[arg-type] # called as the class would be
+        http=protocol(limits, tls),  # type: ignore[arg-type] # called as the class would be
         log_config=None,
         log_level="warning",
         access_log=False,
         server_header=False,
         timeout_keep_alive=settings.limits.idle_seconds,  # type: ignore[arg-type] # goes to the loop, which takes any
         ws="none",
-        ssl_certfile=args.ssl_certfile,
-        ssl_keyfile=args.ssl_keyfile,
     )
     configs = ModelConfigs(cache, settings.loading.address_poll_seconds)
     start_rpc = functools.partial(
@@ -234,12 +242,12 @@ def serve(args: argparse.Namespace, settings: Settings, source: Source, token: s
         settings.limits,
         authority(args.host, args.port),
         token,
-        (args.ssl_certfile, args.ssl_keyfile) if args.ssl_certfile else None,
+        (args.ssl_certfile, args.ssl_keyfile) if tls else None,
     )
     server = Server(config, requests, settings.stop, start_rpc if args.port else None)
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn takes them later, and raises them again at its end
         signal.signal(number, server.handle_exit)
-    scheme = "https" if config.is_ssl else "http"
+    scheme = "https" if tls else "http"
     grpc = f" and gRPC on {authority(args.host, args.port)}" if args.port else ""
     print(f"serving on {scheme}://{authority(*bound.getsockname()[:2])}{grpc}", flush=True)
     stopped = threading.Event()
@@ -257,14 +265,14 @@ def main() -> None:
     token = read_token(args.token_file)
     if token is None and not is_loopback(args.host):
         raise InputError(f"--host {args.host}: a server beyond loopback needs a token (--token-file, or {TOKEN})")
-    check_certificate(args.ssl_certfile, args.ssl_keyfile)
-    if not (is_loopback(args.host) or args.ssl_certfile or args.insecure_token):
+    tls = read_certificate(args.ssl_certfile, args.ssl_keyfile)
+    if not (is_loopback(args.host) or tls or args.insecure_token):
         raise InputError(
             f"--host {args.host}: without TLS everyone on the way can read the token; expected --ssl-certfile and "
             "--ssl-keyfile, or --insecure-token if something else encrypts"
         )
     with tempfile.TemporaryDirectory(prefix="serving-") as cache:
-        serve(args, settings, open_source(args, settings, Path(cache)), token, Path(cache))
+        serve(args, settings, open_source(args, settings, Path(cache)), token, tls, Path(cache))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # not waiting for the calls of requests that were given up

@@ -1,11 +1,14 @@
 """Connections: how large and how slow a request's head may be, and how many connections stay.
 
-uvicorn bounds none of these: its parser collects a header without end, and each connection takes a file.
+uvicorn bounds none of these: its parser collects a header without end, and each connection takes a file, also one whose
+TLS is never set up.
 """
 
 import asyncio
 import functools
 import json
+import ssl
+from asyncio.sslproto import SSLProtocol
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
@@ -30,7 +33,7 @@ def raise_file_limit(connections: int) -> int:
     except ImportError:  # Windows, which has no such limit
         return connections
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * connections + _OTHER_FILES  # those whose TLS is not set up yet take files too
+    wanted = 2 * connections + _OTHER_FILES  # as many again for gRPC's, which the number does not bound
     if soft != resource.RLIM_INFINITY and soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         with suppress(ValueError, OSError):  # macOS allows less than it says
@@ -40,10 +43,91 @@ def raise_file_limit(connections: int) -> int:
     return connections
 
 
-def protocol(limits: Limits) -> Callable[..., asyncio.Protocol]:
-    """What makes a protocol for each connection, as uvicorn's `http` takes it."""
-    idle: dict[Connection, None] = {}
-    return functools.partial(Connection, limits=limits, idle=idle)
+def protocol(limits: Limits, tls: ssl.SSLContext | None = None) -> Callable[..., asyncio.BaseProtocol]:
+    """What makes a protocol for each connection, as uvicorn's `http` takes it.
+
+    Args:
+        limits: for heads and connections.
+        tls: by which the connections are encrypted; None: they are not.
+    """
+    room = _Room(limits.connections)
+    connection = functools.partial(Connection, limits=limits, room=room)
+    return functools.partial(_Handshake, connection, tls, limits.head_seconds, room) if tls else connection
+
+
+class _Room:
+    """Room for so many connections.
+
+    Attributes:
+        idle: those that have no request in progress, those that have none for the longest time first.
+        handshakes: those whose TLS is not set up yet.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.idle: dict[Connection | _Handshake, None] = {}
+        self.handshakes: set[_Handshake] = set()
+
+    def is_left(self, connections: int) -> bool:
+        """Whether there is room for so many connections and the handshakes, if need be by closing an idle one."""
+        if connections + len(self.handshakes) <= self._most:
+            return True
+        if not self.idle:
+            return False
+        longest = next(iter(self.idle))
+        del self.idle[longest]
+        longest.transport.abort()
+        return True
+
+
+class _Handshake(SSLProtocol):
+    """A connection whose TLS is not set up yet: it counts among the idle ones.
+
+    uvicorn leaves TLS to the loop, which tells nobody of a connection before it is set up.
+
+    Args:
+        connection: makes the protocol of what is encrypted.
+        tls: how.
+        seconds: that it may take to set it up, and for the client to take leave at the end.
+        room: for connections.
+        options: for the protocol.
+    """
+
+    def __init__(
+        self, connection: Callable[..., "Connection"], tls: ssl.SSLContext, seconds: float, room: _Room, **options: Any
+    ) -> None:
+        inner = connection(**options, handshake=self)
+        super().__init__(
+            asyncio.get_running_loop(),
+            inner,
+            tls,
+            None,  # type: ignore[arg-type] # nobody waits
+            server_side=True,
+            ssl_handshake_timeout=seconds,  # type: ignore[arg-type] # goes to the loop, which takes any
+            ssl_shutdown_timeout=seconds,
+        )
+        self._room = room
+        self._connections = options["server_state"].connections
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin, if there is room."""
+        self.transport = transport
+        self._room.handshakes.add(self)
+        if self._room.is_left(len(self._connections)):
+            self._room.idle[self] = None
+            super().connection_made(transport)
+        else:
+            transport.abort()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Forget it."""
+        self.end()
+        super().connection_lost(exc)
+
+    def end(self) -> None:
+        """Take up no room any more: TLS is set up, or the client is gone."""
+        self._room.handshakes.discard(self)
+        self._room.idle.pop(self, None)
 
 
 class _Joining:
@@ -84,14 +168,19 @@ class Connection(HttpToolsProtocol):
     """One connection.
 
     Args:
-        limits: for the head, and for the number of connections.
-        idle: the connections that have no request in progress, those that have none for the longest time first.
+        limits: for the head, and for the time that a client takes to read.
+        room: for connections.
+        handshake: that came before, if it is encrypted.
     """
 
-    def __init__(self, *arguments: Any, limits: Limits, idle: dict["Connection", None], **options: Any) -> None:
+    def __init__(
+        self, *arguments: Any, limits: Limits, room: _Room, handshake: _Handshake | None = None, **options: Any
+    ) -> None:
         super().__init__(*arguments, **options)
+        self._handshake = handshake
         self._limits = limits
-        self._idle = idle
+        self._room = room
+        self._idle = room.idle
         self._timer: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
         self._fed = 0  # bytes since something came of them
@@ -100,14 +189,12 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Close the connection that has been idle the longest if there are too many, else this one."""
+        if self._handshake:
+            self._handshake.end()
         super().connection_made(_Joining(transport, self.loop))  # type: ignore[arg-type] # has all that uvicorn calls
-        if len(self.connections) > self._limits.connections:
-            if not self._idle:
-                self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections; try again")
-                return
-            longest = next(iter(self._idle))
-            del self._idle[longest]
-            longest.transport.abort()
+        if not self._room.is_left(len(self.connections)):
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections; try again")
+            return
         self._idle[self] = None
         self._start_timer()
 

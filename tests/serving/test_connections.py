@@ -4,10 +4,12 @@ import asyncio
 import json
 import resource
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -35,10 +37,11 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
 class Running(uvicorn.Server):
     """A server on a free port of this machine."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, tls: ssl.SSLContext | None = None) -> None:
+        self.protocol = protocol(limits, tls)
         config = uvicorn.Config(
             application,
-            http=protocol(limits),  # type: ignore[arg-type]
+            http=self.protocol,  # type: ignore[arg-type]
             lifespan="off",
             log_level="critical",
             timeout_keep_alive=30,
@@ -61,8 +64,8 @@ Start = Callable[..., Running]
 def start() -> Iterator[Start]:
     with ExitStack() as stack:
 
-        def serve(**limits: Any) -> Running:
-            server = Running(read_settings().limits.model_copy(update=limits))
+        def serve(tls: ssl.SSLContext | None = None, **limits: Any) -> Running:
+            server = Running(read_settings().limits.model_copy(update=limits), tls)
             thread = threading.Thread(target=server.run, args=([server.bound],))
             thread.start()
 
@@ -204,6 +207,89 @@ def test_idle_connections_make_room(start: Start, sent: bytes) -> None:
         received(idle[0])  # closed
         busy.sendall(b"b")
         assert busy.recv(1000).endswith(b"ok")
+
+
+@pytest.fixture(scope="module")
+def encrypted(certificate: tuple[Path, Path]) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """How a server encrypts, and a client that trusts it."""
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(*certificate)
+    return server, ssl.create_default_context(cafile=certificate[0])
+
+
+HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
+"""The beginning of a TLS handshake."""
+
+
+@pytest.mark.parametrize("sent", [b"", HELLO], ids=["silent", "half a hello"])
+def test_a_handshake_that_does_not_end_is_closed(
+    start: Start, encrypted: tuple[ssl.SSLContext, ssl.SSLContext], sent: bytes
+) -> None:
+    with start(tls=encrypted[0], head_seconds=0.5).connect() as connection:
+        connection.sendall(sent)
+        begin = time.monotonic()
+        received(connection)
+        assert time.monotonic() - begin < 10
+
+
+@pytest.mark.parametrize("sent", [b"", HELLO], ids=["silent", "half a hello"])
+def test_handshakes_count_among_the_idle_connections(
+    start: Start, encrypted: tuple[ssl.SSLContext, ssl.SSLContext], sent: bytes
+) -> None:
+    """The oldest go, and a client with a request in progress stays; also when clients come by the hundred."""
+    server_tls, client_tls = encrypted
+    server = start(tls=server_tls, connections=20, head_seconds=60)
+    with ExitStack() as stack:
+        busy = stack.enter_context(client_tls.wrap_socket(server.connect(), server_hostname="localhost"))
+        busy.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\na")
+        time.sleep(0.2)
+        idle = [stack.enter_context(server.connect()) for _ in range(100)]
+        for connection in idle[80:]:
+            connection.sendall(sent)
+        assert received(idle[0]) == b"", "closed, not after a minute"
+        assert httpx.get(f"https://localhost:{server.port}/", verify=client_tls, timeout=10).text == "ok"
+        room = server.protocol.args[-1]  # type: ignore[attr-defined]
+        assert len(room.handshakes) + len(server.server_state.connections) <= 20
+        busy.sendall(b"b")
+        assert busy.recv(1000).endswith(b"ok")
+    deadline = time.monotonic() + 10
+    while room.handshakes and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not room.handshakes, "those that went away are forgotten"
+
+
+def test_what_a_client_sends_at_once_after_its_handshake(
+    start: Start, encrypted: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    server = start(tls=encrypted[0])
+    for _ in range(20):
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client = encrypted[1].wrap_bio(incoming, outgoing, server_hostname="localhost")
+        with server.connect() as connection:
+            done = False
+            while not done:
+                try:
+                    client.do_handshake()
+                    done = True
+                    client.write(HEAD + b"Connection: close\r\n\r\n")  # leaves together with the handshake's last words
+                except ssl.SSLWantReadError:
+                    pass
+                connection.sendall(outgoing.read())
+                if not done:
+                    incoming.write(connection.recv(65536))
+            answer = b""
+            while not answer.endswith(b"ok"):
+                try:
+                    answer += client.read()
+                except ssl.SSLWantReadError:
+                    incoming.write(connection.recv(65536))
+            assert answer.startswith(b"HTTP/1.1 200")
+
+
+def test_what_is_no_tls(start: Start, encrypted: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+    with start(tls=encrypted[0]).connect() as connection:
+        connection.sendall(HEAD + b"\r\n")
+        assert b"HTTP" not in received(connection)
 
 
 def test_when_all_connections_are_busy(start: Start) -> None:
