@@ -42,7 +42,7 @@ def test_none_ahead_of_the_steps_asked_for(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "pickled"])
 def test_an_unreadable_one_is_skipped_with_a_warning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
 ) -> None:
@@ -51,7 +51,10 @@ def test_an_unreadable_one_is_skipped_with_a_warning(
     raw = bytearray(path.read_bytes())
     if damage == "flipped":
         raw[len(raw) // 2] ^= 1
-    path.write_bytes({"truncated": bytes(raw[:-200]), "flipped": bytes(raw), "empty": b""}[damage])
+    if damage == "pickled":
+        np.savez(path, w=np.array([{}], object))
+    else:
+        path.write_bytes({"truncated": bytes(raw[:-200]), "flipped": bytes(raw), "empty": b""}[damage])
     found = checkpoints.latest(at_most=9)
     assert found is not None
     assert found[0] == 1

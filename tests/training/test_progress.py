@@ -29,6 +29,7 @@ def test_lines_are_seconds_apart(capsys: pytest.CaptureFixture[str]) -> None:
     with bar("mnist", 1000, 0) as shown:
         for _ in range(1000):
             shown.update(1)
+    assert shown.mininterval == 10
     assert len(capsys.readouterr().err.splitlines()) == 2, "the first and the last"
 
 
@@ -42,6 +43,7 @@ def test_a_terminal_has_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: p
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with bar("mnist", 10, 0) as shown:
         shown.update(10)
+        assert shown.dynamic_ncols
     assert "100%|" in capsys.readouterr().err
 
 
@@ -56,6 +58,7 @@ def interruptible() -> Iterator[None]:
 @pytest.mark.usefixtures("interruptible")
 def test_the_handler_gives_way_to_a_second_signal() -> None:
     with Interrupt() as interrupt:
+        assert not interrupt.noticed
         signal.raise_signal(signal.SIGINT)
         assert interrupt.noticed
         with pytest.raises(KeyboardInterrupt):

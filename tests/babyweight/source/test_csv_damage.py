@@ -58,3 +58,10 @@ def test_a_quote_that_is_never_closed_spoils_its_line_alone(tmp_path: Path, bloc
     many = [ROW.format(i) for i in range(2 * LINE_BYTES // 40)]
     rows = read(write(tmp_path, HEADER, '"' + ROWS[0], *many), block_bytes)
     assert rows.bad == [(2, "stray_quote")] and rows.lines == [*range(3, len(many) + 3)]
+
+
+def test_a_record_of_two_lines_is_whole_unless_it_is_damaged(tmp_path: Path) -> None:
+    two = [ROWS[1].replace("k1", '"k\n1"'), ROWS[2].replace("k2", '"k\n2\0"')]
+    rows = read(write(tmp_path, HEADER, ROWS[0], *two, ROWS[3] + "\0", ROWS[4]))
+    assert rows.keys == ["k0", "k\n1", "k4"] and rows.lines == [2, 3, 8]
+    assert rows.bad == [(5, "stray_quote"), (6, "nul_bytes"), (7, "nul_bytes")]

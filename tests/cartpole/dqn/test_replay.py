@@ -3,6 +3,7 @@ import pytest
 
 from stages.cartpole.dqn.replay import NStep, ReplayBuffer, transition_type
 from stages.cartpole.params import PrioritizedReplay
+from stages.core.errors import InputError
 
 NAMES = ("observation", "action", "return", "discount")
 
@@ -103,6 +104,28 @@ def test_transitions_are_written_around_the_end() -> None:
     assert replay.arrays["transitions"]["return"].tolist() == [7, 8, 9, 3, 4, 5, 6]
     assert len(replay) == 7
     assert (replay.arrays["priorities"] == 1).all()
+
+
+def test_of_more_transitions_than_it_holds_the_last_are_stored() -> None:
+    replay = ReplayBuffer(4, 1, UNIFORM)
+    given = np.zeros(9, transition_type(1))
+    given["return"] = np.arange(9)
+    replay.add(given)
+    assert replay.arrays["transitions"]["return"].tolist() == [8, 5, 6, 7]
+
+
+def test_a_buffer_may_take_exactly_the_machines_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def machine(pages: int) -> None:
+        monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 20, "SC_PHYS_PAGES": pages}.__getitem__)
+
+    machine(4)
+    assert transition_type(1).itemsize == 20
+    ReplayBuffer(4, 1, UNIFORM)
+    with pytest.raises(InputError, match="buffer_size: 5: needs 0 GB; expected at most 4,"):
+        ReplayBuffer(5, 1, UNIFORM)
+    machine(125_000_000)
+    with pytest.raises(InputError, match="needs 3 GB; expected at most 125000000, for this machine's 2 GB"):
+        ReplayBuffer(125_000_001, 1, UNIFORM)
 
 
 def test_transitions_are_drawn_in_proportion_to_their_priorities_and_corrected() -> None:

@@ -3,6 +3,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import pytest
 
 from stages.cartpole.dqn.trial import Outcome, Trial
 from stages.cartpole.environments import Environment
@@ -177,6 +178,24 @@ def lottery(mean: float, trials: int) -> tuple[float, float, float]:
         played = trial.player.play(range(seed, seed + 200), lambda o: np.zeros(len(o), int)).reshape(2, 100)
         would += bool((played.mean(axis=1) - 3 * played.std(axis=1, ddof=1) / 10 >= 200).all())
     return passed / trials, would / trials, episodes / trials / 200
+
+
+@pytest.mark.parametrize(("count", "doubt"), [(2, 4.5), (6, 2.5)])  # 2 + (2³ + 2) / (4 (count - 1))
+def test_a_set_is_hopeless_below_the_forecast_of_its_mean(count: int, doubt: float) -> None:
+    trial = Trial(Environment(TRAIN), STOP)
+    returns = np.tile([-1.0, 1.0], count // 2)
+    returns /= returns.std(ddof=1)
+    lowest = 195 + 2 / 20**0.5 - doubt * (1 / count - 1 / 20) ** 0.5
+    for full in (np.zeros(0), np.full(20, 300.0)):
+        assert not trial._is_hopeless(np.append(full, returns + lowest + 1e-6))
+        assert trial._is_hopeless(np.append(full, returns + lowest - 1e-6))
+
+
+def test_trials_are_judged_often_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[int] = []
+    monkeypatch.setattr(Trial, "_is_hopeless", lambda _, returns: judged.append(len(returns)))
+    lottery(300.0, 1)
+    assert judged == [2, 4, 7, 10, 15, 20, 30, 40, 70, 100, 120, 150, 200]
 
 
 def test_trials_stop_hopeless_agents_early_and_lose_hardly_any_good_one() -> None:
