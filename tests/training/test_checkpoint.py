@@ -52,7 +52,8 @@ def test_an_unreadable_one_is_skipped_with_a_warning(
     if damage == "flipped":
         raw[len(raw) // 2] ^= 1
     if damage == "pickled":
-        np.savez(path, **{"notes.json": np.frombuffer(b"[]", np.uint8), "w": np.array([{}], object)})
+        arrays = {"notes.json": np.frombuffer(b"[]", np.uint8), "w": np.array([{}], object)}
+        np.savez(path, allow_pickle=True, **arrays)
     else:
         path.write_bytes({"truncated": bytes(raw[:-200]), "flipped": bytes(raw), "empty": b""}[damage])
     found = checkpoints.latest(at_most=9)

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from stages.babyweight.source.births import COLUMNS
-from stages.babyweight.source.columns import check_birth, is_header, match
+from stages.babyweight.source.columns import check_birth, in_folder, is_header, match
 from stages.core.errors import InputError
 
 BIRTH = ["7.5", "True", "26", "White", "1", "39", "True", "False", "None", "k"]
@@ -40,6 +40,14 @@ def test_a_column_by_its_exact_name_makes_similar_names_other_columns() -> None:
 def test_columns_that_are_missing_or_there_twice(names: list[str], message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
         match("f", names)
+
+
+def test_folders_give_columns_but_a_files_name_does_not() -> None:
+    assert in_folder("births/mother_race=White/year=2001/Plurality=Twins%282%29/mother_age=3.csv") == {
+        "mother_race": "White",
+        "plurality": "Twins(2)",
+    }
+    assert in_folder("mother_race=__HIVE_DEFAULT_PARTITION__/a.csv") == {"mother_race": ""}
 
 
 def test_a_birth_is_no_header() -> None:

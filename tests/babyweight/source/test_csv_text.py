@@ -17,6 +17,11 @@ def test_quoted_commas_and_line_ends_are_part_of_a_field(tmp_path: Path) -> None
     assert rows.keys == ["k0", "k1", "k3", "a,b"] and rows.lines == [2, 3, 7, 8] and not rows.bad
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_an_empty_line_is_no_birth_wherever_it_is(tmp_path: Path, end: str) -> None:
+    assert read(write(tmp_path, HEADER, "", ROWS[0], "", "", ROWS[1], "", end=end)).lines == [3, 6]
+
+
 @pytest.mark.parametrize("weight", ["7.50", "75e-1", "007.5", " 7.5 "])
 def test_numbers_are_read_however_they_are_written(tmp_path: Path, weight: str) -> None:
     assert read(write(tmp_path, HEADER, ROWS[0].replace("7.5", weight))).weights == [7.5]
