@@ -82,18 +82,18 @@ def fastest(name: str, workload: str, cores: set[int]) -> float:
     return max(speed(start(*CONTESTANTS[name], workload, cores, "--threads", n, **extra)) for n in counts)
 
 
-def workers(workload: str, batch: int) -> dict[str, float]:
+def workers(workload: str, batch: int, steps: int) -> dict[str, float]:
     """Examples a second of one worker on one core, with a whole and half a batch, and of two that exchange."""
-    one = ("--threads", "1")
+    one = ("--threads", "1", "--steps", str(steps), "--batch-size")
     first, second = sorted(os.sched_getaffinity(0))[:2]
     speeds = {
-        name: speed(start("fit_ours", "chunks", workload, {first}, *one, "--batch-size", str(size)))
+        name: speed(start("fit_ours", "chunks", workload, {first}, *one, str(size)))
         for name, size in ((ALONE, batch), (HALF, batch // 2))
     }
     with reserved_addresses(2) as addresses:
         pair = [
-            start("fit_ours", "chunks", workload, {core}, *one, "--replicas", "2", **environment(addresses, index))
-            for index, core in enumerate((first, second))
+            start("fit_ours", "chunks", workload, {core}, *one, str(batch), "--replicas", "2", **variables)
+            for core, variables in zip((first, second), (environment(addresses, i) for i in range(2)), strict=True)
         ]
         return speeds | {PAIR: min(speed(process) for process in pair)}
 
@@ -174,7 +174,7 @@ def main() -> None:
     for number in range(args.rounds):
         for workload, batch in batches.items():
             found = {name: fastest(name, workload, cores) for name in CONTESTANTS}
-            for name, speed in (found | workers(workload, batch)).items():
+            for name, speed in (found | workers(workload, batch, STEPS[workload])).items():
                 rows.append({"workload": workload, "contestant": name, "round": number})
                 rows[-1]["examples_per_second"] = significant(speed, 4)
                 print(json.dumps(rows[-1]), flush=True)
