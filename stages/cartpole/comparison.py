@@ -6,27 +6,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from stages.cartpole.environments import Environment
+from stages.cartpole.params import Train
+from stages.core.params import validate
 from stages.report.predictions import SHOWN, PredictionChanges
-from stages.savedmodel.graph import read_provenance
+from stages.savedmodel.graph import PROVENANCE, read_provenance
 
 Array = npt.NDArray[Any]
+MOST_SHOWN = 8  # values of an observation
 
 
 def compare(models: tuple[Any, Any], model: Path) -> PredictionChanges:
     """States of an episode that the later agent plays, in which the two agents' actions or values differ most."""
-    import gymnasium as gym
-
     parameters = read_provenance(model)["parameters"]
-    name, seed = parameters["cartpole"]["train"]["env"], parameters["seed"]
-    gym.logger.min_level = gym.logger.ERROR
-    env = gym.make(name)
-    observation, _ = env.reset(seed=seed)
+    environment = Environment(validate(Train, parameters["cartpole"]["train"], model / PROVENANCE))
+    name, (given,) = environment.name, models[1].signature.inputs.values()
+    env = environment.make()
+    observation, _ = env.reset(seed=parameters["seed"])
     visited: list[Array] = []
-    ended, key = False, next(iter(models[1].signature.inputs))
+    ended = False
     while not ended and len(visited) < 1000:
-        visited.append(np.asarray(observation, np.float32))
-        action = models[1](**{key: visited[-1][None]})["actions"][0]
-        observation, _, terminated, truncated, _ = env.step(action + env.action_space.start)
+        visited.append(np.reshape(observation, given.shape[1:]).astype(given.numpy_type))
+        action = models[1](**{given.key: visited[-1][None]})["actions"][0]
+        observation, _, terminated, truncated, _ = env.step(action + environment.first_action)
         ended = terminated or truncated
     observations = np.stack(visited)
     old, new = (model(**{next(iter(model.signature.inputs)): observations}) for model in models)
@@ -47,4 +49,5 @@ def compare(models: tuple[Any, Any], model: Path) -> PredictionChanges:
 
 
 def _numbers(values: Array) -> str:
-    return ", ".join(f"{value:.3g}" for value in values)
+    shown = ", ".join(f"{value:.3g}" for value in values.ravel()[:MOST_SHOWN])
+    return shown if values.size <= MOST_SHOWN else f"{shown}, ... ({values.size} values)"

@@ -10,8 +10,9 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from gymnasium.envs.registration import load_env_creator
-from gymnasium.wrappers import FlattenObservation, vector
+from gymnasium.wrappers import FlattenObservation, FrameStackObservation, vector
 
+from stages.cartpole import images
 from stages.cartpole.guards import ReturnsGuard, VectorGuard, finite, refused
 from stages.cartpole.origin import distributions, load
 from stages.cartpole.params import MOST_EPISODES, Train
@@ -20,8 +21,8 @@ from stages.core.errors import InputError
 Act = Callable[[Any], Any]
 """Greedy actions [n] for observations [n, size]."""
 
-LARGEST_OBSERVATION = 16_384
-"""Values of an observation; a replay buffer of larger ones would not fit in memory."""
+LARGEST_OBSERVATION = 131_072
+"""Values of an observation: a picture of Atari's in colour, or 18 frames of 84 by 84 pixels."""
 COPIES = 32
 """Copies of an environment in which episodes are played side by side."""
 EVALUATION_SEEDS = range(2**31 - 2**24, 2**31)
@@ -52,6 +53,10 @@ class _Alone(gym.Env):  # type: ignore[misc]
 
     def close(self) -> None:
         self.envs.close()
+
+
+class _Flat(FlattenObservation):  # type: ignore[misc]
+    """Made flat here, not by a wrapper of the parameters."""
 
 
 def _is_vector(space: gym.Space[Any]) -> bool:
@@ -106,6 +111,8 @@ class Environment:
         own, given = self.spec.reward_threshold, train.stop.reward_threshold
         self.reward_threshold: float | None = own if given is None else given
         self.has_single_code = self.spec.entry_point is not None
+        if not self.has_single_code and self._wrappers:
+            raise refused(name, "exists as vectorised code alone, expected no wrappers")
         if self.has_single_code:
             self.spec.entry_point = self._creator(self.spec.entry_point)
         self.has_vector_code = not self.has_single_code or self._takes_vector_code()
@@ -123,6 +130,12 @@ class Environment:
         if not isinstance(action, gym.spaces.Discrete):
             raise refused(name, f"expected Discrete actions, found {action}")
         self.actions, self.first_action = int(action.n), int(action.start)
+        plain, self.frames = self._as_given(env)
+        self.image = images.configuration(plain) if images.is_image(plain, self.frames) else None
+        """What the network needs to know of observations that are images; else None."""
+        is_small, is_stacked = space.dtype in (np.uint8, np.bool_), self.frames > 1
+        self.stored = space.dtype if is_small else np.dtype(np.float32) if self.image or is_stacked else None
+        """Type in which frames are kept, each once, as they are; None: observations are kept scaled."""
 
     def _creator(self, entry: Any) -> Callable[..., gym.Env[Any, Any]]:
         """Makes an environment whose own code is guarded below all wrappers."""
@@ -151,6 +164,16 @@ class Environment:
             return False
         space = single.observation_space
         return bool(envs.single_observation_space == space and envs.single_action_space == single.action_space)
+
+    def _as_given(self, env: gym.Env[Any, Any]) -> tuple[gym.Space[Any], int]:
+        """The space of observations before they are flat, and how many frames one is of which the newest is new."""
+        if isinstance(env, _Alone):
+            envs = env.envs.env  # below the guard
+            return (envs.env if isinstance(envs, vector.FlattenObservation) else envs).single_observation_space, 1
+        below: Any = env.env if self._wrappers else env
+        given = below.env if isinstance(below, _Flat) else below
+        stacks = isinstance(given, FrameStackObservation) and given.padding_type == "reset"
+        return given.observation_space, given.stack_size if stacks else 1
 
     def _spec(self, time_limits: int) -> Any:
         spec = copy.deepcopy(self.spec)
@@ -203,7 +226,7 @@ class Environment:
         try:
             env = self._plain(time_limits, render_mode)
             if not _is_vector(env.observation_space):
-                env = FlattenObservation(env)
+                env = _Flat(env)
         except InputError:
             raise
         except (Exception, SystemExit) as error:

@@ -41,8 +41,9 @@ class Agent:
         self.first_seed = evaluation_seed(seed)
 
     def predict(self, observations: npt.ArrayLike) -> Answers:
-        """`actions` [n] and `q_values` [n, actions] for observations [n, size]."""
-        return self.predictor(**{self.input.key: observations})
+        """`actions` [n] and `q_values` [n, actions] for observations [n, size], flat or as the model takes them."""
+        shaped = np.reshape(observations, [-1, *map(int, self.input.shape[1:])])  # type: ignore[arg-type]
+        return self.predictor(**{self.input.key: shaped})
 
     def act(self, observations: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """The environment's actions [n] for its observations [n, size]."""

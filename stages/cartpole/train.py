@@ -19,7 +19,7 @@ from stages import runtime, times
 from stages.cartpole import model
 from stages.cartpole.dqn.exploration import Exploration
 from stages.cartpole.dqn.learner import Policy, QLearner
-from stages.cartpole.dqn.replay import NStep, ReplayBuffer
+from stages.cartpole.dqn.replay import Frames, NStep, ReplayBuffer, transition_type
 from stages.cartpole.dqn.trial import Trial
 from stages.cartpole.environments import EVALUATION_SEEDS, Environment
 from stages.cartpole.origin import own_code
@@ -41,7 +41,8 @@ TRIALS = ("steps", "return", "complete", "threshold")
 IRRELEVANT = ("total_timesteps",)  # parameters that change no step of a run
 CHANGING = (
     *("steps", "highest_reward", "history", "trials", "acting.bit_generator.state", "sampling.bit_generator.state"),
-    *("learner.updates", "exploration.epsilon", "n_step.steps", "replay.added", "replay.max_priority"),
+    *("learner.updates", "exploration.epsilon", "n_step.steps", "replay.added"),
+    *("replay.dropped", "replay.max_priority"),
 )
 """What changes while an agent learns, besides arrays."""
 
@@ -63,19 +64,23 @@ class DQN:
         size, actions = self.environment.observations, self.environment.actions
         if len(train.network.observation_scale) not in {1, size}:
             raise InputError(f"cartpole.train.network.observation_scale: expected 1 number or {size} for {train.env}")
-        self.config = model.configuration(train.network, size, actions)
+        self.config = model.configuration(train.network, size, actions, self.environment.image)
         self.trial = Trial(self.environment, train.stop)
         self.envs = self.environment.make_vec(train.n_envs)
         first = self._environment_seed(train.n_envs, ENVIRONMENT)
         self.seeds = range(first, first + train.n_envs)
-        self.learner = QLearner(self.config, train, self._generator(WEIGHTS))
+        self.learner = QLearner(self.config, train, self._generator(WEIGHTS), self.environment.stored)
         self.policy, self.saved_policy = Policy(self.config), Policy(self.config)
         self._set_policies()
         self.exploration = Exploration(train.exploration, train.n_envs, actions)
-        self.n_step = NStep(train.n_steps, train.gamma, train.n_envs, size)
-        self.replay = ReplayBuffer(train.buffer_size, size, train.prioritized_replay)
+        stored, stack = self.environment.stored, self.environment.frames
+        kind = transition_type(size, stored is not None)
+        self.n_step = NStep(train.n_steps, train.gamma, train.n_envs, kind)
+        self.replay = ReplayBuffer(train.buffer_size, kind, train.prioritized_replay)
+        sizes = (train.buffer_size, train.n_envs, size // stack, stack)
+        self.frames = None if stored is None else Frames(*sizes, stored, train.n_steps)
         self.acting, self.sampling = self._generator(ACTING), self._generator(REPLAY)
-        self.observation = self._reset()
+        self.observation = self._begin()
         self.episodes: Arrays = {"return": np.zeros(train.n_envs), "ended": np.zeros(train.n_envs, np.bool_)}
         self.actions_taken: list[npt.NDArray[Any]] = []
         self.steps, self.highest_reward, self.loss = 0, 0.0, math.nan
@@ -97,15 +102,19 @@ class DQN:
 
     def collect(self) -> None:
         """Step every environment once; store the transitions, record the episodes that ended."""
+        before = self.observation if self.frames is None else self.frames.newest
         action = self.exploration.replace(self.policy(self.observation), self.steps, self.acting)
         self.actions_taken.append(action.astype(np.min_scalar_type(self.environment.actions)))
         observation, reward, terminated, truncated, _ = self.envs.step(action + self.environment.first_action)
-        after, was_ended, ended = self._scaled(observation), self.episodes["ended"], terminated | truncated
+        self.observation, was_ended, ended = self._scaled(observation), self.episodes["ended"], terminated | truncated
+        after = self.observation if self.frames is None else self.frames.add(observation, was_ended)
         form = self.train.reward
         learned = form.scale * reward + form.shift + form.terminal * terminated
-        self.replay.add(self.n_step.add(self.observation, action, learned, after, terminated, ended, was_ended))
+        self.replay.add(self.n_step.add(before, action, learned, after, terminated, ended, was_ended))
+        if self.frames is not None:
+            self.replay.drop_before(self.frames.oldest)
         self.steps += int(np.count_nonzero(~was_ended))
-        self.observation, self.episodes["ended"] = after, ended
+        self.episodes["ended"] = ended
         self.episodes["return"] += reward
         self.highest_reward = max(self.highest_reward, float(reward.max()))
         for value in self.episodes["return"][ended].tolist():
@@ -116,7 +125,10 @@ class DQN:
         """Make the updates of one round."""
         shape = (self.train.gradient_steps, self.train.batch_size)
         places, importance = self.replay.sample(shape, self.sampling)
-        errors = self.learner.learn(self.replay.arrays["transitions"][places], importance)
+        transitions, images = self.replay.arrays["transitions"][places], []
+        if self.frames is not None:
+            images = [self.frames.observations(transitions[name]) for name in ("observation", "next")]
+        errors = self.learner.learn(transitions, importance, images)
         self.replay.update_priorities(places, errors)
         self._set_policies()
         with np.errstate(over="ignore"):
@@ -144,14 +156,15 @@ class DQN:
         The environments' state is the actions that they took since their reset: any environment can be brought back so,
         while only some can be copied.
         """
-        notes = {name: attrgetter(name)(self) for name in CHANGING}
+        names = CHANGING if self.frames is None else (*CHANGING, "frames.added")
+        notes = {name: attrgetter(name)(self) for name in names}
         taken = np.array(self.actions_taken).reshape(-1, self.train.n_envs)
         return {**self._arrays(), "actions_taken": taken, "observation": self.observation}, notes
 
     def restore(self, arrays: Arrays, notes: dict[str, Any]) -> None:
         """Continue from what `state` returned."""
         self.actions_taken = list(arrays["actions_taken"])
-        self._reset()
+        observation, _ = self.envs.reset(seed=self.seeds.start)
         for action in self.actions_taken:
             observation, *_ = self.envs.step(action.astype(np.int64) + self.environment.first_action)
         self.observation = self._scaled(observation)
@@ -166,7 +179,7 @@ class DQN:
                 "episodes begin here, and the result is not that of an uninterrupted run",
                 file=sys.stderr,
             )
-            self.observation, self.actions_taken = self._reset(), []
+            self.observation, self.actions_taken = self._begin(), []
             self.n_step.arrays["open"][...] = False
             for array in self.episodes.values():
                 array[...] = 0
@@ -178,13 +191,18 @@ class DQN:
             "learner": self.learner.arrays,
             "exploration": self.exploration.arrays,
             "n_step": self.n_step.arrays,
-            "replay": {name: array[: len(self.replay)] for name, array in self.replay.arrays.items()},
+            "replay": self.replay.used,
+            "frames": {} if self.frames is None else self.frames.used,
             "episodes": self.episodes,
         }
         return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
 
-    def _reset(self) -> npt.NDArray[np.float32]:
-        return self._scaled(self.envs.reset(seed=self.seeds.start)[0])
+    def _begin(self) -> npt.NDArray[np.float32]:
+        """Begin new episodes; their first observations."""
+        observation = self.envs.reset(seed=self.seeds.start)[0]
+        if self.frames is not None:
+            self.frames.add(observation, np.ones(self.train.n_envs, np.bool_))
+        return self._scaled(observation)
 
     def _scaled(self, observation: Any) -> npt.NDArray[np.float32]:
         return np.asarray(observation / self.policy.scale, np.float32)

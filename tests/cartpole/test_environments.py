@@ -11,6 +11,7 @@ from stages.cartpole.environments import EVALUATION_SEEDS, Environment, Player, 
 from stages.cartpole.params import MOST_EPISODES, Train
 from stages.core.errors import InputError
 from stages.core.params import TrainParams
+from tests.cartpole import catch  # noqa: F401  registers Catch-v0
 from tests.conftest import ROOT
 
 TRAIN = TrainParams[Train].read(ROOT / "params.yaml").train
@@ -78,10 +79,10 @@ def test_an_environment_that_a_dqn_cannot_play_is_refused_in_one_line(name: str,
         assert word in message
 
 
-@pytest.mark.parametrize("shape", [(0,), (200, 200, 3)])
+@pytest.mark.parametrize("shape", [(0,), (256, 256, 3)])
 def test_observations_without_values_or_with_too_many_are_refused(shape: tuple[int, ...]) -> None:
     name = register(f"Shape{len(shape)}-v0", gym.spaces.Box(0, 1, shape, np.float32), reward_threshold=1.0)
-    with pytest.raises(InputError, match=r"expected 1 to 16384 values an observation"):
+    with pytest.raises(InputError, match=r"expected 1 to 131072 values an observation"):
         Environment(named(name))
 
 
@@ -113,6 +114,23 @@ def test_images_are_flattened() -> None:
     environment = Environment(named(name))
     assert environment.observations == 400
     assert environment.make_vec(2).reset(seed=0)[0].shape == (2, 400)
+
+
+def test_how_an_observation_is_kept_and_whether_it_is_convolved_follows_its_space() -> None:
+    stack: dict[str, Any] = {"FrameStackObservation": {"stack_size": 3}}
+    flat: dict[str, Any] = {"FlattenObservation": {}}
+    zeros: dict[str, Any] = {"FrameStackObservation": {"stack_size": 3, "padding_type": "zero"}}
+    for dtype, wrappers, shape, stored, frames in (
+        ("uint8", [], [6, 6], np.uint8, 1),
+        ("bool", [stack], [3, 6, 6], np.bool_, 3),
+        ("bool", [zeros], [3, 6, 6], np.bool_, 1),
+        ("float32", [stack], [3, 6, 6], np.float32, 3),
+        ("uint8", [flat], None, np.uint8, 1),
+        ("uint8", [flat, stack], None, np.uint8, 3),
+        ("float32", [], None, None, 1),
+    ):
+        found = Environment(named("Catch-v0", env_kwargs={"dtype": dtype}, wrappers=wrappers))
+        assert (found.image and found.image["shape"], found.stored, found.frames) == (shape, stored, frames)
 
 
 def test_the_time_limit_is_the_environments_or_the_parameters_or_trainings() -> None:

@@ -1,6 +1,7 @@
 import csv
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stages.cartpole.comparison import compare
 from stages.cartpole.evaluate import Agent
 from stages.cartpole.render import write_gif
 from stages.core.files import digest
+from stages.savedmodel.predictor import Predictor
 from tests.conftest import ROOT, assert_refused, run_stage
 
 
@@ -112,6 +115,54 @@ def test_a_failure_to_draw_costs_the_animation_alone(exported: Path, tmp_path: P
     assert "no agent.gif: cartpole.train.env: no_display:NoDisplay-v0: RuntimeError: no display" in done.stderr
     assert [path.name for path in (tmp_path / "evaluation").iterdir()] == ["returns.csv"]
     assert json.loads((tmp_path / "evaluate.json").read_text())["episodes"] == 2
+
+
+def test_an_agent_learns_from_images_and_is_exported_measured_and_drawn(
+    tmp_path: Path, params_file: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "environments").mkdir()
+    shutil.copy(ROOT / "tests/cartpole/catch.py", tmp_path / "environments")
+    params = params_file(
+        {
+            "cartpole.evaluate.plane": None,
+            "cartpole.train.target_clip": None,
+            "cartpole.train.reward": {"scale": 1.0, "shift": 0.0, "terminal": 0.0},
+            "cartpole.train.stop.time_limits": 1,
+            "cartpole.train.exploration.mean_repeat": 1.0,
+            "cartpole.train.env": "catch:Catch-v0",
+            "cartpole.train.env_kwargs": {"channels": "last"},
+            "cartpole.train.n_envs": 16,
+            "cartpole.train.network.observation_scale": [255.0],
+            "cartpole.train.exploration.decay_steps": 4000,
+        }
+    )
+    weights, model, again = tmp_path / "weights", tmp_path / "model", tmp_path / "again"
+    stages = (
+        ("stages.cartpole.train", weights, tmp_path / "train.json", tmp_path / "curve.csv", tmp_path / "trials.csv"),
+        ("stages.export", "cartpole", weights, model),
+        ("stages.export", "cartpole", weights, again),
+    )
+    for stage in stages:
+        done = run_stage(*stage, "--params", params, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "train.json").read_text())["stopped_by"] == "solved"
+    assert digest(model) == digest(again)
+    done = evaluate(model, tmp_path, params)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "evaluate.json").read_text())["solved"] is True
+    assert {path.name for path in (tmp_path / "evaluation").iterdir()} == {"returns.csv", "agent.gif"}
+
+    predictor = Predictor(model)
+    (given,) = predictor.signature.inputs.values()
+    assert (given.shape, given.dtype.name) == ((None, 6, 6, 2), "uint8")
+    image = np.zeros((6, 6, 2), np.uint8)
+    image[2, 1, 0] = image[5, 3, 1] = 255  # the ball falls to the left of the paddle
+    assert predictor(**{given.key: image[None]})["actions"].tolist() == [0]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    found = compare((predictor, predictor), model)
+    assert found.summary.startswith("5 states of one episode that B plays in catch:Catch-v0")
+    assert found.rows[0][1].endswith("... (72 values)")
 
 
 def test_a_model_of_unknown_origin_is_refused(exported: Path, tmp_path: Path) -> None:

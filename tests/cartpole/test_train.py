@@ -16,6 +16,7 @@ from stages.core.errors import InputError
 from stages.core.files import digest
 from stages.core.params import OperationParams, TrainParams
 from stages.training.checkpoint import Checkpoints
+from tests.cartpole import catch  # noqa: F401  registers Catch-v0
 from tests.conftest import assert_refused, run_stage, start_stage
 from tests.fork_server import ForkedModule
 
@@ -39,6 +40,20 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "one-hot observations": {
         "cartpole.train.env": "CliffWalking-v1",
         "cartpole.train.network.observation_scale": [1.0],
+    },
+    "images": {
+        "cartpole.train.env": "Catch-v0",
+        "cartpole.train.env_kwargs": {"dtype": "bool", "channels": "last"},
+        "cartpole.train.network.observation_scale": [1.0],
+        "cartpole.train.buffer_size": 500,
+    },
+    "frames of images, prioritized": {
+        "cartpole.train.env": "Catch-v0",
+        "cartpole.train.wrappers": [{"FrameStackObservation": {"stack_size": 3}}],
+        "cartpole.train.network.observation_scale": [255.0],
+        "cartpole.train.prioritized_replay.enabled": True,
+        "cartpole.train.buffer_size": 500,
+        "cartpole.train.n_envs": 5,
     },
 }
 
@@ -106,6 +121,36 @@ def test_what_is_learned_from_is_the_transformed_reward(params_file: WriteParams
     assert set(replay["return"][~ends]) == {0.0}
     # Both neighbours in time are in the buffer, and no step that only reset: the pole has fallen there.
     assert np.abs(replay["observation"][:, 2]).max() <= 12 / 180 * np.pi / 0.21
+
+
+class Whole(gym.Wrapper):  # type: ignore[misc]
+    """Changes nothing, but hides what is below it."""
+
+
+def test_frames_kept_once_make_the_same_agent_as_whole_observations(
+    params_file: WriteParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gym.wrappers, "Whole", Whole, raising=False)
+    agents, nothing = [], dict[str, Any]()
+    for more in ([], [{"Whole": nothing}]):
+        changes: dict[str, Any] = {
+            **VARIANTS["frames of images, prioritized"],
+            "cartpole.train.prioritized_replay.enabled": False,
+            "cartpole.train.wrappers": [{"FrameStackObservation": {"stack_size": 3}}, *more],
+            "cartpole.train.buffer_size": 4000,
+            "cartpole.train.learning_starts": 100,
+        }
+        run = agent(params_file(changes))
+        while run.steps < 1000:
+            run.round()
+        agents.append(run)
+    ours, plain = agents
+    assert ours.frames is not None
+    assert plain.frames is not None
+    assert (ours.frames.stack, plain.frames.stack) == (3, 1)
+    assert ours.learner.updates > 100
+    assert ours.learner.arrays["state"].tobytes() == plain.learner.arrays["state"].tobytes()
+    assert ours.history == plain.history
 
 
 def test_an_environment_without_a_threshold_needs_one(params_file: WriteParams) -> None:
@@ -317,3 +362,29 @@ def test_a_killed_run_does_not_resume_in_an_environment_that_was_edited(
         assert ("resumed at step" in done.stderr) == resumes
         provenance = json.loads((tmp_path / "weights" / "provenance.json").read_text())
         assert provenance["code"]["environments/own.py"] == digest(file)
+
+
+def test_pong_is_played_from_four_frames_of_84_by_84_pixels(params_file: WriteParams, tmp_path: Path) -> None:
+    pytest.importorskip("ale_py")
+    pytest.importorskip("cv2")
+    changes: dict[str, Any] = {
+        **NEUTRAL,
+        "cartpole.train.env": "ale_py:ALE/Pong-v5",
+        "cartpole.train.env_kwargs": {"frameskip": 1},
+        "cartpole.train.wrappers": [{"AtariPreprocessing": {}}, {"FrameStackObservation": {"stack_size": 4}}],
+        "cartpole.train.network.observation_scale": [255.0],
+        "cartpole.train.stop.reward_threshold": 18.0,
+        "cartpole.train.total_timesteps": 400,
+        "cartpole.train.n_envs": 4,
+        "cartpole.train.learning_starts": 300,
+        "cartpole.train.gradient_steps": 2,
+        "cartpole.train.buffer_size": 1000,
+    }
+    run = agent(params_file(changes))
+    with Checkpoints("cartpole", "run", 1, tmp_path) as saved:
+        assert train(run, saved, 10**9) is None
+    assert run.learner.updates > 10
+    assert run.config["image"]["shape"] == [4, 84, 84]
+    assert run.frames is not None
+    bytes_each = run.frames.arrays["frames"].nbytes / run.train.buffer_size
+    assert 84 * 84 <= bytes_each < 1.15 * 84 * 84

@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import tensorflow as tf
 from stages.cartpole import model
 from stages.cartpole.dqn.learner import Policy, QLearner
 from stages.cartpole.dqn.replay import transition_type
-from stages.cartpole.params import Train
+from stages.cartpole.params import SignatureNames, Train
 from stages.core.params import TrainParams
 from tests.conftest import ROOT
 
@@ -151,3 +152,43 @@ def test_first_weights_are_small_in_the_head() -> None:
     assert limit * 0.99 < np.abs(hidden).max() <= limit
     assert limit * 0.09 < np.abs(head).max() <= limit * 0.1
     assert (bias == 0).all()
+
+
+IMAGES = {
+    "channels last": ((5, 6, 2), [0, 1, 2], [5, 6, 2], [[4, 3, 1]]),
+    "channels first": ((2, 5, 6), [1, 2, 0], [5, 6, 2], [[4, 3, 1]]),
+    "frames of images with channels": ((2, 7, 8, 3), [1, 2, 0, 3], [7, 8, 6], [[4, 3, 2], [3, 2, 1]]),
+}
+
+
+@pytest.mark.parametrize("dueling", [False, True])
+@pytest.mark.parametrize("layout", IMAGES)
+def test_images_are_convolved_alike_in_training_acting_and_serving(layout: str, dueling: bool, tmp_path: Path) -> None:
+    shape, axes, grid, convolutions = IMAGES[layout]
+    image = {"shape": list(shape), "dtype": "uint8", "axes": axes, "grid": grid, "convolutions": convolutions}
+    size = math.prod(shape)
+    config = {**CONFIG, "observations": size, "observation_scale": [255.0], "dueling": dueling, "image": image}
+    train, random = trained(gradient_steps=1, n_envs=1), np.random.default_rng(0)
+    learner = QLearner(config, train, random, np.dtype(np.uint8))
+    learner.arrays["state"][:2] = random.normal(size=learner.online.shape) / 3
+    flat = learner.online.copy()
+    path = tmp_path / "model.weights.h5"
+    model.save(flat, config, path)
+    built = model.build(config)
+    built.load_weights(path)
+    before, after = random.integers(0, 256, (2, 1, 4, size), np.uint8)
+    given = np.zeros((1, 4), transition_type(size, frames=True))
+    given["action"], given["return"], given["discount"] = [[0, 1, 1, 0]], [[0.5, -1, 2, 0]], [[0.9, 0, 0.9, 0.9]]
+
+    values, worth = (built(batch[0].reshape(4, *shape)).numpy() for batch in (before, after))
+    aim = given["return"][0] + given["discount"][0] * worth.max(axis=1)
+    errors = learner.learn(given, np.ones((1, 4), np.float32), [before, after])
+    assert np.allclose(errors[0], aim - values[np.arange(4), given["action"][0].astype(int)], atol=1e-4)
+    for part, first in zip(weights(learner.online, config), weights(flat, config), strict=True):
+        assert (part != first).any()
+    policy = Policy(config)
+    policy.set_weights(flat)
+    assert (policy((after[0] / 255).astype(np.float32)) == worth.argmax(axis=1)).all()
+    function = model.serving_function(built, config, SignatureNames(input_name="observations"))
+    given_to = function.inputs[0]
+    assert (given_to.shape.as_list(), given_to.dtype) == ([None, *shape], tf.uint8)

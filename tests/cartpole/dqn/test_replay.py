@@ -1,7 +1,9 @@
+from collections import deque
+
 import numpy as np
 import pytest
 
-from stages.cartpole.dqn.replay import NStep, ReplayBuffer, transition_type
+from stages.cartpole.dqn.replay import Frames, NStep, ReplayBuffer, transition_type
 from stages.cartpole.params import PrioritizedReplay
 from stages.core.errors import InputError
 
@@ -28,23 +30,23 @@ def play(
 
 
 def test_a_transition_spans_n_steps() -> None:
-    given = play(NStep(3, 0.5, 1, 1), [1, 2, 4, 8])
+    given = play(NStep(3, 0.5, 1, transition_type(1)), [1, 2, 4, 8])
     # given out at step, from observation, by action, return, discount
     assert given == [(2, 0, 0, 1 + 1 + 1, 0.125), (3, 1, 1, 2 + 2 + 2, 0.125)]
 
 
 def test_a_termination_ends_all_open_transitions_without_bootstrap() -> None:
-    given = play(NStep(3, 0.5, 1, 1), [1, 2, 4, 8], terminated=3)
+    given = play(NStep(3, 0.5, 1, transition_type(1)), [1, 2, 4, 8], terminated=3)
     assert sorted(given)[1:] == [(3, 1, 1, 6, 0), (3, 2, 2, 8, 0), (3, 3, 3, 8, 0)]
 
 
 def test_a_time_limit_ends_them_with_bootstrap_over_the_steps_taken() -> None:
-    given = play(NStep(3, 0.5, 1, 1), [1, 2, 4, 8], ended=3)
+    given = play(NStep(3, 0.5, 1, transition_type(1)), [1, 2, 4, 8], ended=3)
     assert sorted(given)[1:] == [(3, 1, 1, 6, 0.125), (3, 2, 2, 8, 0.25), (3, 3, 3, 8, 0.5)]
 
 
 def test_the_step_that_resets_is_not_learned_from() -> None:
-    steps = NStep(1, 0.9, 2, 1)
+    steps = NStep(1, 0.9, 2, transition_type(1))
     observation, action = np.array([[7], [8]], np.float32), np.zeros(2, np.int64)
     reward = np.ones(2, np.float32)
     given = steps.add(observation, action, reward, observation, flags(1, 0), flags(1, 0), flags(0, 0))
@@ -54,7 +56,7 @@ def test_the_step_that_resets_is_not_learned_from() -> None:
 
 
 def test_environments_do_not_mix() -> None:
-    steps = NStep(2, 1.0, 2, 1)
+    steps = NStep(2, 1.0, 2, transition_type(1))
     for number in range(3):
         observation = np.array([[number], [10 + number]], np.float32)
         gain = np.array([number, 10 * number], np.float32)
@@ -88,7 +90,7 @@ def filled(replay: ReplayBuffer, count: int) -> ReplayBuffer:
 
 
 def test_the_newest_transitions_are_stored() -> None:
-    replay = filled(ReplayBuffer(4, 1, UNIFORM), 6)
+    replay = filled(ReplayBuffer(4, transition_type(1), UNIFORM), 6)
     assert len(replay) == 4
     assert sorted(replay.arrays["transitions"]["return"]) == [2, 3, 4, 5]
     places, weights = replay.sample((8, 16), np.random.default_rng(0))
@@ -97,7 +99,7 @@ def test_the_newest_transitions_are_stored() -> None:
 
 
 def test_transitions_are_written_around_the_end() -> None:
-    replay = filled(ReplayBuffer(7, 1, prioritized(1.0)), 5)
+    replay = filled(ReplayBuffer(7, transition_type(1), prioritized(1.0)), 5)
     given = np.zeros(5, transition_type(1))
     given["return"] = np.arange(5, 10)
     replay.add(given)
@@ -107,7 +109,7 @@ def test_transitions_are_written_around_the_end() -> None:
 
 
 def test_of_more_transitions_than_it_holds_the_last_are_stored() -> None:
-    replay = ReplayBuffer(4, 1, UNIFORM)
+    replay = ReplayBuffer(4, transition_type(1), UNIFORM)
     given = np.zeros(9, transition_type(1))
     given["return"] = np.arange(9)
     replay.add(given)
@@ -120,16 +122,16 @@ def test_a_buffer_may_take_exactly_the_machines_memory(monkeypatch: pytest.Monke
 
     machine(4)
     assert transition_type(1).itemsize == 20
-    ReplayBuffer(4, 1, UNIFORM)
+    ReplayBuffer(4, transition_type(1), UNIFORM)
     with pytest.raises(InputError, match="buffer_size: 5: needs 0 GB; expected at most 4,"):
-        ReplayBuffer(5, 1, UNIFORM)
+        ReplayBuffer(5, transition_type(1), UNIFORM)
     machine(125_000_000)
     with pytest.raises(InputError, match="needs 3 GB; expected at most 125000000, for this machine's 2 GB"):
-        ReplayBuffer(125_000_001, 1, UNIFORM)
+        ReplayBuffer(125_000_001, transition_type(1), UNIFORM)
 
 
 def test_transitions_are_drawn_in_proportion_to_their_priorities_and_corrected() -> None:
-    replay = filled(ReplayBuffer(8, 1, prioritized(1.0)), 5)
+    replay = filled(ReplayBuffer(8, transition_type(1), prioritized(1.0)), 5)
     replay.update_priorities(np.array([[0, 1, 2, 3, 4]]), np.array([[0.0, 1, -2, 3, 4]], np.float32))
     places, weights = replay.sample((50, 100), np.random.default_rng(0))
     frequencies = np.bincount(places.ravel(), minlength=5) / places.size
@@ -143,13 +145,70 @@ def test_a_draw_that_rounds_up_to_the_whole_sum_is_the_last_transition() -> None
         def random(self, shape: tuple[int, ...]) -> np.ndarray:
             return np.full(shape, np.nextafter(1, 0))
 
-    replay = filled(ReplayBuffer(8, 1, prioritized(1.0)), 3)
+    replay = filled(ReplayBuffer(8, transition_type(1), prioritized(1.0)), 3)
     places, _ = replay.sample((1, 4096), Highest())  # type: ignore[arg-type]
     assert places.max() == 2
 
 
 def test_a_new_transition_has_the_highest_priority() -> None:
-    replay = filled(ReplayBuffer(8, 1, prioritized(0.5)), 2)
+    replay = filled(ReplayBuffer(8, transition_type(1), prioritized(0.5)), 2)
     replay.update_priorities(np.array([[0]]), np.array([[9.0]], np.float32))
     filled(replay, 1)
     assert replay.arrays["priorities"][2] == pytest.approx(3, rel=1e-4)
+
+
+@pytest.mark.parametrize("stack", [1, 3])
+@pytest.mark.parametrize("n_steps", [1, 3])
+@pytest.mark.parametrize("prioritized_replay", [UNIFORM, prioritized(1.0)])
+def test_frames_that_are_kept_once_give_the_observations_of_every_transition(
+    stack: int, n_steps: int, prioritized_replay: PrioritizedReplay
+) -> None:
+    n_envs, size, random = 3, 40, np.random.default_rng(stack)
+    frames = Frames(size, n_envs, 2, stack, np.dtype(np.uint16), n_steps)
+    ours, plain = (NStep(n_steps, 0.9, n_envs, transition_type(2 * stack, kept)) for kept in (True, False))
+    replay = ReplayBuffer(size, transition_type(2 * stack, frames=True), prioritized_replay)
+    seen: list[deque[np.ndarray]] = [deque(maxlen=stack) for _ in range(n_envs)]
+    expected: list[np.void] = []
+    ended, before = np.ones(n_envs, np.bool_), None
+    for step in range(200):
+        newest = (step * n_envs + np.arange(n_envs)[:, None]) * 2 + np.arange(2)
+        for env in range(n_envs):
+            seen[env].extend([newest[env]] * (stack if ended[env] else 1))
+        observation = np.array([np.concatenate(frames_of) for frames_of in seen])
+        places = frames.add(observation.astype(np.uint16), ended)
+        assert (frames.observations(places) == observation).all()
+        was_ended, ended = ended, random.random(n_envs) < 0.2
+        if before is not None:
+            given = (np.full(n_envs, step), random.random(n_envs).astype(np.float32))
+            done = (ended & (random.random(n_envs) < 0.5), ended, was_ended)
+            replay.add(ours.add(before[0], *given, places, *done))
+            expected += list(plain.add(before[1].astype(np.float32), *given, observation.astype(np.float32), *done))
+            replay.drop_before(frames.oldest)
+        before = places, observation
+        kept = range(max(replay.dropped, replay.added - size), replay.added)
+        assert len(replay) == len(kept)
+        for number in kept:
+            found = replay.arrays["transitions"][number % size]
+            for name in ("action", "return", "discount"):
+                assert found[name] == expected[number][name]
+            for name in ("observation", "next"):
+                assert (frames.observations(found[name]) == expected[number][name]).all()
+        if kept:
+            drawn, _ = replay.sample((2, 50), random)
+            assert {*drawn.ravel()} <= {number % size for number in kept}
+    assert replay.added > 4 * size
+    assert size / 2 < len(replay) <= size
+
+
+def test_a_transition_of_four_frames_takes_the_memory_of_one() -> None:
+    size, pixels = 2000, 84 * 84
+    replay = ReplayBuffer(size, transition_type(4 * pixels, frames=True), UNIFORM)
+    frames = Frames(size, 16, pixels, 4, np.dtype(np.uint8), 3)
+    arrays = [*replay.arrays.values(), *frames.arrays.values()]
+    assert 7_000 < sum(array.nbytes for array in arrays) / size < 8_300
+    assert transition_type(4 * pixels).itemsize > 225_000
+
+
+def test_frames_beyond_the_memory_are_refused() -> None:
+    with pytest.raises(InputError, match=r"^cartpole\.train\.buffer_size: 2000000000: needs \d+ GB; expected at most"):
+        Frames(2 * 10**9, 16, 84 * 84, 4, np.dtype(np.uint8), 3)
