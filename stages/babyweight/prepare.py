@@ -27,24 +27,16 @@ from stages.babyweight.source.births import (
     spellings,
 )
 from stages.babyweight.source.counts import Counts
-from stages.babyweight.source.encode import SAMPLE_ROWS, BlockTask, Encoded, encode
+from stages.babyweight.source.encode import SAMPLE_ROWS, BlockTask, Encoded
 from stages.babyweight.source.facts import mean_weights, read_facts
 from stages.babyweight.source.files import File, find
-from stages.babyweight.source.formats import all_block_tasks, block_tasks, default_columns
+from stages.babyweight.source.formats import all_block_tasks, default_columns, encode_block, encode_file
 from stages.core import files
 from stages.core.errors import run
 from stages.core.params import OperationParams, PrepareParams, add_params
 
 _ARRAYS = {"features": ("|u1", (len(FEATURES),)), WEIGHT: ("<f4", ())}
 """The arrays of a split: type and shape of a row."""
-
-
-def _encode(task: BlockTask, params: Prepare) -> list[Encoded]:
-    return [encode(task(), params.validation_share, params.test_share)]
-
-
-def _encode_file(file: File, default: list[str], params: Prepare) -> list[Encoded]:
-    return [encoded for task in block_tasks(file, default) for encoded in _encode(task, params)]
 
 
 def encoded(raw: str, params: PrepareParams[Prepare], facts: Path, dask: Dask | None = None) -> Iterator[Encoded]:
@@ -69,12 +61,12 @@ def encoded(raw: str, params: PrepareParams[Prepare], facts: Path, dask: Dask | 
     else:
         births = find(raw, source.pattern)
         tasks = all_block_tasks(births)
-    by_block = (functools.partial(_encode, task, params.prepare) for task in tasks)
+    by_block = (functools.partial(encode_block, task, params.prepare) for task in tasks)
     if dask is None or dask.scheduler is None:
         results = workers.on_threads(by_block)
     else:
         default = default_columns(births) if births else []
-        by_file = [functools.partial(_encode_file, file, default, params.prepare) for file in births]
+        by_file = [functools.partial(encode_file, file, default, params.prepare) for file in births]
         results = workers.on_cluster(by_block, by_file, births, dask.scheduler, dask.timeout)
     return _with_bar((block for blocks in results for block in blocks), births)
 

@@ -3,9 +3,10 @@
 import io
 from collections.abc import Generator, Iterator, Sequence
 
+from stages.babyweight.params import Prepare
 from stages.babyweight.source import csv_file
 from stages.babyweight.source.births import COLUMNS
-from stages.babyweight.source.encode import BlockTask
+from stages.babyweight.source.encode import BlockTask, Encoded, encode
 from stages.babyweight.source.files import File
 
 _PARQUET = b"PAR1"
@@ -62,3 +63,13 @@ def _block_tasks(file: File, default: list[str]) -> Generator[BlockTask, None, l
             yield from parquet_file.block_tasks(file, stream)
             return default
         return (yield from csv_file.block_tasks(file, stream, default))
+
+
+def encode_block(task: BlockTask, params: Prepare) -> list[Encoded]:
+    """Encode a block. Workers of a cluster find this function by its module, so it is not in the one that is run."""
+    return [encode(task(), params.validation_share, params.test_share)]
+
+
+def encode_file(file: File, default: list[str], params: Prepare) -> list[Encoded]:
+    """Encode all blocks of a file, of which the first line is a header, or its columns are the `default`."""
+    return [encoded for task in block_tasks(file, default) for encoded in encode_block(task, params)]

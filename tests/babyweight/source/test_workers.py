@@ -4,6 +4,7 @@ import functools
 import gzip
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -207,19 +208,24 @@ def test_threads_need_no_dask() -> None:
 
 
 @contextmanager
-def by_commands(folders: Sequence[Path]) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+def by_commands(
+    folders: Sequence[Path], protocol: str = "tcp", security: Any = None, **environment: str
+) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
     """The address and processes of a cluster that the documented commands start, with a worker in each folder."""
     port = free_port()
-    address = f"tcp://127.0.0.1:{port}"
+    address = f"{protocol}://127.0.0.1:{port}"
 
     def start(folder: Path, *command: str) -> "subprocess.Popen[bytes]":
-        return subprocess.Popen([DASK, *command], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        quiet = subprocess.DEVNULL
+        return subprocess.Popen([DASK, *command], cwd=folder, stdout=quiet, stderr=quiet, env=os.environ | environment)
 
-    processes = [start(ROOT, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")]
+    options = ["--protocol", protocol] if protocol != "tcp" else []
+    options += ["--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
+    processes = [start(ROOT, "scheduler", *options)]
     try:
         for folder in folders:
             processes.append(start(folder, "worker", address, "--no-dashboard", "--nthreads", "1"))
-        with distributed.Client(address, timeout=60, set_as_default=False) as client:
+        with distributed.Client(address, timeout=60, set_as_default=False, security=security) as client:
             client.wait_for_workers(len(folders), 60)
         yield address, processes
     finally:
@@ -293,6 +299,76 @@ def test_workers_that_do_not_see_the_files_are_told_of(
     monkeypatch.chdir(births)
     run(cluster.scheduler_address, path=".", pattern="births-*")
     assert "does not see births-0.csv as this machine does (FileNotFoundError: " in capfd.readouterr().err
+
+
+def authority(folder: Path) -> dict[str, str]:
+    """The variables that the documentation names, with certificates of a new authority."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl command here")
+    folder.mkdir()
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    for command in (
+        ["req", "-x509", *key, "-days", "2", "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.pem"],
+        ["req", *key, "-subj", "/CN=host", "-keyout", "host.key", "-out", "host.csr"],
+        [
+            "x509",
+            "-req",
+            "-days",
+            "2",
+            "-in",
+            "host.csr",
+            "-CA",
+            "ca.pem",
+            "-CAkey",
+            "ca.key",
+            "-CAcreateserial",
+            "-out",
+            "host.pem",
+        ],
+    ):
+        subprocess.run(["openssl", *command], cwd=folder, check=True, capture_output=True)
+    text = (ROOT / "data/raw/babyweight/README.md").read_text()
+    named = dict(re.findall(r"(DASK_DISTRIBUTED__COMM\w+)=(\S+)", text))
+    assert len(named) == 4 and "so are the next two for SCHEDULER and WORKER" in text
+    assert "dask scheduler --protocol tls --host 192.0.2.1\ndask worker tls://192.0.2.1:8786" in text
+    values = {name: str(folder / value) if "." in value else value for name, value in named.items()}
+    return values | {
+        name.replace("CLIENT", of): value
+        for name, value in values.items()
+        if "CLIENT" in name
+        for of in ("SCHEDULER", "WORKER")
+    }
+
+
+@pytest.mark.slow
+def test_the_documented_certificates(tmp_path: Path, births: Path, params_file: Write) -> None:
+    """In processes of their own: with a certificate of the common authority, and with one of another."""
+    ours, other = authority(tmp_path / "ours"), authority(tmp_path / "other")
+    prefix = "DASK_DISTRIBUTED__COMM__TLS__"
+    security = distributed.Security(
+        tls_ca_file=ours[f"{prefix}CA_FILE"],
+        tls_client_cert=ours[f"{prefix}CLIENT__CERT"],
+        tls_client_key=ours[f"{prefix}CLIENT__KEY"],
+        require_encryption=True,
+    )
+
+    def prepared(name: str, scheduler: str | None, **environment: str) -> subprocess.CompletedProcess[str]:
+        source = {"babyweight.prepare.source.kind": "files", "babyweight.prepare.source.path": str(births)}
+        dask = {"babyweight.operation.dask.scheduler": scheduler, "babyweight.operation.dask.timeout": 20.0}
+        command = [sys.executable, "-m", "stages.babyweight.prepare", "--params", str(params_file(source | dask))]
+        command += ["--raw", str(births), "--sample", str(tmp_path / f"{name}.csv")]
+        command += [str(tmp_path / name), str(tmp_path / f"{name}.json")]
+        variables = os.environ | environment
+        return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
+
+    assert prepared("threads", None).returncode == 0
+    with by_commands([ROOT], "tls", security, **ours) as (address, _):
+        done = prepared("cluster", address, **ours)
+        assert done.returncode == 0, done.stderr
+        assert digest(tmp_path / "cluster") == digest(tmp_path / "threads")
+        assert_refused(prepared("stranger", address, **other), address)
+        assert_refused(prepared("plain", address.replace("tls", "tcp")), "expected a Dask scheduler")
+    assert not (tmp_path / "stranger").exists() and not (tmp_path / "plain").exists()
 
 
 def test_tls_without_certificates(params_file: Write, births: Path) -> None:
