@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -76,12 +77,16 @@ def test_a_stage_that_dvc_runs_leaves_its_time_and_memory(tmp_path: Path) -> Non
     command = [sys.executable, "-m", "tools.times", "--root", str(root)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"1 of 1 stages took {time.time} on this machine")
-    assert time.memory in (root / "comparison/times.html").read_text()
+    shown = (root / "comparison/times.html").read_text()
+    assert time.memory in shown and "Not known" not in shown
     assert 0.3 <= time.seconds < 60
     assert 100e6 < time.peak_bytes < 300e6
     assert time.notes == ("from step 7 on",)
     (record,) = (root / times.FOLDER).glob("*.json")
     assert set(json.loads(record.read_text())["outputs"]) == {"out"}, "not the input"
+    shutil.rmtree(root / times.FOLDER)
+    subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    assert "Not known: work." in (root / "comparison/times.html").read_text(), "as after a restore from the cache"
 
 
 def test_dvc_itself_names_the_stage(tmp_path: Path) -> None:

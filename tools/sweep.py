@@ -124,6 +124,7 @@ class Sweep:
             raise InputError(
                 f"--metric {self.metric or 'missing'}: expected a measure of quality, such as evaluate.rmse"
             )
+        self.written = workload.metric(self.metric.removeprefix("evaluate."))
         base = Snapshot(args.root, ".")
         self.start = Snapshot(args.root, "HEAD")
         self.stage = base.stage("evaluate", args.workload)
@@ -227,7 +228,7 @@ def main() -> None:
     if not trials:
         raise InputError(f"{args.name}: no run succeeded; `dvc queue status` and `dvc queue logs` say why")
     path = args.out / f"sweep-{args.name}.html"
-    write_text(path, page_of(args.name, sweep.metric, sweep.sign, trials, len(sweep.trials)))
+    write_text(path, page_of(args.name, sweep.metric, sweep.sign, trials, len(sweep.trials), sweep.written))
     best = trials[0]
     print(
         f"{len(trials)} of {len(sweep.trials)} trials have a result; best {sweep.metric}: {best.value:.6g}, "

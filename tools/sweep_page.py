@@ -9,6 +9,8 @@ from markupsafe import Markup
 
 from stages.report import charts
 from stages.report.page import Section, facts, figure, join, page, paragraph, table, text
+from stages.report.run import metric_text
+from stages.workloads import Metric
 
 SHOWN = 30
 
@@ -103,7 +105,7 @@ def _place(value: Any, values: list[Any]) -> float:
     return float((value - values[0]) / (values[-1] - values[0]))
 
 
-def page_of(name: str, metric: str, sign: int, trials: list[Trial], tried: int) -> str:
+def page_of(name: str, metric: str, sign: int, trials: list[Trial], tried: int, written: Metric | None = None) -> str:
     """The page.
 
     Args:
@@ -112,13 +114,15 @@ def page_of(name: str, metric: str, sign: int, trials: list[Trial], tried: int) 
         sign: 1 if higher is better, -1 if lower.
         trials: those with a result, the best first.
         tried: how many were drawn.
+        written: how the metric is written; None: as any number.
     """
+    form = written or Metric(metric, metric)
     best, whole = trials[0], [trial for trial in trials if trial.fraction == 1]
     known = {
         "trials": tried,
         "with a result": len(trials),
         "trained in full": len(whole),
-        f"best {metric}": best.value,
+        f"best {metric}": metric_text(form, best.value),
         "against the start": best.verdict,
     }
     better = "higher" if sign > 0 else "lower"
@@ -129,7 +133,7 @@ def page_of(name: str, metric: str, sign: int, trials: list[Trial], tried: int) 
             Markup("<code>{}</code>").format(t.experiment),
             *map(text, t.values.values()),
             f"{t.fraction:.0%}",
-            t.value,
+            metric_text(form, t.value),
             t.verdict,
         )
         for t in trials[:SHOWN]

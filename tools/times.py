@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stages.core.errors import run
 from stages.core.files import write_text
-from stages.report.page import NO_VALUE, Section, join, page, paragraph, table
+from stages.report.page import Section, join, page, paragraph, table
 from tools.compare.snapshot import WORK_TREE, Snapshot
 from tools.compare.times import StageTime, duration, known
 
@@ -17,7 +17,7 @@ HEADER = ("stage", "time", "most memory", "ran", "note")
 PAGE = Path("comparison/times.html")
 MEANING = (
     "The run of each stage that made its present outputs with the present code, on this machine. A stage whose outputs "
-    "DVC took from its cache did not run again: its time is that of the earlier run, or a dash if none was here. Time "
+    "DVC took from its cache did not run again: its time is that of the earlier run, if that was here. Time "
     "is that of the whole process, memory the most that it had at once. Each is of a single run: whatever else the "
     "machine did counts."
 )
@@ -27,13 +27,18 @@ def html(snapshot: Snapshot, found: dict[str, StageTime]) -> str:
     """The page."""
     rows = [
         (
-            name, time.time, time.memory, datetime.fromtimestamp(time.started).strftime("%Y-%m-%d %H:%M"),
+            name,
+            time.time,
+            time.memory,
+            datetime.fromtimestamp(time.started).strftime("%Y-%m-%d\N{NO-BREAK SPACE}%H:%M"),
             ", ".join(time.notes),
         )
-        if (time := found.get(name)) else (name, *[NO_VALUE] * 3, "not known")
-        for name in snapshot.in_order(snapshot.lock)
-    ]  # fmt: skip
-    body = join(paragraph(MEANING, "soft"), table(HEADER, rows))
+        for name in snapshot.in_order(found)
+        for time in [found[name]]
+    ]
+    unknown = ", ".join(name for name in snapshot.in_order(snapshot.lock) if name not in found)
+    left_out = paragraph(f"Not known: {unknown}.") if unknown else ""
+    body = join(paragraph(MEANING, "soft"), table(HEADER, rows), left_out)
     return page("Times of the pipeline", total(snapshot, found), [Section("stages", "Stages", body)])
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from stages.core.errors import InputError
+from stages.workloads import find
 from tests.conftest import assert_refused, run_stage
 from tests.tools.test_compare import project  # noqa: F401 - a fixture
 from tools.sweep import Axis, draws, fractions, workers
@@ -61,6 +62,9 @@ def test_the_page_names_the_best_and_draws_every_trial() -> None:
     assert all(f"s-{i:03d}" in page for i in range(5))
     assert "evaluate.accuracy" in page
     assert page_of("s", "evaluate.accuracy", 1, trials[:1], 1), "one trial is enough"
+    assert '<td class="number">89.00%</td>' in page_of(
+        "s", "evaluate.accuracy", 1, trials, 6, find("mnist").metric("accuracy")
+    ), "as the report writes it"
 
 
 def test_a_wide_range_is_drawn_by_its_logarithm_and_words_by_their_rank() -> None:

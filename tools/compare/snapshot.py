@@ -88,7 +88,8 @@ class Snapshot:
         """The revision, with its commit's first line."""
         if self.commit is None:
             return self.name
-        return git(self.root, "log", "-1", f"--format={self.name} (%h, %cs: %s)", self.commit).strip()
+        commit = "" if self.commit.startswith(self.name) else "%h, "
+        return git(self.root, "log", "-1", f"--format={self.name} ({commit}%cs: %s)", self.commit).strip()
 
     def _tracked(self, path: str) -> str | None:
         """Text of a file that is in the work tree or in Git; None if there is none."""
