@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from stages.check_params import check
 from stages.core.errors import InputError
@@ -22,6 +23,7 @@ def test_the_projects_parameters_are_valid() -> None:
     [
         pytest.param({"mnist.train.stepz": 3}, "mnist.train.stepz: unknown key; allowed here: augment", id="typo"),
         pytest.param({"seed": "a"}, "seed: 'a': input should be a valid integer", id="text for a number"),
+        pytest.param({"seed": "1"}, "seed: '1': input should be a valid integer", id="digits in quotes"),
         pytest.param({"seed": 1.5}, "seed: 1.5: input should be a valid integer", id="fraction for a count"),
         pytest.param(
             {"runtime.threads": 0},
@@ -85,6 +87,9 @@ def test_a_stages_parameters_are_its_keys_alone() -> None:
         "runtime": values["runtime"],
         "mnist": {"train": values["mnist"]["train"]},
     }
+    for section, key in ((params, "seed"), (params.train, "steps")):
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(section, key, 1)
 
 
 def test_a_stage_reads_a_file_with_mistakes_in_other_sections(params_file: Callable[..., Path]) -> None:

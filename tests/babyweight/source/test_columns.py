@@ -67,6 +67,10 @@ def test_names_are_quoted_in_one_line() -> None:
         match("f", ["weight_pounds", "a\nb", "c\u2028", "d\x1c"])
     assert len(str(refused.value).splitlines()) == 1
     assert r"found weight_pounds, 'a\nb', 'c\u2028', 'd\x1c'" in str(refused.value)
+    for length, quoted in ((300, "x" * 300), (301, "x" * 300 + "…")):
+        with pytest.raises(InputError) as refused:
+            match("f", ["x" * length])
+        assert str(refused.value).endswith(f"found {quoted}")
 
 
 @pytest.mark.parametrize("position", [0, 2, 4, 5])
