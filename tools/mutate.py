@@ -23,12 +23,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
 
 from stages.core.errors import InputError, run
+from stages.core.params import load
 from tools.scratch import ROOT, clone
 
 GOAL = 0.95
@@ -235,7 +235,7 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=12, help="mutants per module (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="decides which (default: %(default)s)")
     args = parser.parse_args()
-    declared = yaml.safe_load(DECLARED.read_text())
+    declared = load(DECLARED)
     chosen = list(modules(args.paths))
     for module in chosen:
         tests_of(module, declared["tests"])

@@ -79,6 +79,11 @@ def test_what_is_no_yaml_is_refused(tmp_path: Path, text: str) -> None:
         load(tmp_path / "p.yaml")
 
 
+def test_files_are_yaml_as_dvc_reads_it(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("small: 3e-06\nword: yes\nlist: [a, :b]\n")
+    assert load(tmp_path / "p.yaml") == {"small": 3e-06, "word": "yes", "list": ["a", ":b"]}
+
+
 def test_a_stages_parameters_are_its_keys_alone() -> None:
     params = TrainParams[Train].read(ROOT / "params.yaml")
     values = load(ROOT / "params.yaml")

@@ -123,26 +123,25 @@ def test_a_call_that_ends_stops_the_timer_of_those_that_waited_for_it(
     pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scenario() -> None:
-        model, timers = Model(), list[asyncio.TimerHandle]()
+        model, timers = Model(), list[tuple[float, asyncio.TimerHandle]]()
         loop = asyncio.get_running_loop()
         call_later = loop.call_later
 
         def note(delay: float, callback: Any, *arguments: Any) -> asyncio.TimerHandle:
-            timers.append(call_later(delay, callback, *arguments))
-            return timers[-1]
+            timers.append((delay, call_later(delay, callback, *arguments)))
+            return timers[-1][1]
 
-        target = batcher(model, pool, wait_ms=50_000)
+        target = batcher(model, pool, rows=2, wait_ms=50_000)
         first = asyncio.create_task(target.run(values(1)))
         await model.running()
-        monkeypatch.setattr(loop, "call_later", note)
-        second = asyncio.create_task(target.run(values(2)))
-        await asyncio.sleep(0)
-        monkeypatch.undo()
-        model.let_go(2)
-        await asyncio.gather(first, second)
-        (timer,) = timers
-        assert timer.when() - loop.time() == pytest.approx(50, abs=15)
-        assert timer.cancelled()
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "call_later", note)
+            others = [asyncio.create_task(target.run(values(number))) for number in (2, 3, 4)]
+            await asyncio.sleep(0)
+            model.let_go(3)
+            await asyncio.gather(first, *others)
+        assert model.calls == [1, 2, 1]
+        assert [(delay, timer.cancelled()) for delay, timer in timers] == [(50, True)] * 2
 
     asyncio.run(scenario())
 
@@ -162,6 +161,9 @@ def test_each_calls_instances_are_counted(pool: ThreadPoolExecutor) -> None:
     before = instances()
     asyncio.run(scenario())
     assert np.subtract(instances(), before).tolist() == [2, 7]
+    for most in (*(2**n for n in range(11)), 4096, 16384):
+        labels = {"model": "demo", "version": "1", "le": f"{most}.0"}
+        assert REGISTRY.get_sample_value("serving_call_instances_bucket", labels) is not None, most
 
 
 def test_an_error_hits_only_its_own_request(pool: ThreadPoolExecutor) -> None:
