@@ -111,7 +111,7 @@ def against_baseline(
 def chance_lines(run: Run, metric: Metric, seeds: Seeds | None) -> Iterator[str]:
     """What chance does to the headline: that of the test data, and that of training."""
     if interval := run.interval(metric.key):
-        yield f"chance of the test data: {interval_text(metric, interval)}, 95% interval"
+        yield f"95% interval of the test data: {interval_text(metric, interval)}"
     if seeds and (deviation := seeds.deviation) is not None:
         spread = metric_text(metric, deviation, deviation) if deviation else metric_text(metric, 0.0)
         yield f"{len(seeds.values)} other seeds: {over_seeds.middle(run, seeds)}; standard deviation {spread}"
