@@ -60,6 +60,9 @@ def main() -> None:
     agent = Agent(args.model)
     environment, episodes = agent.environment, params.evaluate.episodes
     plane, gif = params.evaluate.plane, params.evaluate.gif
+    if plane is not None and environment.image:
+        print(f"no plot of action values: observations of {environment.name} are images", file=sys.stderr)
+        plane = None
     values = [] if plane is None else plane_values(agent.predict, environment.observations, plane)
     returns = Player(environment).play(range(agent.first_seed, agent.first_seed + episodes), agent.act)
     with whole_folder(args.plots) as folder:

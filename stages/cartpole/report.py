@@ -99,9 +99,9 @@ def plane_chart(rows: list[Row], titles: tuple[str, str]) -> alt.Chart:
 def action_values(run: Run) -> list[Markup]:
     """Each action's value and the best action over the plane of two observations, the others zero."""
     plane = run.parameters["evaluate"]["plane"]
-    if plane is None:
+    rows = [] if plane is None else run.table("examples.csv", empty=True)
+    if not rows:  # no plane, or none in an image
         return []
-    rows = run.table("examples.csv")
     titles = (plane["x_label"], plane["y_label"])
     chart, over = plane_chart(rows, titles), f"over {titles[0]} and {titles[1]}"
     actions = [name for name in rows[0] if name.startswith("value_")]

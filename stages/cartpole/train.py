@@ -257,7 +257,7 @@ def main() -> None:
 
     runtime.configure(params.runtime)
     agent = DQN(params)
-    if plane:  # what the evaluation would refuse is refused before training
+    if plane and not agent.environment.image:  # what the evaluation would refuse is refused before training
         plane.check(agent.environment.observations)
     provenance = collect_provenance(params, device=runtime.device())
     provenance["packages"] |= agent.environment.packages()

@@ -124,7 +124,6 @@ def test_an_agent_learns_from_images_and_is_exported_measured_and_drawn(
     shutil.copy(ROOT / "tests/cartpole/catch.py", tmp_path / "environments")
     params = params_file(
         {
-            "cartpole.evaluate.plane": None,
             "cartpole.train.target_clip": None,
             "cartpole.train.reward": {"scale": 1.0, "shift": 0.0, "terminal": 0.0},
             "cartpole.train.stop.time_limits": 1,
@@ -149,6 +148,8 @@ def test_an_agent_learns_from_images_and_is_exported_measured_and_drawn(
     assert digest(model) == digest(again)
     done = evaluate(model, tmp_path, params)
     assert done.returncode == 0, done.stderr
+    assert "no plot of action values: observations of catch:Catch-v0 are images" in done.stderr
+    assert (tmp_path / "examples.csv").read_text().strip() == ""
     assert json.loads((tmp_path / "evaluate.json").read_text())["solved"] is True
     assert {path.name for path in (tmp_path / "evaluation").iterdir()} == {"returns.csv", "agent.gif"}
 
