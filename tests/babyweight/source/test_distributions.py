@@ -32,3 +32,24 @@ def test_figures_are_those_of_the_births() -> None:
     assert sum(metrics["weights"]["bins"].values()) == 1000
     assert metrics["weights"]["bins"]["7"] == np.count_nonzero((WEIGHTS >= 7) & (WEIGHTS < 7.5))
     assert metrics["values"]["is_male"] == {"False": 1000 - boys.sum(), "True": boys.sum()}
+
+
+def test_figures_of_no_birth_and_of_one() -> None:
+    none = Distributions.empty()
+    assert (none.births, none.least, none.most, none.numbers()) == (0, np.inf, 0, {})
+    weight = 7 + 2.0**-20  # the parts of a pound that are counted
+    boy = np.array([[2, 26, 1, 1, 39, 1, 1, 1]], np.uint8)
+    one = Distributions.of(boy, np.array([weight], np.float32))
+    assert one.by_sex[2] == np.float32(weight) and one.births == 1
+    assert (one.singletons[:, 39] == [1, np.float32(weight)]).all() and not one.others.any()
+    for found, mean in ((none, None), (one, 7.0)):
+        assert found.metrics()["weights"]["mean_of_boys"] == mean
+        assert found.metrics()["weights"]["mean_of_girls"] is None
+        assert found.metrics()["weights"]["deviation"] == pytest.approx(0, abs=0.01)
+
+
+def test_births_of_one_baby_and_of_more_are_told_apart() -> None:
+    found = Distributions.of(FEATURE_ROWS, WEIGHTS)
+    is_twin = FEATURE_ROWS[:, FEATURES.index("plurality")] > 1
+    assert [found.singletons[0].sum(), found.others[0].sum()] == [1000 - is_twin.sum(), is_twin.sum()]
+    assert found.others[1].sum() == pytest.approx(WEIGHTS[is_twin].sum(dtype=float), rel=1e-6)

@@ -189,3 +189,11 @@ def test_remote_files_are_opened_once_and_read_once(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("stages.babyweight.source.files.file_system", lambda address: (System(), address))
     assert sum(encode(task(), 0.1, 0.1).rows for task in all_block_tasks(files)) == 9000
     assert counts["opens"] == 3 and counts["bytes"] <= sum(len(contents[name]) + FOOTER_BYTES for name in names)
+
+
+def test_each_of_several_files_is_read_once_in_order(tmp_path: Path) -> None:
+    text = BIRTHS.to_csv(index=False).encode()
+    for number in range(3):
+        (tmp_path / f"{number}.csv").write_bytes(text)
+    files = find(str(tmp_path), "*.csv")
+    assert [task().name for task in all_block_tasks(files)] == ["0.csv", "1.csv", "2.csv"]
