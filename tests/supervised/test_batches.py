@@ -34,3 +34,12 @@ def test_a_batch_of_very_many_examples_is_made_at_once() -> None:
     """All of this order would take a quarter of a terabyte."""
     indices = batch_indices(10**9, 10**9 + 2, 1 << 36, 4, seed=3)
     assert indices.shape == (2, 4) and len({*indices.ravel()}) == 8 and indices.max() < 1 << 36
+
+
+def test_an_order_stays_as_it_is() -> None:
+    """A run that resumes with other code sees the examples that it would have seen."""
+    assert batch_indices(10**9, 10**9 + 2, 1 << 36, 4, seed=3).tolist() == [
+        [19671569997, 61732227014, 9669253172, 48526909509],
+        [36101549365, 24154657802, 67985370725, 67931087981],
+    ]
+    assert batch_indices(0, 1, (1 << 24) + 1, 4, seed=3).tolist() == [[409190, 1024775, 12357610, 13297166]]
