@@ -1,7 +1,8 @@
 """Time `make repro` from nothing at two commits in turns: installation, imports, stages and DVC.
 
 Each run has a clone, an environment and caches of pip, uv and DVC of its own, all new. MNIST comes from Keras' cache if
-it is there. Writes `repro.csv` (every run) and `repro.md` (medians). Needs the network.
+it is there. A second `dvc repro`, which has nothing to do, is timed beside that of a chain of 20 small stages. Writes
+`repro.csv` (every run) and `repro.md` (medians). Needs the network.
 
     python -m benchmarks.repro --before 3a2784d --rounds 3
 """
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.timing import timed
-from stages.core.files import significant, write_table, write_text
+from stages.core.files import significant, write_json, write_table, write_text
 from tools.processor import describe
 
 ROOT = Path(__file__).parents[1]
@@ -34,7 +35,11 @@ PARTS = {
     "imports": "of which imports, added up over the stages",
     "dvc": "DVC, while no stage runs",
     "all": "`make repro`, all in all",
+    "again": "`dvc repro` with nothing to do",
+    "chain": "the same for a chain of 20 small stages",
 }
+CHAIN = {"stages": {f"s{i}": {"cmd": f"cp {i} {i + 1}", "deps": [f"{i}"], "outs": [f"{i + 1}"]} for i in range(20)}}
+"""What DVC takes at the least for so many stages."""
 
 Row = dict[str, Any]
 Seconds = dict[str, tuple[float, float]]
@@ -64,6 +69,22 @@ def name(command: list[str]) -> str:
     """A stage's name: `mnist.train`, `predict mnist`."""
     module, argument = command
     return " ".join([module.removeprefix("stages."), *([] if "/" in argument or "." in argument else [argument])])
+
+
+def nothing_to_do(dvc: str, folder: Path, environment: dict[str, str]) -> tuple[float, float]:
+    """Wall clock and processor time of a `dvc repro` that finds all as it is, in seconds; the fastest of three."""
+    usages = [timed("dvc repro", [dvc, "repro"], cwd=folder, env=environment, stdout=sys.stderr) for _ in range(3)]
+    return min((usage.wall_s, usage.cpu_s) for usage in usages)
+
+
+def chain(dvc: str, folder: Path, environment: dict[str, str]) -> tuple[float, float]:
+    """The same for a chain of small stages, made in a new folder."""
+    folder.mkdir()
+    write_json(folder / "dvc.yaml", CHAIN)
+    write_text(folder / "0", "")
+    for command in (["git", "init", "--quiet"], [dvc, "init"], [dvc, "repro"]):
+        subprocess.run(command, cwd=folder, env=environment, stdout=sys.stderr, check=True)
+    return nothing_to_do(dvc, folder, environment)
 
 
 def split(installation: tuple[float, float], repro: tuple[float, float], records: list[Row]) -> Seconds:
@@ -102,7 +123,12 @@ def measure(commit: str) -> Seconds:
         (site / "record_process.pth").write_text(f"import {RECORDER.stem}\n")
         repro = make("repro", clone, environment)
         records = [json.loads(line) for line in Path(environment["RECORD"]).read_text().splitlines()]
-        return split(installation, repro, records)
+        dvc = str(clone / ".venv/bin/dvc")
+        return {
+            **split(installation, repro, records),
+            "again": nothing_to_do(dvc, clone, environment),
+            "chain": chain(dvc, Path(folder) / "chain", environment),
+        }
 
 
 def cell(values: list[float]) -> str:
