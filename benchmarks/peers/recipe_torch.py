@@ -21,9 +21,11 @@ del sys.modules["tensorflow"]  # PyTorch looks for it
 
 
 class QLearner:
-    """Double DQN with Adam, as `stages.cartpole.dqn.learner.QLearner`, update by update."""
+    """Double DQN with Adam, as `stages.cartpole.dqn.learner.QLearner`, update by update; not for images."""
 
-    def __init__(self, config: dict[str, Any], numbers: Train, random: np.random.Generator) -> None:
+    def __init__(
+        self, config: dict[str, Any], numbers: Train, random: np.random.Generator, stored: None = None
+    ) -> None:
         self.config, self.numbers, self.updates = config, numbers, 0
         self.online = model.initial(config, random)
         self.network, self.valued = self._network(config), self._network(config)
@@ -49,7 +51,9 @@ class QLearner:
         nothing = np.zeros(shape, transition_type(self.config["observations"]))
         QLearner(self.config, self.numbers, np.random.default_rng(0)).learn(nothing, np.ones(shape, np.float32))
 
-    def learn(self, transitions: npt.NDArray[np.void], weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def learn(
+        self, transitions: npt.NDArray[np.void], weights: npt.NDArray[np.float32], observations: tuple[()] = ()
+    ) -> npt.NDArray[np.float32]:
         """Make one update with each batch."""
         errors = []
         low, high = self.numbers.target_clip or (-np.inf, np.inf)
