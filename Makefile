@@ -21,7 +21,7 @@ help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 repro: $(VENV)/.installed-report ## Set up, fetch the data and run the pipeline; say how long it took. GPU: LOCK=requirements/cuda.lock
-	dvc repro $(ARGS)
+	python -m tools.repro $(ARGS)
 	python -m tools.processor
 	python -m tools.times
 
