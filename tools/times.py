@@ -50,8 +50,8 @@ def total(snapshot: Snapshot, found: dict[str, StageTime]) -> str:
     largest = max(found, key=lambda name: found[name].peak_bytes)
     return (
         f"{len(found)} of {len(snapshot.lock)} stages took {duration(sum(time.seconds for time in found.values()))} on "
-        f"this machine, the longest {found[longest].time} ({longest}). The most memory was {found[largest].memory} "
-        f"({largest})."
+        f"this machine, added up; the longest {found[longest].time} ({longest}). The most memory was "
+        f"{found[largest].memory} ({largest})."
     )
 
 
