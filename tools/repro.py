@@ -4,17 +4,15 @@
 those of `dvc repro`. It makes the same outputs and the same `dvc.lock`. A workload that fails does not stop the others.
 """
 
-import json
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
-import yaml
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
 
 from stages.core.errors import InputError, run
 from stages.core.params import workload_names
@@ -22,20 +20,21 @@ from stages.core.params import workload_names
 DVC = (sys.executable, "-m", "dvc")
 
 
-def stages_of(pipeline: Mapping[str, Any], workloads: Iterable[str]) -> dict[str, list[str]]:
-    """The stages of each workload, in the order of `dvc.yaml`: `train@mnist`, or `train-cartpole`."""
-    names = [
-        f"{name}@{item}" if "foreach" in stage else name
-        for name, stage in pipeline["stages"].items()
-        for item in stage.get("foreach", [""])
-    ]
-    return {workload: [name for name in names if re.split("[@-]", name)[-1] == workload] for workload in workloads}
+def stages_of(names: Iterable[str], workloads: Iterable[str]) -> dict[str, list[str]]:
+    """The stages of each workload, in their order: `train@mnist`, or `train-cartpole`."""
+    owners = {name: re.split("[@-]", name)[-1] for name in names}
+    return {workload: [name for name, owner in owners.items() if owner == workload] for workload in workloads}
 
 
-def changed() -> set[str]:
-    """The stages of which DVC sees that something changed."""
-    done = subprocess.run([*DVC, "status", "--json"], stdout=subprocess.PIPE, text=True, check=False)
-    return set(json.loads(done.stdout)) if done.returncode == 0 else set()  # `dvc repro` says what is wrong
+def changed() -> dict[str, list[str]]:
+    """The stages of each workload in which DVC sees a change; none if DVC cannot tell."""
+    try:
+        with Repo() as repo:
+            names = [getattr(stage, "name", "") for stage in repo.index.stages]  # a .dvc file's stage has none
+            stages, stale = stages_of(names, workload_names()), {*repo.status()}
+    except DvcException:  # `dvc repro` says what is wrong
+        return {}
+    return {workload: names for workload, names in stages.items() if stale & {*names}}
 
 
 def repro_one_by_one(workload: str, stages: list[str]) -> int:
@@ -52,9 +51,7 @@ def repro_one_by_one(workload: str, stages: list[str]) -> int:
 def main() -> None:
     """Run what changed."""
     arguments = sys.argv[1:]
-    stages = stages_of(yaml.safe_load(Path("dvc.yaml").read_text()), workload_names())
-    stale = changed() if not arguments else set()
-    chosen = {workload: names for workload, names in stages.items() if stale & {*names}}
+    chosen = {} if arguments else changed()
     # Ctrl-C reaches every process; this one goes on until the others have ended.
     signal.signal(signal.SIGINT, lambda *_: None)
     if len(chosen) > 1:
