@@ -51,14 +51,19 @@ def reader(changes: dict[str, Any]) -> TrainParams[Train]:
         return TrainParams[Train].read(path)
 
 
-def play(params: TrainParams[Train]) -> Row:
-    """Train once, and judge on fresh episodes."""
-    run = DQN(params)
+def trained(params: TrainParams[Train]) -> tuple[DQN, bool, float]:
+    """Train until a trial is passed or the steps are used up: the run, whether one was, the processor's seconds."""
+    run, passed = DQN(params), False
     run.learner.compile()
     began = time.process_time()
-    while run.steps < params.train.total_timesteps and not run.round():
-        pass
-    loop = time.process_time() - began
+    while run.steps < params.train.total_timesteps and not passed:
+        passed = bool(run.round())
+    return run, passed, time.process_time() - began
+
+
+def play(params: TrainParams[Train]) -> Row:
+    """Train once, and judge on fresh episodes."""
+    run, _, loop = trained(params)
     fresh = float(returns(run.environment, run.act, EPISODES, evaluation_seed(params.seed)).mean())
     counts = {"steps": run.steps, "updates": run.learner.updates}
     values = {"fresh_return": significant(fresh), "loop_cpu": significant(loop, 3)}

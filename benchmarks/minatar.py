@@ -7,18 +7,16 @@ action in ten random, as the paper's agents play. Needs `pip install "minatar>=1
 
 import argparse
 import statistics
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.ablation import ROOT, reader
+from benchmarks.ablation import ROOT, reader, trained
 from benchmarks.peers.common import Act, returns
 from stages import runtime
 from stages.cartpole.environments import evaluation_seed
 from stages.cartpole.params import Train
-from stages.cartpole.train import DQN
 from stages.core.files import significant, write_table, write_text
 from stages.core.params import Runtime, TrainParams
 from stages.evaluation.seeds import recipe, table
@@ -54,17 +52,13 @@ def exploring(act: Act, actions: int, seed: int) -> Act:
 
 def play(params: TrainParams[Train]) -> Row:
     """Train once, and judge on fresh episodes."""
-    run = DQN(params)
-    run.learner.compile()
-    began, solved = time.process_time(), None
-    while run.steps < params.train.total_timesteps and not solved:
-        solved = run.round()
+    run, passed, cpu = trained(params)
     row: Row = {
         "seed": params.seed,
-        "passed": int(solved is not None),
+        "passed": int(passed),
         "steps": run.steps,
         "updates": run.learner.updates,
-        "cpu_seconds": significant(time.process_time() - began, 3),
+        "cpu_seconds": significant(cpu, 3),
     }
     explore = exploring(run.act, run.environment.actions, params.seed)
     for name, act in (("greedy", run.act), ("exploring", explore)):
